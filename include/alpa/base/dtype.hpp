@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace alpa {
+
+/// Type of one element. Integers hold token ids and class labels.
+enum class DType : std::uint8_t { f64, f32, bf16, f16, i32 };
+
+/// Size of one element in bytes.
+[[nodiscard]] std::int64_t size_of(DType type);
+
+[[nodiscard]] std::string_view to_string(DType type);
+
+}  // namespace alpa

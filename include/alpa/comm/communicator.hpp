@@ -1,0 +1,124 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "alpa/base/dtype.hpp"
+
+namespace alpa {
+
+enum class Reduction : std::uint8_t { sum, max };
+
+/// One message of an exchange: `data` goes to or comes from rank `peer` of the communicator.
+/// Messages between two ranks with one tag are matched in the order of the calls.
+struct Outgoing {
+  int peer = 0;
+  int tag = 0;
+  std::span<const std::byte> data;
+};
+struct Incoming {
+  int peer = 0;
+  int tag = 0;
+  std::span<std::byte> data;
+};
+
+/// Work that a communicator has begun. Buffers belong to it until `test` has returned true.
+class Request {
+ public:
+  Request() = default;
+  virtual ~Request() = default;
+  Request(const Request&) = delete;
+  Request& operator=(const Request&) = delete;
+
+  /// Makes progress; true once complete (and from then on). Never blocks.
+  [[nodiscard]] virtual bool test() = 0;
+};
+
+/// An ordered group of ranks that exchange host memory. Every collective is issued by all members in
+/// the same order with sizes that agree; several may be open at once. The reduction order is fixed
+/// by rank, so equal inputs give equal bits on every member. One thread per rank calls it.
+///
+/// Sizes are checked here, once, so that a back end can trust them.
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  [[nodiscard]] int rank() const noexcept { return rank_; }
+  [[nodiscard]] int size() const noexcept { return size_; }
+
+  /// data[i] <- reduction over ranks of data[i]; dtype f64, f32 or i32.
+  [[nodiscard]] std::unique_ptr<Request> all_reduce(std::span<std::byte> data, DType dtype,
+                                                    Reduction op);
+
+  /// whole = piece of rank 0 ++ piece of rank 1 ++ ...; `sizes[r]` bytes each.
+  /// @pre |piece| = sizes[rank()], |whole| = sum of sizes; `piece` may lie inside `whole` at its place
+  [[nodiscard]] std::unique_ptr<Request> all_gather(std::span<const std::byte> piece,
+                                                    std::span<std::byte> whole,
+                                                    std::span<const std::int64_t> sizes);
+
+  /// `whole` as in all_gather, on every rank; piece <- reduction over ranks of this rank's part.
+  [[nodiscard]] std::unique_ptr<Request> reduce_scatter(std::span<const std::byte> whole,
+                                                        std::span<std::byte> piece,
+                                                        std::span<const std::int64_t> sizes,
+                                                        DType dtype, Reduction op);
+
+  /// Parts of `out` in rank order (`out_sizes` bytes each) go to the ranks; `in` likewise.
+  [[nodiscard]] std::unique_ptr<Request> all_to_all(std::span<const std::byte> out,
+                                                    std::span<const std::int64_t> out_sizes,
+                                                    std::span<std::byte> in,
+                                                    std::span<const std::int64_t> in_sizes);
+
+  /// Sends and receives at once; complete when all of them are.
+  [[nodiscard]] std::unique_ptr<Request> exchange(std::span<const Outgoing> out,
+                                                  std::span<const Incoming> in);
+
+  /// A communicator of `members` (ranks of this one, ascending, containing this rank); collective
+  /// over the members alone. `tag` tells apart groups that are made at the same time.
+  [[nodiscard]] std::unique_ptr<Communicator> subgroup(std::span<const int> members, int tag);
+
+  /// Waits for every member.
+  void barrier();
+
+  /// Bytes that rank `root` has, on every rank. Waiting ranks sleep rather than spin.
+  void broadcast(std::vector<std::byte>& data, int root);
+
+ protected:
+  Communicator(int rank, int size) : rank_(rank), size_(size) {}
+
+ private:
+  [[nodiscard]] virtual std::unique_ptr<Request> do_all_reduce(std::span<std::byte> data,
+                                                               DType dtype, Reduction op) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Request> do_all_gather(
+      std::span<const std::byte> piece, std::span<std::byte> whole,
+      std::span<const std::int64_t> sizes) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Request> do_reduce_scatter(
+      std::span<const std::byte> whole, std::span<std::byte> piece,
+      std::span<const std::int64_t> sizes, DType dtype, Reduction op) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Request> do_all_to_all(
+      std::span<const std::byte> out, std::span<const std::int64_t> out_sizes,
+      std::span<std::byte> in, std::span<const std::int64_t> in_sizes) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Request> do_exchange(std::span<const Outgoing> out,
+                                                             std::span<const Incoming> in) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Communicator> do_subgroup(std::span<const int> members,
+                                                                  int tag) = 0;
+
+  int rank_;
+  int size_;
+};
+
+/// Blocks until the request is complete, backing off from polling to short sleeps.
+void wait(Request& request);
+
+/// Runs `body` once per rank, each on its own thread of this process, with a communicator over all
+/// of them. A call that the other ranks do not match within `patience_ms` throws SystemError that
+/// says who waits where; the first error of any rank is rethrown.
+void run_ranks(int size, int patience_ms, const std::function<void(Communicator&)>& body);
+
+}  // namespace alpa

@@ -1,0 +1,260 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace alpa {
+
+/// The dimensions of one tensor, a letter each, outermost first: "bte" is [batch, time, embedding].
+/// Within one kernel, equal letters are the same index. A scalar has the empty string.
+using Dims = std::string;
+
+/// Kernels, the closed set of what a device can run. A kernel is a pure description: which index
+/// belongs to which dimension, and constants. Sizes come at launch, from the box (offset, extent,
+/// full shape) of each operand and result; so one description serves every piece of a sharded tensor.
+///
+/// Unless said otherwise an operand may lack letters of the result (it is broadcast), and all
+/// floating-point operands and results have one dtype, or f64 where it says f64.
+
+/// result[...] = scale * sum over letters missing in `result` of left[...] * right[...].
+/// Every letter stands in at least two of the three; no letter twice in one of them.
+struct Einsum {
+  Dims left, right, result;
+  double scale = 1.0;
+  friend bool operator==(const Einsum&, const Einsum&) = default;
+};
+
+enum class MapOp : std::uint8_t {
+  copy,                ///< x; also converts between dtypes (f64, f32, bf16, f16)
+  add,                 ///< x + y (+ z ...), any number of operands
+  subtract,            ///< x - y
+  multiply,            ///< x * y
+  scale,               ///< constant * x
+  relu,                ///< max(x, 0)
+  relu_gradient,       ///< (x, dy): x > 0 ? dy : 0
+  gelu,                ///< x * Phi(x), with erf
+  gelu_gradient,       ///< (x, dy)
+  gelu_tanh,           ///< x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+  gelu_tanh_gradient,  ///< (x, dy)
+  silu,                ///< x * sigmoid(x)
+  silu_gradient,       ///< (x, dy)
+  tanh,                ///< tanh(x)
+  tanh_gradient,       ///< (x, dy)
+  softmax,             ///< (x, max, sum_exp): exp(x - max) / sum_exp
+  softmax_gradient,    ///< (y, dy, dot): y * (dy - dot), dot = row sum of y * dy
+  cross_entropy,       ///< (max, sum_exp, picked, weight, inverse_weight):
+                       ///< weight * inverse_weight * (log(sum_exp) + max - picked), result f64
+  squared_error,           ///< (y, target, weight, inverse_weight): constant * w * iw * (y - t)^2,
+                           ///< result f64
+  squared_error_gradient,  ///< (y, target, weight, inverse_weight): 2 * constant * w * iw * (y - t)
+};
+
+/// Elementwise: result index by index, operands broadcast over letters they lack.
+/// `inverse_weight` operands are f64 scalars of the step state.
+struct Map {
+  MapOp op = MapOp::copy;
+  std::vector<Dims> operands;
+  Dims result;
+  double constant = 1.0;
+  friend bool operator==(const Map&, const Map&) = default;
+};
+
+enum class ReduceOp : std::uint8_t { sum, max };
+
+/// result = sum or maximum over the letters of `operand` that `result` lacks. With `square`, of the
+/// squares. The sum is taken in f64; the result has the operand's dtype or f64.
+struct Reduce {
+  ReduceOp op = ReduceOp::sum;
+  bool square = false;
+  Dims operand, result;
+  friend bool operator==(const Reduce&, const Reduce&) = default;
+};
+
+/// (x, max) -> sum over the letters that `max` lacks of exp(x - max).
+struct SumExp {
+  Dims operand, result;
+  friend bool operator==(const SumExp&, const SumExp&) = default;
+};
+
+/// (x [.. v], labels [..] i32) -> x[.., labels[..]], 0 where the label lies outside the box of v
+/// (so pieces of a split v add up) or is negative.
+struct Pick {
+  Dims operand, labels;
+  char letter = 'v';
+  friend bool operator==(const Pick&, const Pick&) = default;
+};
+
+/// (x [.. v], max [..], sum_exp [..], labels [..] i32, weight [..], inverse_weight f64 []) -> dx:
+/// (exp(x - max) / sum_exp - [v == label]) * weight * inverse_weight.
+struct CrossEntropyGradient {
+  Dims operand, labels;
+  char letter = 'v';
+  friend bool operator==(const CrossEntropyGradient&, const CrossEntropyGradient&) = default;
+};
+
+/// (table [v e], ids [b t] i32) -> [b t e]; rows outside the box of v count as 0.
+struct Embedding {
+  Dims table, ids, result;
+  friend bool operator==(const Embedding&, const Embedding&) = default;
+};
+
+/// (dy [b t e], ids [b t] i32) -> dtable [v e], overwriting; rows outside the box are skipped.
+struct EmbeddingGradient {
+  Dims gradient, ids, table;
+  friend bool operator==(const EmbeddingGradient&, const EmbeddingGradient&) = default;
+};
+
+/// x -> (sum of x, sum of x^2) over `letter`, both f64; a split of the letter leaves partial sums.
+struct NormMoments {
+  Dims operand;
+  char letter = 'e';
+  friend bool operator==(const NormMoments&, const NormMoments&) = default;
+};
+
+/// What the four kernels of a normalisation share. Layer norm: x^ = (x - mean) * rstd with the
+/// biased variance; RMS norm (`rms`): x^ = x / sqrt(mean(x^2) + epsilon). n is the full size of
+/// `letter`, so that kernels see the whole row's moments whatever piece of it they hold.
+struct NormAttributes {
+  Dims operand;         ///< of x
+  char letter = 'e';    ///< the normalised index; scale and bias have just this one
+  bool rms = false;
+  double epsilon = 1e-5;
+  friend bool operator==(const NormAttributes&, const NormAttributes&) = default;
+};
+
+/// (x, sum, square_sum, scale [e], bias [e] if `bias`) -> x^ * scale + bias
+struct NormApply {
+  NormAttributes norm;
+  bool bias = true;
+  friend bool operator==(const NormApply&, const NormApply&) = default;
+};
+
+/// (dy, x, sum, square_sum, scale) -> (sum over e of g, sum over e of g * x^), g = dy * scale; f64.
+struct NormGradientMoments {
+  NormAttributes norm;
+  friend bool operator==(const NormGradientMoments&, const NormGradientMoments&) = default;
+};
+
+/// (dy, x, sum, square_sum, scale, g_sum, gx_sum) -> dx = rstd * (g - g_sum/n - x^ * gx_sum/n);
+/// without the g_sum term for RMS norm.
+struct NormGradientInput {
+  NormAttributes norm;
+  friend bool operator==(const NormGradientInput&, const NormGradientInput&) = default;
+};
+
+/// (dy, x, sum, square_sum) -> (dscale [e] = sum of dy * x^, dbias [e] = sum of dy if `bias`).
+struct NormGradientParameters {
+  NormAttributes norm;
+  bool bias = true;
+  friend bool operator==(const NormGradientParameters&, const NormGradientParameters&) = default;
+};
+
+/// result = operand[.. letter = index ..], without the letter: "btkhd", 'k', 1 -> "bthd".
+struct Select {
+  Dims operand;
+  char letter = 'k';
+  std::int64_t index = 0;
+  friend bool operator==(const Select&, const Select&) = default;
+};
+
+/// The inverse: operands in order stacked along `letter` of `result`; one operand per index.
+struct Stack {
+  Dims result;
+  char letter = 'k';
+  friend bool operator==(const Stack&, const Stack&) = default;
+};
+
+/// Dropout's random numbers: element i of the tensor (row-major index in the *global* batch) is
+/// kept if uniform(key, step, i) >= probability, with uniform() of base/random.hpp. The batch is
+/// the letter 'b'; a microbatch starts at Launch::batch_origin.
+struct DropoutAttributes {
+  double probability = 0.0;
+  std::uint64_t key = 0;
+  friend bool operator==(const DropoutAttributes&, const DropoutAttributes&) = default;
+};
+
+/// (x, step f64 [], training f64 []) -> x * kept / (1 - p); x itself where training == 0. Its own
+/// derivative.
+struct Dropout {
+  Dims operand;
+  DropoutAttributes dropout;
+  friend bool operator==(const Dropout&, const Dropout&) = default;
+};
+
+/// (q [b t h d], k [b s h d], v [b s h d], step f64, training f64) -> (o [b t h d], lse [b t h]).
+/// o = dropout(softmax(scale * q k^T)) v, per b and h; with `causal` query t (global index) sees
+/// keys s <= t. lse = log of the row's sum of exponentials (natural, with the maximum added back).
+/// The dropout index is ((b * T + t) * H + h) * S + s with full sizes T, H, S and the global b.
+struct Attention {
+  bool causal = true;
+  double scale = 1.0;
+  DropoutAttributes dropout;
+  friend bool operator==(const Attention&, const Attention&) = default;
+};
+
+/// (q, k, v, o, lse, do, step, training) -> (dq, dk, dv). A split of t leaves dk, dv partial.
+struct AttentionGradient {
+  Attention attention;
+  friend bool operator==(const AttentionGradient&, const AttentionGradient&) = default;
+};
+
+/// result += operand; result = operand where Launch::first is set. In place.
+struct Accumulate {
+  Dims operand;
+  friend bool operator==(const Accumulate&, const Accumulate&) = default;
+};
+
+enum class OptimizerKind : std::uint8_t { sgd, momentum, adam, adamw };
+
+/// One step of the optimizer, in place on results.
+///
+/// operands (gradient, learning_rate, optimizer_step, norm_squared), scalars f64 [];
+/// results (parameter) for sgd, (parameter, velocity) for momentum, (parameter, m, v) for adam(w).
+///
+/// g = gradient * min(1, clip / sqrt(norm_squared)) (no clipping where clip <= 0). Nothing is
+/// written where norm_squared is not finite. optimizer_step t counts from 1.
+///   sgd       p -= lr * (g + wd * p)
+///   momentum  u = momentum * u + (g + wd * p);  p -= lr * u
+///   adam      g += wd * p;  then as adamw with wd = 0
+///   adamw     m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
+///             p -= lr * (m / (1-b1^t) / (sqrt(v / (1-b2^t)) + epsilon) + wd * p)
+/// (Kingma & Ba 2015; Loshchilov & Hutter 2019; momentum as Sutskever et al. 2013 in the form of
+/// common frameworks.)
+struct Update {
+  OptimizerKind kind = OptimizerKind::adamw;
+  Dims operand;
+  double momentum = 0.9, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  double weight_decay = 0.0;
+  double clip_norm = 0.0;
+  friend bool operator==(const Update&, const Update&) = default;
+};
+
+/// Copies the common part of the operand's and the result's box (both boxes of one tensor), leaving
+/// the rest of the result alone. Packs, unpacks, cuts and joins pieces.
+struct CopyBox {
+  friend bool operator==(const CopyBox&, const CopyBox&) = default;
+};
+
+/// Writes `value` to every element of the result.
+struct Fill {
+  double value = 0.0;
+  friend bool operator==(const Fill&, const Fill&) = default;
+};
+
+/// result f64 [] += operand f64 []: a contribution to a sum over the whole step.
+struct Contribute {
+  friend bool operator==(const Contribute&, const Contribute&) = default;
+};
+
+using Kernel =
+    std::variant<Einsum, Map, Reduce, SumExp, Pick, CrossEntropyGradient, Embedding,
+                 EmbeddingGradient, NormMoments, NormApply, NormGradientMoments, NormGradientInput,
+                 NormGradientParameters, Select, Stack, Dropout, Attention, AttentionGradient,
+                 Accumulate, Update, CopyBox, Fill, Contribute>;
+
+/// "einsum", "map.gelu", "reduce.sum", "norm_apply", ...
+[[nodiscard]] std::string kind_of(const Kernel& kernel);
+
+}  // namespace alpa
