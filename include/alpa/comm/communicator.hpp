@@ -41,9 +41,11 @@ class Request {
 
 /// An ordered group of ranks that exchange host memory. Every collective is issued by all members in
 /// the same order with sizes that agree; several may be open at once. The reduction order is fixed
-/// by rank, so equal inputs give equal bits on every member. One thread per rank calls it.
+/// (or, in the MPI back end, by the library from size and rank alone), so every member gets the same
+/// bits, in every run. One thread per rank calls it.
 ///
-/// Sizes are checked here, once, so that a back end can trust them.
+/// Sizes are checked here, once, so that a back end can trust them: a call that breaks its own
+/// contract throws Error with ExitCode::bug. Pieces may be empty. Counts are 64 bit throughout.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -64,29 +66,34 @@ class Communicator {
                                                     std::span<const std::int64_t> sizes);
 
   /// `whole` as in all_gather, on every rank; piece <- reduction over ranks of this rank's part.
+  /// @pre every size is a multiple of the element size; `piece` does not overlap `whole`
   [[nodiscard]] std::unique_ptr<Request> reduce_scatter(std::span<const std::byte> whole,
                                                         std::span<std::byte> piece,
                                                         std::span<const std::int64_t> sizes,
                                                         DType dtype, Reduction op);
 
   /// Parts of `out` in rank order (`out_sizes` bytes each) go to the ranks; `in` likewise.
+  /// @pre in_sizes[s] here = out_sizes[rank()] on rank s; the buffers do not overlap
   [[nodiscard]] std::unique_ptr<Request> all_to_all(std::span<const std::byte> out,
                                                     std::span<const std::int64_t> out_sizes,
                                                     std::span<std::byte> in,
                                                     std::span<const std::int64_t> in_sizes);
 
-  /// Sends and receives at once; complete when all of them are.
+  /// Sends and receives at once; complete when all of them are. A send may complete only once its
+  /// receive has been posted. @pre tags in [0, 2^30); both sides give one message the same size
   [[nodiscard]] std::unique_ptr<Request> exchange(std::span<const Outgoing> out,
                                                   std::span<const Incoming> in);
 
   /// A communicator of `members` (ranks of this one, ascending, containing this rank); collective
-  /// over the members alone. `tag` tells apart groups that are made at the same time.
+  /// over the members alone. `tag` in [0, 2^15) tells apart groups made at the same time. It must
+  /// not outlive this one.
   [[nodiscard]] std::unique_ptr<Communicator> subgroup(std::span<const int> members, int tag);
 
   /// Waits for every member.
   void barrier();
 
-  /// Bytes that rank `root` has, on every rank. Waiting ranks sleep rather than spin.
+  /// Bytes that rank `root` has, on every rank (others' `data` is replaced, length included). Ranks
+  /// that wait sleep rather than spin: they may wait for minutes while rank 0 plans.
   void broadcast(std::vector<std::byte>& data, int root);
 
  protected:
@@ -108,17 +115,24 @@ class Communicator {
                                                              std::span<const Incoming> in) = 0;
   [[nodiscard]] virtual std::unique_ptr<Communicator> do_subgroup(std::span<const int> members,
                                                                   int tag) = 0;
+  /// `data` has its final size on every rank; blocks.
+  virtual void do_broadcast(std::span<std::byte> data, int root);
 
   int rank_;
   int size_;
 };
 
-/// Blocks until the request is complete, backing off from polling to short sleeps.
+/// Blocks until the request is complete, backing off from polling to sleeps of 100 us.
 void wait(Request& request);
 
+/// The same for waits that may be long: backs off to sleeps of 2 ms and leaves the core to others.
+void wait_asleep(Request& request);
+
 /// Runs `body` once per rank, each on its own thread of this process, with a communicator over all
-/// of them. A call that the other ranks do not match within `patience_ms` throws SystemError that
-/// says who waits where; the first error of any rank is rethrown.
+/// of them. A call that the other ranks do not match (another call or other sizes in its place, a
+/// member that has returned, or no rank getting anywhere for `patience_ms`) throws SystemError that
+/// says who waits where. After an error on any rank, all calls of the others throw; the first error
+/// is rethrown here once all threads have ended. The communicators end with `body`.
 void run_ranks(int size, int patience_ms, const std::function<void(Communicator&)>& body);
 
 }  // namespace alpa
