@@ -1,0 +1,40 @@
+#pragma once
+
+#include "alpa/device/device.hpp"
+
+/// Every kernel as plain loops, with sums in f64: what the other back ends are measured against and
+/// fall back on. All floating-point dtypes. Checks that pieces agree where they share letters.
+namespace alpa::reference {
+
+void run(const Einsum& kernel, const Launch& launch);
+void run(const Map& kernel, const Launch& launch);
+void run(const Reduce& kernel, const Launch& launch);
+void run(const SumExp& kernel, const Launch& launch);
+void run(const Pick& kernel, const Launch& launch);
+void run(const CrossEntropyGradient& kernel, const Launch& launch);
+void run(const Embedding& kernel, const Launch& launch);
+void run(const EmbeddingGradient& kernel, const Launch& launch);
+void run(const NormMoments& kernel, const Launch& launch);
+void run(const NormApply& kernel, const Launch& launch);
+void run(const NormGradientMoments& kernel, const Launch& launch);
+void run(const NormGradientInput& kernel, const Launch& launch);
+void run(const NormGradientParameters& kernel, const Launch& launch);
+void run(const Select& kernel, const Launch& launch);
+void run(const Stack& kernel, const Launch& launch);
+void run(const Dropout& kernel, const Launch& launch);
+void run(const Attention& kernel, const Launch& launch);
+void run(const AttentionGradient& kernel, const Launch& launch);
+void run(const Accumulate& kernel, const Launch& launch);
+void run(const Update& kernel, const Launch& launch);
+void run(const CopyBox& kernel, const Launch& launch);
+void run(const Fill& kernel, const Launch& launch);
+void run(const Contribute& kernel, const Launch& launch);
+
+/// Any kernel of the variant. Named apart, so that a kernel without a function above does not
+/// compile instead of converting to the variant.
+void run_kernel(const Kernel& kernel, const Launch& launch);
+
+/// Value of one element of a Map, from the operands' values.
+[[nodiscard]] double value_of(MapOp op, std::span<const double> operands, double constant);
+
+}  // namespace alpa::reference

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <random>
+#include <string>
+#include <vector>
+
+#include "device/tensors.hpp"
+
+/// One case per kernel and shape of its letters; tests run them on pieces of any size.
+namespace alpa::test {
+
+enum class Content : std::uint8_t {
+  value,       ///< in [-1, 1], of the dtype under test
+  positive,    ///< in [1, 2], of the dtype under test
+  wide,        ///< in [-1, 1], always f64
+  square_sum,  ///< f64, as a sum of squares over the whole letter 'e'
+  lse,         ///< near the log of the number of keys
+  ids,         ///< i32 in [-1, size of 'v')
+  constant,    ///< f64 scalar
+};
+
+struct Argument {
+  Dims dims;
+  Content fill = Content::value;
+  double value = 0.0;
+};
+
+struct Case {
+  std::string name;
+  Kernel kernel;
+  std::vector<Argument> operands, results;
+};
+
+/// Offset, extent and full size of each letter.
+struct Size {
+  std::int64_t offset, extent, full;
+};
+using Sizes = std::map<char, Size>;
+
+/// Every kernel of the variant, with the shapes of GPT and MLP training and odd ones.
+[[nodiscard]] std::vector<Case> all_cases();
+
+/// Random sizes of all letters in [1, largest], uneven pieces with offsets where kernels allow one.
+[[nodiscard]] Sizes random_sizes(const Case& each, std::int64_t largest, std::mt19937_64& random);
+
+/// Sizes of the whole tensors.
+[[nodiscard]] Sizes whole(Sizes sizes);
+
+[[nodiscard]] Box box_of(const Dims& dims, const Sizes& sizes);
+[[nodiscard]] Shape full_of(const Dims& dims, const Sizes& sizes);
+
+/// Tensors of these arguments, values drawn from `random`, as `dtype` holds them.
+[[nodiscard]] std::vector<Tensor> make(const std::vector<Argument>& arguments, const Sizes& sizes,
+                                       DType dtype, std::mt19937_64& random);
+
+}  // namespace alpa::test
