@@ -1,0 +1,101 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "alpa/base/shape.hpp"
+#include "alpa/data/tokens.hpp"
+
+namespace alpa {
+
+/// Integers are i32; reals come in whatever floating-point type the caller trains in.
+enum class FieldType : std::uint8_t { integer, real };
+
+/// One input of the model. A batch of it is the tensor [global_batch, sample_shape...].
+struct Field {
+  std::string name;
+  Shape sample_shape;
+  FieldType type = FieldType::integer;
+
+  friend bool operator==(const Field&, const Field&) = default;
+};
+
+enum class Split : std::uint8_t { training, evaluation };
+
+struct BatchOptions {
+  std::int64_t global_batch = 1;        ///< samples per step over all ranks
+  std::uint64_t seed = 0;               ///< of the order and of synthetic samples
+  std::int64_t evaluation_samples = 0;  ///< at most so many held-out samples; 0: all
+};
+
+struct WindowOptions {
+  std::int64_t sequence = 1;  ///< T, tokens per sample
+  double held_out = 0.05;     ///< last part of the tokens, in [0, 1)
+  bool shuffle = true;
+};
+
+/// A function from batch number to batch: no state, no order of calls, so a resumed run, a rank
+/// that needs a slice and a replica all see the same numbers. Training batches count from 1 (the
+/// step) and never end; evaluation batches count from 0 and hold every held-out sample once, in
+/// order. The field `weights` is 1 for what counts in the loss and 0 for padding. Copies are cheap.
+class Dataset {
+ public:
+  [[nodiscard]] const std::vector<Field>& fields() const;
+  [[nodiscard]] std::int64_t global_batch() const;
+  /// Training samples before the order starts anew; 0 for synthetic samples, which never repeat.
+  [[nodiscard]] std::int64_t samples_per_epoch() const;
+  [[nodiscard]] std::int64_t num_evaluation_batches() const;
+  /// Sum of all weights of a batch over all ranks: the number of labels that count.
+  [[nodiscard]] double total_weight(Split split, std::int64_t batch) const;
+
+  /// Writes `box` of the tensor [global_batch, sample_shape...] of a field, dense and row-major.
+  /// Values depend only on what is asked, never on how it is cut into boxes.
+  /// @pre the field exists and has the type of `out`; out.size() == num_elements(box.extent)
+  ///
+  /// Example: rank 1 of 2 that hold halves of a batch of 8 sequences of 16 tokens asks for
+  /// fill(Split::training, step, "tokens", {{4, 0}, {4, 16}}, out).
+  void fill(Split split, std::int64_t batch, std::string_view field, const Box& box,
+            std::span<std::int32_t> out) const;
+  void fill(Split split, std::int64_t batch, std::string_view field, const Box& box,
+            std::span<float> out) const;
+  void fill(Split split, std::int64_t batch, std::string_view field, const Box& box,
+            std::span<double> out) const;
+
+  struct Source;
+  explicit Dataset(std::shared_ptr<const Source> source);
+
+ private:
+  std::shared_ptr<const Source> source_;
+};
+
+/// Fields `tokens` [T], `labels` [T] (the tokens one later) and `weights` [T].
+///
+/// Training: the tokens before the held-out part form a ring, cut once an epoch into windows of T
+/// from a random start; the windows come in a random order, each once an epoch. Without `shuffle`
+/// they come in order from the first token. Evaluation: each held-out token is a label exactly
+/// once; the last window is padded with weight 0.
+/// @throws UserError (65) saying how many tokens there are and how many one window needs
+[[nodiscard]] Dataset token_dataset(Tokens tokens, const WindowOptions& windows,
+                                    const BatchOptions& batches);
+
+/// Fields `features` [F], `labels` [] and `weights` []: centres N(0,1) fixed by the seed, each
+/// sample a uniformly drawn class's centre + N(0,1), new ones each step.
+[[nodiscard]] Dataset synthetic_classes(std::int64_t features, std::int64_t classes,
+                                        const BatchOptions& batches);
+
+/// Fields `features` [F], `targets` [O] and `weights` []: features N(0,1), targets a random linear
+/// function of them with coefficients N(0, 1/F).
+[[nodiscard]] Dataset synthetic_regression(std::int64_t features, std::int64_t outputs,
+                                           const BatchOptions& batches);
+
+/// Fields as token_dataset: after token x comes the fixed successor of x in nine of ten cases and
+/// any token in the tenth, so that a model can learn it to -0.9 ln 0.9 - 0.1 ln(0.1 / vocabulary)
+/// nats or a little less per token.
+[[nodiscard]] Dataset synthetic_tokens(std::int64_t sequence, std::int64_t vocabulary,
+                                       const BatchOptions& batches);
+
+}  // namespace alpa
