@@ -1,0 +1,13 @@
+#pragma once
+
+#include <string_view>
+
+namespace alpa {
+
+/// Does the pattern match a dotted name or one of the paths above it? `*` stands for any text (dots
+/// too), `?` for one character.
+///
+/// Example: "*.bias" and "layers.0" match "layers.0.bias"; "layer" does not.
+[[nodiscard]] bool glob_matches(std::string_view pattern, std::string_view name);
+
+}  // namespace alpa

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "alpa/graph/builder.hpp"
+
+namespace alpa {
+
+/// Names of the scalars of a step.
+namespace scalar_name {
+inline constexpr const char* kLearningRate = "step.learning_rate";
+inline constexpr const char* kOptimizerStep = "step.optimizer_step";  ///< counts from 1
+inline constexpr const char* kDropoutStep = "step.dropout_step";
+inline constexpr const char* kTraining = "step.training";             ///< 0 in evaluation
+inline constexpr const char* kInverseWeight = "step.inverse_weight";  ///< 1 / weights of the batch
+inline constexpr const char* kLoss = "step.loss";
+inline constexpr const char* kNormSquared = "step.norm_squared";  ///< of the gradient, unclipped
+}  // namespace scalar_name
+
+/// The optimizer, as in kernel Update.
+struct OptimizerSpec {
+  OptimizerKind kind = OptimizerKind::adamw;
+  double momentum = 0.9, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  double weight_decay = 0.0;
+  std::vector<std::string> no_decay;  ///< globs of parameter names, see glob_matches
+  double clip_norm = 0.0;             ///< of the global norm; 0: none
+};
+
+/// Sums the elements of `values` (f64) and contributes the sum to `step.loss`. Returns the sum, to
+/// be given to add_training.
+TensorId add_loss(GraphBuilder& builder, const std::string& name, TensorId values);
+
+/// Adds what makes a training step of a forward graph: backward operators; per parameter and layer
+/// that uses it an accumulator `<parameter>[@layer].accumulator` (f32 or wider); in `reduce` the
+/// sum `<parameter>.gradient_sum` of the accumulators of one used in several layers, and the
+/// contribution to `step.norm_squared`; in `update` the optimizer, with states `.velocity` or
+/// `.adam_m` and `.adam_v`. Parameters without a path to a loss are left alone.
+void add_training(GraphBuilder& builder, const std::vector<TensorId>& losses,
+                  const OptimizerSpec& optimizer);
+
+}  // namespace alpa

@@ -1,0 +1,38 @@
+#include "alpa/graph/glob.hpp"
+
+namespace alpa {
+namespace {
+
+/// The usual matcher that remembers the last star: linear in practice, never exponential.
+bool matches_whole(std::string_view pattern, std::string_view text) {
+  std::size_t p = 0, t = 0, star = std::string_view::npos, resume = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      resume = t;
+    } else if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == text[t])) {
+      ++p;
+      ++t;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      t = ++resume;
+    } else {
+      return false;
+    }
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
+}
+
+}  // namespace
+
+bool glob_matches(std::string_view pattern, std::string_view name) {
+  if (matches_whole(pattern, name)) return true;
+  for (std::size_t dot = name.find('.'); dot != std::string_view::npos;
+       dot = name.find('.', dot + 1)) {
+    if (matches_whole(pattern, name.substr(0, dot))) return true;
+  }
+  return false;
+}
+
+}  // namespace alpa

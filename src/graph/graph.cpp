@@ -1,0 +1,47 @@
+#include "alpa/graph/graph.hpp"
+
+#include "alpa/base/random.hpp"
+#include "alpa/graph/text.hpp"
+
+namespace alpa {
+
+std::optional<TensorId> Graph::find_tensor(const std::string& name) const {
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    if (tensors[i].name == name) return TensorId{static_cast<std::int32_t>(i)};
+  }
+  return std::nullopt;
+}
+
+std::vector<TensorId> tensors_with(const Graph& graph, Role role) {
+  std::vector<TensorId> found;
+  for (std::size_t i = 0; i < graph.tensors.size(); ++i) {
+    if (graph.tensors[i].role == role) found.push_back({static_cast<std::int32_t>(i)});
+  }
+  return found;
+}
+
+Flops flops_of(const Operator& op) {
+  double points = op.rule.flops_per_point;
+  for (const Factor& factor : op.rule.factors) points *= static_cast<double>(factor.size);
+  return {points};
+}
+
+Flops flops_per_microbatch(const Graph& graph) {
+  Flops sum;
+  for (const Operator& op : graph.operators) {
+    if (op.phase == Phase::forward || op.phase == Phase::backward) sum += flops_of(op);
+  }
+  return sum;
+}
+
+std::int64_t num_parameters(const Graph& graph) {
+  std::int64_t count = 0;
+  for (const Tensor& tensor : graph.tensors) {
+    if (tensor.role == Role::parameter) count += num_elements(tensor.shape);
+  }
+  return count;
+}
+
+std::uint64_t fingerprint(const Graph& graph) { return hash_of(to_text(graph)); }
+
+}  // namespace alpa

@@ -1,0 +1,141 @@
+#include "alpa/graph/training.hpp"
+
+#include <map>
+
+#include "alpa/base/error.hpp"
+#include "alpa/graph/derivative.hpp"
+#include "alpa/graph/glob.hpp"
+
+namespace alpa {
+namespace {
+
+DType at_least_f32(DType type) { return type == DType::f64 ? DType::f64 : DType::f32; }
+
+Map copy_of(const Dims& dims) { return {MapOp::copy, {dims}, dims}; }
+
+/// The parameter itself, or that of which a replica is a copy.
+TensorId owner_of(const GraphBuilder& builder, TensorId id) {
+  if (builder.tensor(id).role == Role::parameter) return id;
+  return builder.graph().op(builder.producer(id).value()).operands.at(0);
+}
+
+bool decays(const std::string& name, const OptimizerSpec& optimizer) {
+  for (const std::string& glob : optimizer.no_decay) {
+    if (glob_matches(glob, name)) return false;
+  }
+  return true;
+}
+
+Update update_of(const Tensor& parameter, const OptimizerSpec& optimizer) {
+  return {.kind = optimizer.kind,
+          .operand = parameter.dims,
+          .momentum = optimizer.momentum,
+          .beta1 = optimizer.beta1,
+          .beta2 = optimizer.beta2,
+          .epsilon = optimizer.epsilon,
+          .weight_decay = decays(parameter.name, optimizer) ? optimizer.weight_decay : 0.0,
+          .clip_norm = optimizer.clip_norm};
+}
+
+std::vector<std::string> states_of(OptimizerKind kind) {
+  switch (kind) {
+    case OptimizerKind::sgd:
+      return {};
+    case OptimizerKind::momentum:
+      return {".velocity"};
+    case OptimizerKind::adam:
+    case OptimizerKind::adamw:
+      return {".adam_m", ".adam_v"};
+  }
+  check_failed("known optimizer", SourceLine::here());
+}
+
+/// Adds the accumulator of a parameter or replica and the sum into it.
+TensorId accumulate(GraphBuilder& builder, TensorId parameter, TensorId gradient) {
+  const Tensor p = builder.tensor(parameter);
+  builder.at(p.layer, Phase::backward);
+  const TensorId sum = builder.add_tensor({p.name + ".accumulator",
+                                           p.shape,
+                                           at_least_f32(p.dtype),
+                                           Role::accumulator,
+                                           p.dims,
+                                           p.layer,
+                                           {}});
+  builder.add_in_place(p.name + ".accumulate", Accumulate{p.dims}, {gradient}, {sum});
+  return sum;
+}
+
+/// The gradient of a parameter over the whole step; of a tied one the sum over its layers.
+TensorId total_gradient(GraphBuilder& builder, const Tensor& parameter,
+                        const std::vector<TensorId>& accumulators) {
+  if (accumulators.size() == 1) return accumulators.front();
+  const Map sum{MapOp::add, std::vector<Dims>(accumulators.size(), parameter.dims), parameter.dims};
+  return builder.add(parameter.name + ".gradient_sum", sum, accumulators);
+}
+
+void contribute_norm(GraphBuilder& builder, const Tensor& parameter, TensorId gradient) {
+  const Reduce squares{.square = true, .operand = parameter.dims, .result = ""};
+  const std::string name = parameter.name + ".norm_squared";
+  const TensorId sum = builder.add(name, squares, {gradient}, {.dtype = DType::f64});
+  builder.add_in_place(name + ".contribute", Contribute{}, {sum},
+                       {builder.scalar(scalar_name::kNormSquared, Role::global_scalar)});
+}
+
+/// The gradient in the dtype of the parameter, which the update needs.
+TensorId in_parameter_dtype(GraphBuilder& builder, const Tensor& parameter, TensorId gradient) {
+  if (builder.tensor(gradient).dtype == parameter.dtype) return gradient;
+  return builder.add(parameter.name + ".gradient_converted", copy_of(parameter.dims), {gradient},
+                     {.dtype = parameter.dtype});
+}
+
+void update(GraphBuilder& builder, TensorId id, TensorId gradient, const OptimizerSpec& optimizer) {
+  const Tensor parameter = builder.tensor(id);
+  builder.at(parameter.layer, Phase::update);
+  const TensorId converted = in_parameter_dtype(builder, parameter, gradient);
+  std::vector<TensorId> results{id};
+  for (const std::string& suffix : states_of(optimizer.kind)) {
+    results.push_back(builder.add_tensor({parameter.name + suffix,
+                                          parameter.shape,
+                                          parameter.dtype,
+                                          Role::optimizer_state,
+                                          parameter.dims,
+                                          parameter.layer,
+                                          {}}));
+  }
+  builder.add_in_place(parameter.name + ".update", update_of(parameter, optimizer),
+                       {converted, builder.scalar(scalar_name::kLearningRate, Role::step_scalar),
+                        builder.scalar(scalar_name::kOptimizerStep, Role::step_scalar),
+                        builder.scalar(scalar_name::kNormSquared, Role::global_scalar)},
+                       results);
+}
+
+}  // namespace
+
+TensorId add_loss(GraphBuilder& builder, const std::string& name, TensorId values) {
+  const Reduce sum{.operand = builder.tensor(values).dims, .result = ""};
+  const TensorId total = builder.add(name, sum, {values}, {.dtype = DType::f64});
+  builder.add_in_place(name + ".contribute", Contribute{}, {total},
+                       {builder.scalar(scalar_name::kLoss, Role::global_scalar)});
+  return total;
+}
+
+void add_training(GraphBuilder& builder, const std::vector<TensorId>& losses,
+                  const OptimizerSpec& optimizer) {
+  std::map<TensorId, std::vector<TensorId>> accumulators;  // the owner's own one first
+  differentiate(builder, losses, [&](TensorId parameter, TensorId gradient) {
+    const TensorId owner = owner_of(builder, parameter);
+    const TensorId sum = accumulate(builder, parameter, gradient);
+    auto& all = accumulators[owner];
+    all.insert(owner == parameter ? all.begin() : all.end(), sum);
+  });
+  std::map<TensorId, TensorId> totals;
+  for (const auto& [id, sums] : accumulators) {
+    const Tensor parameter = builder.tensor(id);
+    builder.at(parameter.layer, Phase::reduce);
+    totals[id] = total_gradient(builder, parameter, sums);
+    contribute_norm(builder, parameter, totals[id]);
+  }
+  for (const auto& [id, gradient] : totals) update(builder, id, gradient, optimizer);
+}
+
+}  // namespace alpa

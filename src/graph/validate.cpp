@@ -1,0 +1,223 @@
+#include <set>
+#include <vector>
+
+#include "alpa/base/error.hpp"
+#include "alpa/graph/graph.hpp"
+#include "alpa/graph/text.hpp"
+
+#include "operators/operators.hpp"
+
+namespace alpa {
+namespace {
+
+[[noreturn]] void bad_tensor(const Tensor& tensor, const std::string& why) {
+  throw UserError("graph: tensor " + tensor.name + " " + to_string(tensor.shape) + ": " + why);
+}
+
+[[noreturn]] void bad_operator(const Operator& op, const std::string& why) {
+  throw UserError("graph: operator " + op.name + " (" + kind_of(op.kernel) + "): " + why);
+}
+
+bool is_float(DType type) { return type != DType::i32; }
+
+/// May an operator change the tensor in place, so that it has several producers or none?
+bool changes_in_place(Role role) {
+  return role == Role::parameter || role == Role::accumulator || role == Role::optimizer_state ||
+         role == Role::global_scalar;
+}
+
+/// Is the value there before any operator runs?
+bool given(Role role) { return role == Role::input || role == Role::step_scalar; }
+
+void check_tensors(const Graph& graph) {
+  std::set<std::string> names;
+  for (const Tensor& tensor : graph.tensors) {
+    if (tensor.name.empty() || !names.insert(tensor.name).second) {
+      bad_tensor(tensor, "the name is empty or taken");
+    }
+    if (tensor.dims.size() != tensor.shape.size()) {
+      bad_tensor(tensor, "dims \"" + tensor.dims + "\" need a letter per dimension");
+    }
+    for (const std::int64_t extent : tensor.shape) {
+      if (extent < 1) bad_tensor(tensor, "every extent must be at least 1");
+    }
+    if (tensor.layer < 0 || tensor.layer >= graph.num_layers) {
+      bad_tensor(tensor, "layer " + std::to_string(tensor.layer) + " of " +
+                             std::to_string(graph.num_layers));
+    }
+  }
+}
+
+std::vector<Shape> shapes_of(const Graph& graph, const std::vector<TensorId>& ids) {
+  std::vector<Shape> shapes;
+  for (const TensorId id : ids) shapes.push_back(graph.tensor(id).shape);
+  return shapes;
+}
+
+void check_ids(const Graph& graph, const Operator& op) {
+  for (const auto* ids : {&op.operands, &op.results}) {
+    for (const TensorId id : *ids) {
+      if (!id.valid() || id.index() >= graph.tensors.size()) {
+        bad_operator(op, "names tensor " + std::to_string(id.value) + " of " +
+                             std::to_string(graph.tensors.size()));
+      }
+    }
+  }
+}
+
+void check_rule_dims(const Graph& graph, const Operator& op, const std::vector<TensorId>& ids,
+                     const std::vector<Dims>& dims) {
+  if (ids.size() != dims.size()) {
+    bad_operator(op, "its rule is for " + std::to_string(dims.size()) + " tensors instead of " +
+                         std::to_string(ids.size()));
+  }
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const Tensor& tensor = graph.tensor(ids[i]);
+    bool fits = dims[i].size() == tensor.shape.size();
+    for (std::size_t d = 0; fits && d < dims[i].size(); ++d) {
+      const int factor = op.rule.factor(dims[i][d]);
+      fits =
+          factor >= 0 && op.rule.factors[static_cast<std::size_t>(factor)].size == tensor.shape[d];
+    }
+    if (!fits) {
+      bad_operator(op, "its rule says \"" + dims[i] + "\" of tensor " + tensor.name + " " +
+                           to_string(tensor.shape) + ", which has other extents");
+    }
+  }
+}
+
+void check_rule(const Graph& graph, const Operator& op) {
+  const ShardingRule& rule = op.rule;
+  check_rule_dims(graph, op, op.operands, rule.operands);
+  check_rule_dims(graph, op, op.results, rule.results);
+  if (rule.reduction.size() != op.results.size()) {
+    bad_operator(op, "its rule needs a reduction per result");
+  }
+  std::set<int> seen;
+  for (const auto& group : rule.linear) {
+    for (const int i : group) {
+      const bool exists = i >= 0 && static_cast<std::size_t>(i) < op.operands.size();
+      if (!exists || !seen.insert(i).second) {
+        bad_operator(op, "its rule is linear in operand " + std::to_string(i) +
+                             ", which does not exist or stands in two groups");
+      }
+    }
+  }
+}
+
+bool converts(const Kernel& kernel) {
+  const Map* map = std::get_if<Map>(&kernel);
+  return std::holds_alternative<Accumulate>(kernel) || (map && map->op == MapOp::copy);
+}
+
+void check_dtypes(const Graph& graph, const Operator& op) {
+  const std::size_t rank = op.results.empty() ? 0 : graph.tensor(op.results[0]).shape.size();
+  const auto s = operators::signature_of(op.kernel, {op.operands.size(), rank});
+  std::optional<DType> common;
+  const auto check_float = [&](const Tensor& tensor) {
+    if (!is_float(tensor.dtype)) {
+      bad_operator(op, "tensor " + tensor.name + " is i32, expected floating point");
+    }
+    if (tensor.dtype == DType::f64 || converts(op.kernel)) return;
+    if (common && *common != tensor.dtype) {
+      bad_operator(op, "tensor " + tensor.name + " is " + std::string(to_string(tensor.dtype)) +
+                           ", another is " + std::string(to_string(*common)));
+    }
+    common = tensor.dtype;
+  };
+  const std::set<int> integers(s.integer_operands.begin(), s.integer_operands.end());
+  for (std::size_t i = 0; i < op.operands.size(); ++i) {
+    const Tensor& tensor = graph.tensor(op.operands[i]);
+    if (!integers.contains(static_cast<int>(i))) {
+      check_float(tensor);
+    } else if (tensor.dtype != DType::i32) {
+      bad_operator(op, "tensor " + tensor.name + " is " + std::string(to_string(tensor.dtype)) +
+                           ", expected i32");
+    }
+  }
+  for (const TensorId id : op.results) check_float(graph.tensor(id));
+  for (const int i : s.wide_results) {
+    const Tensor& tensor = graph.tensor(op.results.at(static_cast<std::size_t>(i)));
+    if (tensor.dtype != DType::f64) bad_operator(op, "result " + tensor.name + " must be f64");
+  }
+}
+
+/// Walks the operators in order and keeps which tensors are there.
+class OrderCheck {
+ public:
+  explicit OrderCheck(const Graph& graph) : graph_(graph), made_(graph.tensors.size(), false) {}
+
+  void visit(const Operator& op) {
+    if (op.phase < phase_) bad_operator(op, "stands after an operator of a later phase");
+    phase_ = op.phase;
+    if (op.layer < 0 || op.layer >= graph_.num_layers) {
+      bad_operator(
+          op, "layer " + std::to_string(op.layer) + " of " + std::to_string(graph_.num_layers));
+    }
+    for (const TensorId id : op.operands) check_operand(op, id);
+    for (const TensorId id : op.results) make(op, id);
+  }
+
+ private:
+  void check_operand(const Operator& op, TensorId id) const {
+    const Tensor& tensor = graph_.tensor(id);
+    if (!given(tensor.role) && !changes_in_place(tensor.role) && !made_[id.index()]) {
+      bad_operator(op, "reads tensor " + tensor.name + " before it is made");
+    }
+    const bool per_microbatch = op.phase == Phase::forward || op.phase == Phase::backward;
+    const bool owned = tensor.role == Role::parameter || tensor.role == Role::replica;
+    if (per_microbatch && owned && tensor.layer != op.layer) {
+      bad_operator(op, "of layer " + std::to_string(op.layer) + " reads " + tensor.name +
+                           " of layer " + std::to_string(tensor.layer) + "; it needs a replica");
+    }
+    if (tensor.role == Role::activation && tensor.layer > op.layer) {
+      bad_operator(op, "of layer " + std::to_string(op.layer) + " reads activation " + tensor.name +
+                           " of the later layer " + std::to_string(tensor.layer));
+    }
+    if (op.phase == Phase::backward && tensor.role == Role::gradient && tensor.layer < op.layer) {
+      bad_operator(op, "of layer " + std::to_string(op.layer) + " reads gradient " + tensor.name +
+                           " of the earlier layer " + std::to_string(tensor.layer));
+    }
+  }
+
+  void make(const Operator& op, TensorId id) {
+    const Tensor& tensor = graph_.tensor(id);
+    if (given(tensor.role)) bad_operator(op, "writes " + tensor.name + ", which is given");
+    if (made_[id.index()] && !changes_in_place(tensor.role)) {
+      bad_operator(op, "writes tensor " + tensor.name + " a second time");
+    }
+    if (tensor.role == Role::parameter && op.phase != Phase::update) {
+      bad_operator(op, "changes parameter " + tensor.name + " outside of phase update");
+    }
+    made_[id.index()] = true;
+  }
+
+  const Graph& graph_;
+  Phase phase_ = Phase::prepare;
+  std::vector<bool> made_;
+};
+
+}  // namespace
+
+void validate(const Graph& graph) {
+  check_tensors(graph);
+  std::set<std::string> names;
+  OrderCheck order(graph);
+  for (const Operator& op : graph.operators) {
+    if (op.name.empty() || !names.insert(op.name).second) {
+      bad_operator(op, "the name is empty or taken");
+    }
+    check_ids(graph, op);
+    try {
+      static_cast<void>(
+          rule_of(op.kernel, shapes_of(graph, op.operands), shapes_of(graph, op.results)));
+    } catch (const UserError& error) {
+      bad_operator(op, error.what());
+    }
+    check_rule(graph, op);
+    check_dtypes(graph, op);
+    order.visit(op);
+  }
+}
+
+}  // namespace alpa
