@@ -5,6 +5,8 @@
 #include <variant>
 #include <vector>
 
+#include "alpa/base/optimizer_kind.hpp"
+
 namespace alpa {
 
 /// The dimensions of one tensor, a letter each, outermost first: "bte" is [batch, time, embedding].
@@ -205,8 +207,6 @@ struct Accumulate {
   Dims operand;
   friend bool operator==(const Accumulate&, const Accumulate&) = default;
 };
-
-enum class OptimizerKind : std::uint8_t { sgd, momentum, adam, adamw };
 
 /// One step of the optimizer, in place on results.
 ///
