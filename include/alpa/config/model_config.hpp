@@ -1,0 +1,167 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "alpa/config/value_types.hpp"
+
+namespace alpa {
+
+enum class Preset : std::uint8_t { mlp, gpt, moe, wide_resnet, llama, bert, custom };
+enum class Positions : std::uint8_t { learned, rotary, none };
+enum class Norm : std::uint8_t { layer, rms };
+enum class NormPosition : std::uint8_t { pre, post };
+/// gelu is the exact one (erf). swiglu gates: it takes two products and belongs to feed-forwards.
+enum class Activation : std::uint8_t { gelu, gelu_tanh, relu, swiglu };
+enum class Loss : std::uint8_t { cross_entropy, squared_error };
+enum class RouterPrecision : std::uint8_t { fp32, same };
+enum class Overflow : std::uint8_t { drop };
+
+/// Initial values of weights: normal with mean 0.
+struct InitializerConfig {
+  /// Standard deviation; nullopt (`auto`): 1/sqrt(number of inputs) of each weight.
+  std::optional<double> std = {};
+  /// Weights that end a residual branch: std / sqrt(2 * layers).
+  bool scale_residual = true;
+  friend bool operator==(const InitializerConfig&, const InitializerConfig&) = default;
+};
+
+struct MoeConfig {
+  std::int64_t experts = 16;
+  std::int64_t every = 2;  ///< layers every-1, 2*every-1, … (from 0) have experts
+  std::int64_t top_k = 2;
+  std::int64_t group = 128;       ///< tokens routed together, by global token index
+  double capacity_factor = 1.25;  ///< slots = ceil(factor * top_k * group / experts)
+  double evaluation_capacity_factor = 2.0;
+  Overflow overflow = Overflow::drop;
+  double auxiliary_loss = 0.01;
+  RouterPrecision router_precision = RouterPrecision::fp32;
+  friend bool operator==(const MoeConfig&, const MoeConfig&) = default;
+};
+
+/// Presets gpt, moe, llama and bert.
+struct TransformerConfig {
+  std::int64_t layers = 8;
+  std::int64_t hidden = 192;
+  std::int64_t heads = 8;           ///< divides hidden
+  std::int64_t feed_forward = 768;  ///< 4 * hidden unless given
+  std::int64_t vocabulary = 256;
+  std::int64_t sequence = 64;
+  Positions positions = Positions::learned;
+  Norm norm = Norm::layer;
+  NormPosition norm_position = NormPosition::pre;
+  Activation activation = Activation::gelu;
+  bool bias = true;
+  bool tied_embedding = true;
+  double dropout = 0.1;
+  InitializerConfig initializer{.std = 0.02};
+  std::optional<MoeConfig> moe;  ///< preset moe, and no other
+  friend bool operator==(const TransformerConfig&, const TransformerConfig&) = default;
+};
+
+/// `features` inputs, `layers` hidden layers of `hidden` (linear, activation), one linear to
+/// `classes` outputs.
+struct MlpConfig {
+  std::int64_t layers = 2;
+  std::int64_t hidden = 128;
+  std::int64_t features = 64;
+  std::int64_t classes = 10;  ///< outputs; with loss squared_error the targets
+  Activation activation = Activation::relu;
+  bool bias = true;
+  double dropout = 0.0;  ///< after each activation
+  Loss loss = Loss::cross_entropy;
+  InitializerConfig initializer;
+  friend bool operator==(const MlpConfig&, const MlpConfig&) = default;
+};
+
+struct WideResnetConfig {
+  std::int64_t layers = 50;     ///< 50 or 101
+  std::int64_t channels = 160;  ///< of the first block
+  std::int64_t width = 2;       ///< factor on the channels of the 3x3 convolutions
+  std::int64_t image = 224;     ///< pixels a side
+  std::int64_t classes = 1000;
+  std::int64_t batch_norm_group = 32;  ///< consecutive samples that share their statistics
+  friend bool operator==(const WideResnetConfig&, const WideResnetConfig&) = default;
+};
+
+struct LayerConfig;
+
+struct LinearLayer {
+  std::int64_t out = 1;
+  std::optional<Activation> activation = {};
+  bool bias = true;
+  friend bool operator==(const LinearLayer&, const LinearLayer&) = default;
+};
+struct NormLayer {
+  Norm kind = Norm::layer;
+  double epsilon = 1e-5;
+  friend bool operator==(const NormLayer&, const NormLayer&) = default;
+};
+struct ActivationLayer {
+  Activation kind = Activation::gelu;
+  friend bool operator==(const ActivationLayer&, const ActivationLayer&) = default;
+};
+struct DropoutLayer {
+  double p = 0.0;
+  friend bool operator==(const DropoutLayer&, const DropoutLayer&) = default;
+};
+/// Sum of the layers named in `input` (two or more).
+struct AddLayer {
+  friend bool operator==(const AddLayer&, const AddLayer&) = default;
+};
+/// `block` one after the other, `count` times, each with its own parameters.
+struct RepeatLayer {
+  std::int64_t count = 1;
+  std::vector<LayerConfig> block;
+  bool operator==(const RepeatLayer& other) const;
+};
+/// x + body(x)
+struct ResidualLayer {
+  std::vector<LayerConfig> body;
+  bool operator==(const ResidualLayer& other) const;
+};
+
+/// One entry of `model.layers`.
+struct LayerConfig {
+  std::variant<LinearLayer, NormLayer, ActivationLayer, DropoutLayer, AddLayer, RepeatLayer,
+               ResidualLayer>
+      layer;
+  std::string name;  ///< empty: none
+  /// Names of earlier layers of this list or of one around it, or `input`, the model's input.
+  /// Empty: the layer before.
+  std::vector<std::string> input;
+  bool operator==(const LayerConfig& other) const;
+};
+
+struct CustomConfig {
+  std::vector<LayerConfig> layers;
+  Loss loss = Loss::cross_entropy;
+  InitializerConfig initializer;
+  friend bool operator==(const CustomConfig&, const CustomConfig&) = default;
+};
+
+struct ModelConfig {
+  Preset preset = Preset::gpt;
+  /// A published size; its shape is already in `shape`, under what the file says.
+  std::optional<std::string> size;
+  std::variant<TransformerConfig, MlpConfig, WideResnetConfig, CustomConfig> shape;
+  friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
+};
+
+[[nodiscard]] std::span<const EnumName<Preset>> names_of(Preset);
+[[nodiscard]] std::span<const EnumName<Positions>> names_of(Positions);
+[[nodiscard]] std::span<const EnumName<Norm>> names_of(Norm);
+[[nodiscard]] std::span<const EnumName<NormPosition>> names_of(NormPosition);
+[[nodiscard]] std::span<const EnumName<Activation>> names_of(Activation);
+[[nodiscard]] std::span<const EnumName<Loss>> names_of(Loss);
+[[nodiscard]] std::span<const EnumName<RouterPrecision>> names_of(RouterPrecision);
+[[nodiscard]] std::span<const EnumName<Overflow>> names_of(Overflow);
+
+/// What a preset is without a size and without keys.
+[[nodiscard]] ModelConfig preset_defaults(Preset preset);
+
+}  // namespace alpa

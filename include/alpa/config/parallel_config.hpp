@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "alpa/base/units.hpp"
+#include "alpa/config/value_types.hpp"
+
+namespace alpa {
+
+enum class Method : std::uint8_t {
+  automatic,
+  data,
+  zero1,
+  zero2,
+  zero3,
+  megatron,
+  intra_only,
+  inter_only,
+  pipedream,
+  heuristic,
+  plan,
+};
+enum class PipelineSchedule : std::uint8_t {
+  automatic,
+  gpipe,
+  one_forward_one_backward,
+  interleaved,
+  zero_bubble,
+};
+enum class Recompute : std::uint8_t { automatic, none, attention, full };
+
+struct SearchConfig {
+  Seconds seconds{60.0};
+  std::optional<std::int64_t> nodes;
+  friend bool operator==(const SearchConfig&, const SearchConfig&) = default;
+};
+
+/// nullopt stands for `auto`, except in `plan`, where it is `none`.
+struct ParallelConfig {
+  Method method = Method::automatic;
+  std::optional<std::string> plan;   ///< file; exactly with method plan
+  std::optional<std::int64_t> data;  ///< degrees; with method megatron only
+  std::optional<std::int64_t> tensor;
+  std::optional<std::int64_t> pipeline;
+  std::optional<std::int64_t> microbatches;  ///< divides training.global_batch
+  std::optional<std::int64_t> stages;
+  std::optional<std::vector<std::int64_t>> logical_mesh;  ///< one or two extents
+  PipelineSchedule schedule = PipelineSchedule::automatic;
+  Recompute recompute = Recompute::automatic;
+  std::vector<std::pair<std::string, std::string>> layouts;  ///< operator name glob, strategy
+  std::optional<Bytes> memory_limit;                         ///< per device
+  SearchConfig search;
+  friend bool operator==(const ParallelConfig&, const ParallelConfig&) = default;
+};
+
+[[nodiscard]] std::span<const EnumName<Method>> names_of(Method);
+[[nodiscard]] std::span<const EnumName<PipelineSchedule>> names_of(PipelineSchedule);
+[[nodiscard]] std::span<const EnumName<Recompute>> names_of(Recompute);
+
+}  // namespace alpa

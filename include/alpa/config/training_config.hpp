@@ -1,0 +1,145 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "alpa/base/optimizer_kind.hpp"
+#include "alpa/base/units.hpp"
+#include "alpa/config/value_types.hpp"
+
+namespace alpa {
+
+enum class DataSource : std::uint8_t { text, tokens, hdf5, images, synthetic };
+enum class TokenType : std::uint8_t { uint16, uint32 };
+enum class SyntheticKind : std::uint8_t { classes, regression, tokens };
+enum class Precision : std::uint8_t { fp64, fp32, tf32, bf16, fp16 };
+enum class ScheduleKind : std::uint8_t { constant, linear, cosine, wsd };
+enum class OnError : std::uint8_t { stop, continue_training };
+enum class LogLevel : std::uint8_t { trace, debug, info, warning, error };
+enum class Color : std::uint8_t { automatic, always, never };
+
+/// The word of a key that leaves a choice to the program.
+struct Automatic {
+  friend bool operator==(const Automatic&, const Automatic&) = default;
+};
+/// The word of a key that turns something off.
+struct Never {
+  friend bool operator==(const Never&, const Never&) = default;
+};
+
+struct TokenFiles {
+  std::vector<std::string> files;
+  TokenType dtype = TokenType::uint16;
+  friend bool operator==(const TokenFiles&, const TokenFiles&) = default;
+};
+struct Hdf5Files {
+  std::vector<std::string> files;
+  std::string dataset = "tokens";
+  friend bool operator==(const Hdf5Files&, const Hdf5Files&) = default;
+};
+struct ImageFiles {
+  std::vector<std::string> files;  ///< files or folders
+  friend bool operator==(const ImageFiles&, const ImageFiles&) = default;
+};
+/// Samples drawn anew for each batch. classes: centres N(0,1), a sample is its centre + N(0,1).
+struct SyntheticData {
+  SyntheticKind kind = SyntheticKind::classes;
+  /// Set by reading where the kind needs them; by default what the model takes.
+  std::optional<std::int64_t> features;
+  std::optional<std::int64_t> classes;  ///< classes, or targets of a regression
+  std::optional<std::int64_t> vocabulary;
+  std::optional<std::int64_t> sequence;
+  friend bool operator==(const SyntheticData&, const SyntheticData&) = default;
+};
+
+struct DataConfig {
+  DataSource source = DataSource::text;
+  std::vector<std::string> text = {"/usr/include/c++"};  ///< files or folders
+  TokenFiles tokens;
+  Hdf5Files hdf5;
+  ImageFiles images;
+  SyntheticData synthetic;
+  double held_out = 0.05;  ///< share at the end that training never sees
+  bool shuffle = true;
+  friend bool operator==(const DataConfig&, const DataConfig&) = default;
+};
+
+struct EvaluateConfig {
+  std::optional<std::int64_t> every = 50;  ///< steps; nullopt: only at the end
+  std::optional<std::int64_t> samples;     ///< nullopt: all
+  friend bool operator==(const EvaluateConfig&, const EvaluateConfig&) = default;
+};
+
+struct TrainingConfig {
+  std::int64_t steps = 200;
+  std::int64_t global_batch = 32;  ///< samples per optimizer step over all ranks
+  Precision precision = Precision::fp32;
+  std::int64_t seed = 1;
+  std::optional<double> clip_norm = 1.0;
+  std::optional<std::int64_t>
+      skip_nonfinite;  ///< nullopt: stop; else at most so many skipped steps
+  EvaluateConfig evaluate;
+  Seconds watchdog{300.0};                                       ///< 0: off
+  std::variant<Automatic, Never, Seconds> time_limit;            ///< Automatic: Slurm's
+  std::optional<std::pair<std::int64_t, std::int64_t>> profile;  ///< first and last step
+  friend bool operator==(const TrainingConfig&, const TrainingConfig&) = default;
+};
+
+/// Learning rate over the steps, as a share of optimizer.learning_rate. Rises linearly from 0 over
+/// `warmup` steps; then constant, or down to `final` at the last step along a line or a half
+/// cosine; wsd stays constant and goes down along a line in the last `decay` steps.
+struct ScheduleConfig {
+  ScheduleKind name = ScheduleKind::cosine;
+  std::int64_t warmup = 20;
+  double final_share = 0.1;
+  std::optional<std::int64_t> decay;  ///< nullopt: a fifth of training.steps
+  friend bool operator==(const ScheduleConfig&, const ScheduleConfig&) = default;
+};
+
+struct OptimizerConfig {
+  OptimizerKind name = OptimizerKind::adamw;
+  double learning_rate = 0.001;
+  double momentum = 0.9;                      ///< momentum
+  std::array<double, 2> betas = {0.9, 0.99};  ///< adam, adamw
+  double epsilon = 1e-8;                      ///< adam, adamw
+  double weight_decay =
+      0.1;  ///< default 0 unless adamw; adamw: decoupled, others: added to gradient
+  std::vector<std::string> no_decay = {"*.bias", "*norm*", "positions"};  ///< globs
+  ScheduleConfig schedule;
+  friend bool operator==(const OptimizerConfig&, const OptimizerConfig&) = default;
+};
+
+struct CheckpointConfig {
+  std::variant<Automatic, Never, std::int64_t> every;  ///< steps
+  std::int64_t keep = 2;
+  bool asynchronous = true;
+  OnError on_error = OnError::stop;
+  Seconds expected_failures{86400.0};  ///< mean time between failures of the job
+  std::optional<std::string> init_from;
+  friend bool operator==(const CheckpointConfig&, const CheckpointConfig&) = default;
+};
+
+struct LoggingConfig {
+  std::int64_t every = 10;
+  LogLevel level = LogLevel::info;
+  Color color = Color::automatic;
+  friend bool operator==(const LoggingConfig&, const LoggingConfig&) = default;
+};
+
+[[nodiscard]] std::span<const EnumName<DataSource>> names_of(DataSource);
+[[nodiscard]] std::span<const EnumName<TokenType>> names_of(TokenType);
+[[nodiscard]] std::span<const EnumName<SyntheticKind>> names_of(SyntheticKind);
+[[nodiscard]] std::span<const EnumName<Precision>> names_of(Precision);
+[[nodiscard]] std::span<const EnumName<OptimizerKind>> names_of(OptimizerKind);
+[[nodiscard]] std::span<const EnumName<ScheduleKind>> names_of(ScheduleKind);
+[[nodiscard]] std::span<const EnumName<OnError>> names_of(OnError);
+[[nodiscard]] std::span<const EnumName<LogLevel>> names_of(LogLevel);
+[[nodiscard]] std::span<const EnumName<Color>> names_of(Color);
+
+}  // namespace alpa

@@ -1,0 +1,307 @@
+#include "checks.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+namespace alpa {
+namespace {
+
+std::string text_of(std::int64_t value) { return std::to_string(value); }
+
+/// Takes one step of a path off its front: `a.b[3]` → `a`, then `b`, then index 3.
+struct PathStep {
+  std::string_view name;
+  std::optional<std::size_t> index;
+};
+
+PathStep take_step(std::string_view& path) {
+  if (path.starts_with('[')) {
+    const std::size_t close = path.find(']');
+    std::size_t index = 0;
+    std::from_chars(path.data() + 1, path.data() + close, index);
+    path.remove_prefix(close + 1);
+    return {{}, index};
+  }
+  if (path.starts_with('.')) path.remove_prefix(1);
+  const std::string_view name = path.substr(0, path.find_first_of(".["));
+  path.remove_prefix(name.size());
+  return {name, std::nullopt};
+}
+
+/// The innermost node on the way along `path`; what is left of it stays in `path`.
+const YamlNode& walk(const YamlNode& root, std::string_view& path) {
+  const YamlNode* node = &root;
+  while (!path.empty()) {
+    std::string_view rest = path;
+    const PathStep step = take_step(rest);
+    const YamlNode* next = nullptr;
+    if (!step.index) {
+      next = node->find(step.name);
+    } else if (*step.index < node->items.size()) {
+      next = &node->items[*step.index];
+    }
+    if (next == nullptr) break;
+    node = next;
+    path = rest;
+  }
+  return *node;
+}
+
+void check_divides(const CrossCheck& check, const std::string& whole_path, std::int64_t whole,
+                   const std::string& part_path, std::int64_t part) {
+  if (!check.sound({whole_path, part_path}) || whole % part == 0) return;
+  const std::string name = whole_path.substr(whole_path.rfind('.') + 1);
+  check.refuse(part_path, text_of(part), "a divisor of " + name + " = " + text_of(whole));
+}
+
+void check_moe(const CrossCheck& check, const TransformerConfig& model) {
+  const MoeConfig& moe = *model.moe;
+  if (check.sound({"model.moe.top_k", "model.moe.experts"}) && moe.top_k > moe.experts) {
+    check.refuse("model.moe.top_k", text_of(moe.top_k),
+                 "at most experts = " + text_of(moe.experts));
+  }
+  if (check.sound({"model.moe.every", "model.layers"}) && moe.every > model.layers) {
+    check.refuse("model.moe.every", text_of(moe.every),
+                 "at most layers = " + text_of(model.layers));
+  }
+}
+
+void check_transformer(const CrossCheck& check, const TransformerConfig& model) {
+  check_divides(check, "model.hidden", model.hidden, "model.heads", model.heads);
+  if (model.positions == Positions::rotary && model.hidden % (2 * model.heads) != 0 &&
+      model.hidden % model.heads == 0 &&
+      check.sound({"model.positions", "model.hidden", "model.heads"})) {
+    check.refuse("model.positions", "rotary with an odd head size",
+                 "hidden / heads = " + text_of(model.hidden / model.heads) + " to be even");
+  }
+  if (model.moe) check_moe(check, model);
+}
+
+void check_model(const CrossCheck& check, const RunConfig& config) {
+  if (const auto* transformer = std::get_if<TransformerConfig>(&config.model.shape)) {
+    check_transformer(check, *transformer);
+  } else if (const auto* wide = std::get_if<WideResnetConfig>(&config.model.shape)) {
+    if (wide->layers != 50 && wide->layers != 101) {
+      check.refuse("model.layers", text_of(wide->layers), "50 or 101");
+    }
+  } else if (const auto* custom = std::get_if<CustomConfig>(&config.model.shape)) {
+    check_layers(*custom, check.root, check.errors);
+  } else if (const auto* mlp = std::get_if<MlpConfig>(&config.model.shape)) {
+    if (mlp->loss == Loss::cross_entropy && mlp->classes < 2 && check.sound({"model.classes"})) {
+      check.refuse("model.classes", text_of(mlp->classes),
+                   "an integer >= 2 with loss cross_entropy");
+    }
+  }
+}
+
+void require_files(const CrossCheck& check, const std::string& path,
+                   const std::vector<std::string>& files) {
+  if (!files.empty() || !check.sound({path, "data.source"})) return;
+  check.refuse(path, is_written(check.root, path) ? "an empty list" : "nothing",
+               "a list of one file or more with source " +
+                   path.substr(5, path.rfind('.') == 4 ? std::string::npos : path.rfind('.') - 5));
+}
+
+void check_sources(const CrossCheck& check, const DataConfig& data) {
+  switch (data.source) {
+    case DataSource::text:
+      return require_files(check, "data.text", data.text);
+    case DataSource::tokens:
+      return require_files(check, "data.tokens.files", data.tokens.files);
+    case DataSource::hdf5:
+      return require_files(check, "data.hdf5.files", data.hdf5.files);
+    case DataSource::images:
+      return require_files(check, "data.images.files", data.images.files);
+    case DataSource::synthetic:
+      return;
+  }
+}
+
+/// A size of synthetic data that the model does not take.
+void check_equal(const CrossCheck& check, const std::string& path,
+                 const std::optional<std::int64_t>& found, const std::string& model_key,
+                 std::int64_t expected) {
+  if (!found || *found == expected || !check.sound({path, model_key})) return;
+  check.refuse(path, text_of(*found), model_key + " = " + text_of(expected));
+}
+
+void require_size(const CrossCheck& check, const std::string& path,
+                  const std::optional<std::int64_t>& found) {
+  if (found || !check.sound({path})) return;
+  check.refuse(path, "nothing", "an integer >= 1");
+}
+
+/// Words of the model's kind of input.
+bool takes_tokens(const ModelConfig& model) {
+  return std::holds_alternative<TransformerConfig>(model.shape);
+}
+
+void check_synthetic(const CrossCheck& check, const RunConfig& config) {
+  const SyntheticData& data = config.data.synthetic;
+  const bool tokens = data.kind == SyntheticKind::tokens;
+  if (!check.sound({"data.synthetic.kind", "data.source", "model.preset"})) return;
+  if (tokens != takes_tokens(config.model)) {
+    check.refuse("data.synthetic.kind", std::string(name_of(data.kind)),
+                 std::string(tokens ? "classes or regression" : "tokens") + " with preset " +
+                     std::string(name_of(config.model.preset)));
+    return;
+  }
+  if (const auto* model = std::get_if<TransformerConfig>(&config.model.shape)) {
+    check_equal(check, "data.synthetic.vocabulary", data.vocabulary, "model.vocabulary",
+                model->vocabulary);
+    check_equal(check, "data.synthetic.sequence", data.sequence, "model.sequence", model->sequence);
+    return;
+  }
+  require_size(check, "data.synthetic.features", data.features);
+  require_size(check, "data.synthetic.classes", data.classes);
+  if (const auto* model = std::get_if<MlpConfig>(&config.model.shape)) {
+    check_equal(check, "data.synthetic.features", data.features, "model.features", model->features);
+    check_equal(check, "data.synthetic.classes", data.classes, "model.classes", model->classes);
+  }
+}
+
+std::optional<Loss> loss_of(const ModelConfig& model) {
+  if (const auto* mlp = std::get_if<MlpConfig>(&model.shape)) return mlp->loss;
+  if (const auto* custom = std::get_if<CustomConfig>(&model.shape)) return custom->loss;
+  return std::nullopt;
+}
+
+void check_loss(const CrossCheck& check, const RunConfig& config) {
+  const auto loss = loss_of(config.model);
+  if (!loss || !check.sound({"model.loss", "data.synthetic.kind", "data.source"})) return;
+  const bool regression = config.data.synthetic.kind == SyntheticKind::regression;
+  if (config.data.synthetic.kind == SyntheticKind::tokens) return;
+  if ((*loss == Loss::squared_error) == regression) return;
+  check.refuse("model.loss", std::string(name_of(*loss)),
+               std::string(regression ? "squared_error" : "cross_entropy") +
+                   " with data.synthetic.kind " + std::string(name_of(config.data.synthetic.kind)));
+}
+
+void check_data(const CrossCheck& check, const RunConfig& config) {
+  check_sources(check, config.data);
+  const DataSource source = config.data.source;
+  if (source == DataSource::synthetic) {
+    check_synthetic(check, config);
+    check_loss(check, config);
+    return;
+  }
+  if (!check.sound({"model.preset", "data.source"})) return;
+  const std::string preset(name_of(config.model.preset));
+  const bool token_source = source == DataSource::text || source == DataSource::tokens;
+  if (token_source &&
+      (config.model.preset == Preset::mlp || config.model.preset == Preset::wide_resnet)) {
+    check.refuse("data.source", std::string(name_of(source)),
+                 "hdf5, images or synthetic with preset " + preset);
+  }
+  if (source == DataSource::images && takes_tokens(config.model)) {
+    check.refuse("data.source", "images", "text, tokens, hdf5 or synthetic with preset " + preset);
+  }
+  const auto* model = std::get_if<TransformerConfig>(&config.model.shape);
+  if (source == DataSource::text && model != nullptr && model->vocabulary < 256 &&
+      check.sound({"model.vocabulary"})) {
+    check.refuse("model.vocabulary", text_of(model->vocabulary),
+                 "an integer >= 256 with data.source text, which is read byte by byte");
+  }
+}
+
+void check_training(const CrossCheck& check, const TrainingConfig& training) {
+  if (!training.profile || !check.sound({"training.profile", "training.steps"})) return;
+  const auto [first, last] = *training.profile;
+  if (first <= last && last <= training.steps) return;
+  check.refuse("training.profile", "[" + text_of(first) + ", " + text_of(last) + "]",
+               "first step <= last step <= steps = " + text_of(training.steps));
+}
+
+/// Degrees mean something for method megatron only.
+void check_degrees(const CrossCheck& check, const ParallelConfig& parallel) {
+  if (parallel.method == Method::megatron) return;
+  const auto refuse_degree = [&](const std::string& name, const auto& degree) {
+    const std::string path = "parallel." + name;
+    if (!degree || !check.sound({path, "parallel.method"})) return;
+    check.refuse(path, text_of(*degree),
+                 "auto with method " + std::string(name_of(parallel.method)) +
+                     " (degrees are for method megatron)");
+  };
+  refuse_degree("data", parallel.data);
+  refuse_degree("tensor", parallel.tensor);
+  refuse_degree("pipeline", parallel.pipeline);
+}
+
+void check_plan_file(const CrossCheck& check, const ParallelConfig& parallel) {
+  if (!check.sound({"parallel.plan", "parallel.method"})) return;
+  if (parallel.method == Method::plan && !parallel.plan) {
+    check.refuse("parallel.plan", is_written(check.root, "parallel.plan") ? "none" : "nothing",
+                 "a plan file with method plan");
+  }
+  if (parallel.method != Method::plan && parallel.plan) {
+    check.refuse("parallel.plan", *parallel.plan,
+                 "none with method " + std::string(name_of(parallel.method)) +
+                     " (a plan file is for method plan)");
+  }
+}
+
+void check_parallel(const CrossCheck& check, const RunConfig& config) {
+  const ParallelConfig& parallel = config.parallel;
+  check_degrees(check, parallel);
+  check_plan_file(check, parallel);
+  if (parallel.microbatches) {
+    check_divides(check, "training.global_batch", config.training.global_batch,
+                  "parallel.microbatches", *parallel.microbatches);
+  }
+  if (parallel.method == Method::megatron && parallel.pipeline && parallel.stages &&
+      *parallel.pipeline != *parallel.stages &&
+      check.sound({"parallel.pipeline", "parallel.stages"})) {
+    check.refuse("parallel.stages", text_of(*parallel.stages),
+                 "parallel.pipeline = " + text_of(*parallel.pipeline));
+  }
+}
+
+/// Prices of mesh axes need the mesh to be given, and one stage.
+void check_mesh_axes(const CrossCheck& check, const ParallelConfig& parallel,
+                     const ClusterConfig& cluster) {
+  if (cluster.mesh_axes.empty()) return;
+  const std::size_t axes = cluster.mesh_axes.size();
+  const std::size_t given = parallel.logical_mesh ? parallel.logical_mesh->size() : 0;
+  if (given != axes && check.sound({"parallel.logical_mesh", "cluster.mesh_axes"})) {
+    check.refuse("parallel.logical_mesh",
+                 given == 0 ? "auto" : "a list of " + std::to_string(given),
+                 "a list of " + std::to_string(axes) + ", as many as cluster.mesh_axes");
+  }
+  if (parallel.stages != std::optional<std::int64_t>(1) && check.sound({"parallel.stages"})) {
+    check.refuse("parallel.stages", parallel.stages ? text_of(*parallel.stages) : "auto",
+                 "1 with cluster.mesh_axes");
+  }
+}
+
+}  // namespace
+
+const YamlNode& written_at(const YamlNode& root, std::string_view path) { return walk(root, path); }
+
+bool is_written(const YamlNode& root, std::string_view path) {
+  walk(root, path);
+  return path.empty();
+}
+
+bool CrossCheck::sound(const std::vector<std::string>& paths) const {
+  return std::none_of(paths.begin(), paths.end(),
+                      [this](const std::string& path) { return errors.touches(path); });
+}
+
+void CrossCheck::refuse(const std::string& path, const std::string& found,
+                        const std::string& expected) const {
+  errors.add(written_at(root, path).place, path, "found " + found + ", expected " + expected);
+}
+
+void check_run(const RunConfig& config, const YamlNode& root, ConfigErrors& errors) {
+  const CrossCheck check{root, errors};
+  if (check.sound({"model.preset"})) check_model(check, config);
+  check_data(check, config);
+  check_training(check, config.training);
+  check_parallel(check, config);
+  if (const auto* cluster = std::get_if<ClusterConfig>(&config.cluster)) {
+    check_cluster(*cluster, root, "cluster", errors);
+    check_mesh_axes(check, config.parallel, *cluster);
+  }
+}
+
+}  // namespace alpa

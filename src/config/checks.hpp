@@ -1,0 +1,37 @@
+#pragma once
+
+#include <string>
+
+#include "alpa/config/run_config.hpp"
+
+namespace alpa {
+
+/// Checks over several keys. `root` holds the values as written, for their places; a check whose
+/// keys were already reported is skipped.
+void check_run(const RunConfig& config, const YamlNode& root, ConfigErrors& errors);
+/// `prefix` is the path of the cluster in `root`: empty, or `cluster`.
+void check_cluster(const ClusterConfig& cluster, const YamlNode& root, const std::string& prefix,
+                   ConfigErrors& errors);
+void check_device(const DeviceKindConfig& device, const YamlNode& root, const std::string& prefix,
+                  ConfigErrors& errors);
+/// Names and inputs of `model.layers`, and how many layers it stands for.
+void check_layers(const CustomConfig& model, const YamlNode& root, ConfigErrors& errors);
+
+/// The value at a dotted path with indices (`hosts[0].device`), or the innermost value around it
+/// that is written.
+[[nodiscard]] const YamlNode& written_at(const YamlNode& root, std::string_view path);
+/// Is there a value at that very path?
+[[nodiscard]] bool is_written(const YamlNode& root, std::string_view path);
+
+/// Reports mistakes that take several values to see.
+struct CrossCheck {
+  const YamlNode& root;
+  ConfigErrors& errors;
+
+  /// None of these was reported already.
+  [[nodiscard]] bool sound(const std::vector<std::string>& paths) const;
+  /// At the value of `path`, or at what should hold it.
+  void refuse(const std::string& path, const std::string& found, const std::string& expected) const;
+};
+
+}  // namespace alpa

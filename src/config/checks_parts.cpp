@@ -1,0 +1,170 @@
+#include <algorithm>
+#include <cmath>
+
+#include "checks.hpp"
+
+namespace alpa {
+namespace {
+
+constexpr std::int64_t kMostLayers = 100'000;
+constexpr std::string_view kModelInput = "input";
+
+std::int64_t expanded(const std::vector<LayerConfig>& layers);
+
+/// Layers that one entry stands for, `repeat` written out; stops counting above kMostLayers.
+std::int64_t expanded(const LayerConfig& layer) {
+  if (const auto* repeat = std::get_if<RepeatLayer>(&layer.layer)) {
+    const std::int64_t block = expanded(repeat->block);
+    return block > kMostLayers / repeat->count ? kMostLayers + 1 : block * repeat->count;
+  }
+  if (const auto* residual = std::get_if<ResidualLayer>(&layer.layer)) {
+    return 1 + expanded(residual->body);
+  }
+  return 1;
+}
+
+std::int64_t expanded(const std::vector<LayerConfig>& layers) {
+  std::int64_t sum = 0;
+  for (const LayerConfig& layer : layers) sum = std::min(sum + expanded(layer), kMostLayers + 1);
+  return sum;
+}
+
+/// Looks for names used twice and inputs that are not there. A list sees its own earlier layers and
+/// those of the lists around it.
+class NameCheck {
+ public:
+  explicit NameCheck(const CrossCheck& check) : check_(check) {}
+
+  void visit(const std::vector<LayerConfig>& layers, const std::string& path) {
+    const std::size_t outer = visible_.size();
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      visit_one(layers[i], path_of_item(path, i));
+    }
+    visible_.resize(outer);
+  }
+
+ private:
+  void visit_one(const LayerConfig& layer, const std::string& path) {
+    for (std::size_t i = 0; i < layer.input.size(); ++i) {
+      check_input(layer.input[i], path_of_item(path + ".input", i));
+    }
+    const bool is_sum = std::holds_alternative<AddLayer>(layer.layer);
+    if (is_sum && layer.input.size() < 2 && check_.sound({path + ".input"})) {
+      check_.refuse(path + ".input",
+                    layer.input.empty() ? "nothing" : "a list of " + std::to_string(1),
+                    "a list of two names or more for add");
+    }
+    if (!is_sum && layer.input.size() > 1 && check_.sound({path + ".input"})) {
+      check_.refuse(path + ".input", "a list of " + std::to_string(layer.input.size()),
+                    "one name (add takes more)");
+    }
+    if (const auto* repeat = std::get_if<RepeatLayer>(&layer.layer)) {
+      visit(repeat->block, path + ".block");
+    } else if (const auto* residual = std::get_if<ResidualLayer>(&layer.layer)) {
+      visit(residual->body, path + ".residual");
+    }
+    add_name(layer.name, path + ".name");
+  }
+
+  void check_input(const std::string& name, const std::string& path) const {
+    if (name == kModelInput || !check_.sound({path}) ||
+        std::find(visible_.begin(), visible_.end(), name) != visible_.end()) {
+      return;
+    }
+    std::string expected = "input, or the name of an earlier layer";
+    const std::string near = nearest_word(name, visible_);
+    if (!near.empty()) expected += " (did you mean " + near + "?)";
+    check_.refuse(path, name, expected);
+  }
+
+  void add_name(const std::string& name, const std::string& path) {
+    if (name.empty()) return;
+    if (!check_.sound({path})) return;
+    if (name == kModelInput) {
+      check_.refuse(path, name, "another name (it stands for the model's input)");
+    } else if (name.find('.') != std::string::npos) {
+      check_.refuse(path, name, "a name without dots (they separate the parts of a path)");
+    } else if (std::find(visible_.begin(), visible_.end(), name) != visible_.end()) {
+      check_.refuse(path, name, "a name that no earlier layer has");
+    } else {
+      visible_.push_back(name);
+    }
+  }
+
+  const CrossCheck& check_;
+  std::vector<std::string> visible_;
+};
+
+void check_efficiency(const CrossCheck& check, const EfficiencyConfig& efficiency,
+                      const std::string& path) {
+  for (std::size_t i = 0; i < efficiency.matmul.size(); ++i) {
+    const std::string point = path_of_item(path + ".matmul", i);
+    if (!check.sound({point})) continue;
+    if (efficiency.matmul[i].share > 1) {
+      check.refuse(path_of_item(point, 1), float_text(efficiency.matmul[i].share),
+                   "a number > 0 and <= 1");
+    }
+    if (i > 0 && efficiency.matmul[i].flops <= efficiency.matmul[i - 1].flops) {
+      check.refuse(path_of_item(point, 0), float_text(efficiency.matmul[i].flops),
+                   "more FLOPs than in the point before");
+    }
+  }
+}
+
+std::string joined(const std::string& prefix, const std::string& path) {
+  return prefix.empty() ? path : prefix + "." + path;
+}
+
+}  // namespace
+
+void check_layers(const CustomConfig& model, const YamlNode& root, ConfigErrors& errors) {
+  const CrossCheck check{root, errors};
+  NameCheck(check).visit(model.layers, "model.layers");
+  if (expanded(model.layers) > kMostLayers && check.sound({"model.layers"})) {
+    check.refuse("model.layers", "more than " + std::to_string(kMostLayers) + " layers",
+                 "at most " + std::to_string(kMostLayers) + ", repeat written out");
+  }
+}
+
+void check_device(const DeviceKindConfig& device, const YamlNode& root, const std::string& prefix,
+                  ConfigErrors& errors) {
+  const CrossCheck check{root, errors};
+  const std::string reserve = joined(prefix, "reserve");
+  if (device.memory && device.reserve >= *device.memory &&
+      check.sound({reserve, joined(prefix, "memory")})) {
+    check.refuse(reserve, std::to_string(device.reserve.value),
+                 "less than memory = " + std::to_string(device.memory->value));
+  }
+  check_efficiency(check, device.efficiency, joined(prefix, "efficiency"));
+}
+
+void check_cluster(const ClusterConfig& cluster, const YamlNode& root, const std::string& prefix,
+                   ConfigErrors& errors) {
+  const CrossCheck check{root, errors};
+  const std::string axes = joined(prefix, "mesh_axes");
+  const bool links = cluster.mesh_axes.empty() && check.sound({axes});
+  std::int64_t hosts = 0;
+  for (std::size_t i = 0; i < cluster.hosts.size(); ++i) {
+    const HostGroupConfig& group = cluster.hosts[i];
+    const std::string path = path_of_item(joined(prefix, "hosts"), i);
+    hosts += group.count;
+    if (links && group.devices > 1 && !group.intra_host &&
+        check.sound({path + ".devices", path + ".intra_host"})) {
+      check.refuse(path + ".intra_host", "nothing",
+                   "{latency, bandwidth} between the " + std::to_string(group.devices) +
+                       " devices of a host");
+    }
+    const YamlNode& written = written_at(root, path + ".device");
+    if (written.kind == YamlNode::Kind::mapping) {
+      check_device(group.device, root, path + ".device", errors);
+    }
+  }
+  const std::string between = joined(prefix, "inter_host");
+  if (links && hosts > 1 && !cluster.inter_host &&
+      check.sound({between, joined(prefix, "hosts")})) {
+    check.refuse(between, "nothing",
+                 "{latency, bandwidth} between the " + std::to_string(hosts) + " hosts");
+  }
+}
+
+}  // namespace alpa

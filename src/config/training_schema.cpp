@@ -1,0 +1,195 @@
+#include "sections.hpp"
+
+namespace alpa {
+namespace {
+
+constexpr std::int64_t kLargest = std::int64_t{1} << 31;
+constexpr NumberRange kShare{.min = 0, .max = 1, .open_max = true};
+constexpr NumberRange kNotNegative{.min = 0};
+constexpr NumberRange kPositive{.min = 0, .open_min = true};
+
+ValueType<std::vector<std::string>> paths() {
+  return list_of(text(), "a list of files or folders");
+}
+
+ValueType<std::array<double, 2>> betas_type() {
+  return mapped<std::array<double, 2>>(
+      list_of(number(kShare), "[beta1, beta2]", 2, 2),
+      [](const std::vector<double>& v) { return std::array<double, 2>{v[0], v[1]}; },
+      [](const std::array<double, 2>& a) { return std::vector<double>{a[0], a[1]}; });
+}
+
+struct SkipLimit {
+  std::int64_t skip = 10;
+};
+
+ValueType<std::optional<std::int64_t>> on_nonfinite_type() {
+  auto limit = section(Section<SkipLimit>(
+      {key("skip", &SkipLimit::skip, integer(1, kLargest), "steps skipped before stopping")
+           .must_be_given()}));
+  auto steps = mapped<std::int64_t>(
+      limit, [](SkipLimit s) { return s.skip; }, [](std::int64_t n) { return SkipLimit{n}; });
+  steps.expected = "{skip: steps}";
+  return word_or("stop", steps);
+}
+
+ValueType<std::pair<std::int64_t, std::int64_t>> step_range() {
+  using Pair = std::pair<std::int64_t, std::int64_t>;
+  return mapped<Pair>(
+      list_of(integer(1), "[first step, last step]", 2, 2),
+      [](const std::vector<std::int64_t>& v) { return Pair{v[0], v[1]}; },
+      [](const Pair& p) { return std::vector<std::int64_t>{p.first, p.second}; });
+}
+
+Section<SyntheticData> synthetic_section() {
+  using S = SyntheticData;
+  return Section<S>({
+      key("kind", &S::kind, choice<SyntheticKind>(), "what is drawn"),
+      key("features", &S::features, if_given(integer(1, kLargest)),
+          "inputs of a sample (classes, regression); default: what the model takes"),
+      key("classes", &S::classes, if_given(integer(1, kLargest)),
+          "classes, or targets of a regression; default: what the model gives"),
+      key("vocabulary", &S::vocabulary, if_given(integer(1, kLargest)),
+          "different tokens (tokens); default: the model's"),
+      key("sequence", &S::sequence, if_given(integer(1, kLargest)),
+          "tokens of a sample (tokens); default: the model's"),
+  });
+}
+
+Section<ScheduleConfig> schedule_section() {
+  using S = ScheduleConfig;
+  return Section<S>({
+      key("name", &S::name, choice<ScheduleKind>(), "how the rate falls after the warm-up"),
+      key("warmup", &S::warmup, integer(0, kLargest), "steps of linear rise from 0"),
+      key("final", &S::final_share, number({.min = 0, .max = 1}),
+          "share of learning_rate at the last step"),
+      key("decay", &S::decay, word_or("auto", integer(1, kLargest)),
+          "wsd: steps of the final fall; auto: a fifth of training.steps"),
+  });
+}
+
+}  // namespace
+
+Section<DataConfig> data_section() {
+  using D = DataConfig;
+  Section<TokenFiles> tokens({
+      key("files", &TokenFiles::files, list_of(text(), "a list of files"),
+          "raw little-endian token ids"),
+      key("dtype", &TokenFiles::dtype, choice<TokenType>(), "type of one id"),
+  });
+  Section<Hdf5Files> hdf5({
+      key("files", &Hdf5Files::files, list_of(text(), "a list of files"), "HDF5 files"),
+      key("dataset", &Hdf5Files::dataset, text(), "name of the data set in each file"),
+  });
+  Section<ImageFiles> images({key("files", &ImageFiles::files, paths(), "image files")});
+  return Section<D>({
+      key("source", &D::source, choice<DataSource>(), "which of the following is read"),
+      key("text", &D::text, paths(),
+          "regular files in byte order of their paths, read byte by byte; links are not followed"),
+      key("tokens", &D::tokens, section(tokens), ""),
+      key("hdf5", &D::hdf5, section(hdf5), ""),
+      key("images", &D::images, section(images), ""),
+      key("synthetic", &D::synthetic, section(synthetic_section()), ""),
+      key("held_out", &D::held_out, number(kShare), "last part of the data, kept for evaluation"),
+      key("shuffle", &D::shuffle, boolean(), "read samples in an order drawn from the seed"),
+  });
+}
+
+Section<TrainingConfig> training_section() {
+  using T = TrainingConfig;
+  Section<EvaluateConfig> evaluate({
+      key("every", &EvaluateConfig::every, word_or("never", integer(1, kLargest)),
+          "steps between evaluations; there is always one at the end"),
+      key("samples", &EvaluateConfig::samples, word_or("all", integer(1)),
+          "held-out samples used, in order"),
+  });
+  return Section<T>({
+      key("steps", &T::steps, integer(1, kLargest), "optimizer steps"),
+      key("global_batch", &T::global_batch, integer(1, kLargest),
+          "samples per optimizer step over all ranks, whatever the plan"),
+      key("precision", &T::precision, choice<Precision>(), "type of products and activations"),
+      key("seed", &T::seed, integer(0), "of initial values, data order and dropout"),
+      key("clip_norm", &T::clip_norm, word_or("none", number(kPositive)),
+          "largest norm of the whole gradient"),
+      key("on_nonfinite", &T::skip_nonfinite, on_nonfinite_type(),
+          "what to do on a NaN or infinity in loss or gradients"),
+      key("evaluate", &T::evaluate, section(evaluate), ""),
+      key("watchdog", &T::watchdog, duration(), "a rank silent for so long is hung; 0: off"),
+      key("time_limit", &T::time_limit, two_words_or<Automatic, Never>("auto", "none", duration()),
+          "save and stop before it ends; auto: the limit of the Slurm job"),
+      key("profile", &T::profile, word_or("none", step_range()),
+          "first and last step of which a trace is written"),
+  });
+}
+
+Section<OptimizerConfig> optimizer_section() {
+  using O = OptimizerConfig;
+  return Section<O>({
+      key("name", &O::name, choice<OptimizerKind>(), "update rule"),
+      key("learning_rate", &O::learning_rate, number(kPositive), "highest rate of the schedule"),
+      key("momentum", &O::momentum, number(kShare), "momentum: share of the last update kept"),
+      key("betas", &O::betas, betas_type(), "adam, adamw: decay of the two averages"),
+      key("epsilon", &O::epsilon, number(kPositive), "adam, adamw: added to the root"),
+      key("weight_decay", &O::weight_decay, number(kNotNegative),
+          "adamw: taken off the weights; others: added to the gradient")
+          .with_default_text("0.1 for adamw, else 0.0"),
+      key("no_decay", &O::no_decay, list_of(text(), "a list of globs"),
+          "parameters without weight decay, by name"),
+      key("schedule", &O::schedule, section(schedule_section()), ""),
+  });
+}
+
+Section<CheckpointConfig> checkpoint_section() {
+  using C = CheckpointConfig;
+  return Section<C>({
+      key("every", &C::every, two_words_or<Automatic, Never>("auto", "never", integer(1, kLargest)),
+          "steps; auto: from measured cost and expected_failures"),
+      key("keep", &C::keep, integer(2, 1'000'000), "newest checkpoints that are kept"),
+      key("asynchronous", &C::asynchronous, boolean(), "write beside the running steps"),
+      key("on_error", &C::on_error, choice<OnError>(), "when a checkpoint cannot be written"),
+      key("expected_failures", &C::expected_failures, duration(),
+          "mean time between failures of the job"),
+      key("init_from", &C::init_from, word_or("none", text()),
+          "checkpoint whose parameters are the initial values"),
+  });
+}
+
+Section<LoggingConfig> logging_section() {
+  using L = LoggingConfig;
+  return Section<L>({
+      key("every", &L::every, integer(1, kLargest), "steps between lines"),
+      key("level", &L::level, choice<LogLevel>(), "least important messages shown"),
+      key("color", &L::color, choice<Color>(), "auto: on a terminal"),
+  });
+}
+
+Section<ParallelConfig> parallel_section() {
+  using P = ParallelConfig;
+  const auto count_or_auto = word_or("auto", integer(1, kLargest));
+  Section<SearchConfig> search({
+      key("seconds", &SearchConfig::seconds, duration(), "wall-clock limit of planning"),
+      key("nodes", &SearchConfig::nodes, word_or("auto", integer(1)),
+          "limit of planning in search nodes, the same on every machine"),
+  });
+  return Section<P>({
+      key("method", &P::method, choice<Method>(), "search all plans, or a plan by hand"),
+      key("plan", &P::plan, word_or("none", text()), "plan file, with method plan"),
+      key("data", &P::data, count_or_auto, "megatron: data parallel degree"),
+      key("tensor", &P::tensor, count_or_auto, "megatron: tensor parallel degree"),
+      key("pipeline", &P::pipeline, count_or_auto, "megatron: stages"),
+      key("microbatches", &P::microbatches, count_or_auto, "of a step; divides global_batch"),
+      key("stages", &P::stages, count_or_auto, "pipeline stages"),
+      key("logical_mesh", &P::logical_mesh,
+          word_or("auto", list_of(integer(1, kLargest), "[n] or [n, m]", 1, 2)),
+          "logical shape of each mesh"),
+      key("schedule", &P::schedule, choice<PipelineSchedule>(), "of the pipeline"),
+      key("recompute", &P::recompute, choice<Recompute>(),
+          "what backward computes again instead of keeping"),
+      key("layouts", &P::layouts, text_map("a mapping of operator globs to strategies"),
+          "strategies that are fixed; the rest is searched"),
+      key("memory_limit", &P::memory_limit, word_or("auto", size()), "of a device"),
+      key("search", &P::search, section(search), ""),
+  });
+}
+
+}  // namespace alpa
