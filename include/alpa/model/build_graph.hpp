@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "alpa/config/model_config.hpp"
+#include "alpa/config/run_config.hpp"
+#include "alpa/config/training_config.hpp"
+#include "alpa/graph/graph.hpp"
+
+namespace alpa {
+
+/// What beside model and optimizer decides about the graph.
+struct ModelOptions {
+  Precision precision = Precision::fp32;
+  std::uint64_t seed = 1;                     ///< of dropout
+  std::optional<double> clip_norm = {};       ///< of the global gradient norm
+  std::int64_t microbatch = 1;                ///< samples
+  std::optional<std::int64_t> features = {};  ///< inputs of a sample; needed by preset custom
+};
+
+/// The whole training step of a model for microbatches of one size.
+///
+/// Inputs, with the names of the data module's fields. `b` samples of a microbatch:
+///
+///     gpt           tokens i32 [b,t], labels i32 [b,t], weights [b,t]
+///     mlp, custom   features [b,i], labels i32 [b] or targets [b,c], weights [b]
+///
+/// gpt has `layers` layers: the embedding belongs to the first, final norm, head and loss to the
+/// last. mlp has one per linear; custom one per entry of its list, repeats written out. The loss is
+/// the sum of weight * inverse_weight * the loss of each token or sample.
+/// @throws UserError for presets and options that are not available, saying what is
+[[nodiscard]] Graph build_graph(const ModelConfig& model, const OptimizerConfig& optimizer,
+                                const ModelOptions& options);
+
+/// The same for a run file.
+[[nodiscard]] Graph build_graph(const RunConfig& config, std::int64_t microbatch);
+
+}  // namespace alpa

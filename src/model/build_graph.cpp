@@ -1,0 +1,89 @@
+#include "alpa/model/build_graph.hpp"
+
+#include "alpa/base/error.hpp"
+#include "alpa/graph/training.hpp"
+
+#include "layers.hpp"
+
+namespace alpa {
+namespace {
+
+DType dtype_of(Precision precision) {
+  if (precision == Precision::fp64) return DType::f64;
+  if (precision == Precision::fp32) return DType::f32;
+  throw UserError("training.precision: " + std::string(name_of(precision)) +
+                  " is not available; use fp64 or fp32");
+}
+
+OptimizerSpec spec_of(const OptimizerConfig& config, std::optional<double> clip_norm) {
+  return {.kind = config.name,
+          .momentum = config.momentum,
+          .beta1 = config.betas[0],
+          .beta2 = config.betas[1],
+          .epsilon = config.epsilon,
+          .weight_decay = config.weight_decay,
+          .no_decay = config.no_decay,
+          .clip_norm = clip_norm.value_or(0.0)};
+}
+
+/// Length of the line of layers.
+int num_layers(std::int64_t layers) {
+  if (layers < 1) throw UserError("model.layers: a model needs at least one layer");
+  return static_cast<int>(layers);
+}
+
+template <class Build>
+Graph finished(int layers, const OptimizerConfig& optimizer, const ModelOptions& options,
+               Build build) {
+  GraphBuilder builder(layers, options.microbatch, dtype_of(options.precision));
+  const TensorId loss = build(builder);
+  add_training(builder, {loss}, spec_of(optimizer, options.clip_norm));
+  return builder.build();
+}
+
+Graph graph_of_line(const model::Line& line, const OptimizerConfig& optimizer,
+                    const ModelOptions& options) {
+  const auto length = static_cast<std::int64_t>(line.entries.size());
+  return finished(num_layers(length), optimizer, options,
+                  [&](GraphBuilder& builder) { return model::build_line(builder, line, options); });
+}
+
+}  // namespace
+
+Graph build_graph(const ModelConfig& model, const OptimizerConfig& optimizer,
+                  const ModelOptions& options) {
+  switch (model.preset) {
+    case Preset::gpt: {
+      const auto& config = std::get<TransformerConfig>(model.shape);
+      return finished(num_layers(config.layers), optimizer, options, [&](GraphBuilder& builder) {
+        return model::build_transformer(builder, config, options);
+      });
+    }
+    case Preset::mlp: {
+      const auto& config = std::get<MlpConfig>(model.shape);
+      ModelOptions with_features = options;
+      with_features.features = config.features;
+      return graph_of_line(model::line_of(config), optimizer, with_features);
+    }
+    case Preset::custom:
+      return graph_of_line(model::line_of(std::get<CustomConfig>(model.shape)), optimizer, options);
+    case Preset::moe:
+    case Preset::wide_resnet:
+    case Preset::llama:
+    case Preset::bert:
+      throw UserError("model.preset: " + std::string(name_of(model.preset)) +
+                      " is not available; use gpt, mlp or custom");
+  }
+  check_failed("known preset", SourceLine::here());
+}
+
+Graph build_graph(const RunConfig& config, std::int64_t microbatch) {
+  return build_graph(config.model, config.optimizer,
+                     {.precision = config.training.precision,
+                      .seed = static_cast<std::uint64_t>(config.training.seed),
+                      .clip_norm = config.training.clip_norm,
+                      .microbatch = microbatch,
+                      .features = config.data.synthetic.features});
+}
+
+}  // namespace alpa

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "alpa/config/model_config.hpp"
+#include "alpa/graph/builder.hpp"
+#include "alpa/model/build_graph.hpp"
+
+namespace alpa::model {
+
+/// A tensor that flows through the model; its last letter is the one that layers work on.
+struct Value {
+  TensorId id;
+  Dims dims;
+  [[nodiscard]] char letter() const { return dims.back(); }
+};
+
+/// What all layers of one model share.
+struct Context {
+  GraphBuilder& builder;
+  std::uint64_t seed = 1;
+  InitializerConfig initializer = {};
+  double residual_scale = 1.0;  ///< of the weights that end a residual branch
+  DType dtype = DType::f32;
+
+  [[nodiscard]] std::int64_t width(const Value& x) const {
+    return builder.tensor(x.id).shape.back();
+  }
+};
+
+/// Names and letters of a product with a weight and perhaps a bias.
+struct Linear {
+  std::string name;
+  Dims inputs;  ///< summed letters, the last ones of the operand
+  Dims outputs;
+  Shape output_shape;
+  bool bias = true;
+  bool ends_residual = false;
+};
+
+/// x[.. inputs] weight[inputs outputs] + bias[outputs] -> [.. outputs]
+[[nodiscard]] Value linear(const Context& context, const Value& x, const Linear& layer);
+
+/// The element function alone; swiglu is not one.
+[[nodiscard]] Value activation(const Context& context, const Value& x, Activation kind,
+                               const std::string& prefix);
+
+struct NormChoice {
+  Norm kind = Norm::layer;
+  bool bias = true;  ///< of layer norm; RMS norm has none
+  double epsilon = 1e-5;
+};
+[[nodiscard]] Value norm(const Context& context, const Value& x, const NormChoice& choice,
+                         const std::string& name);
+
+/// x itself if the probability is 0.
+[[nodiscard]] Value dropout(const Context& context, const Value& x, double probability,
+                            const std::string& name);
+
+/// x + y; y may lack letters of x, and its letters may have other names.
+[[nodiscard]] Value sum(const Context& context, const Value& x, const Value& y,
+                        const std::string& name);
+
+/// Loss over the last letter of the logits; reads inputs `labels` and `weights`. Returns the sum.
+[[nodiscard]] TensorId cross_entropy(const Context& context, const Value& logits);
+/// Half the squared distance to `targets`, summed over the last letter.
+[[nodiscard]] TensorId squared_error(const Context& context, const Value& outputs);
+
+[[nodiscard]] Initializer weight_initializer(const Context& context, std::int64_t inputs,
+                                             bool ends_residual);
+
+/// Forward operators of a whole model; returns its loss.
+[[nodiscard]] TensorId build_transformer(GraphBuilder& builder, const TransformerConfig& config,
+                                         const ModelOptions& options);
+
+/// One layer of a line, with dropout at its end.
+struct LineEntry {
+  LayerConfig config;
+  double dropout = 0.0;
+};
+/// A model over feature vectors: what presets mlp and custom become.
+struct Line {
+  std::vector<LineEntry> entries;
+  Loss loss = Loss::cross_entropy;
+  InitializerConfig initializer;
+};
+[[nodiscard]] Line line_of(const MlpConfig& config);
+/// Repeats of the top level are written out.
+[[nodiscard]] Line line_of(const CustomConfig& config);
+[[nodiscard]] TensorId build_line(GraphBuilder& builder, const Line& line,
+                                  const ModelOptions& options);
+
+}  // namespace alpa::model
