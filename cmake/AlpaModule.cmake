@@ -61,3 +61,31 @@ function(alpa_tests name)
   add_test(NAME ${name} COMMAND ${name}_tests)
   set_tests_properties(${name} PROPERTIES LABELS "${T_LABELS}" TIMEOUT 600)
 endfunction()
+
+# alpa_mpi_test(<name> <ranks> <target or program> [<argument>...] [EXIT_CODE <code>])
+#
+# One CTest entry, label mpi: the command on that many ranks of this host under mpirun, which must
+# end with the code (default 0). Needs find_package(MPI). More ranks than cores are fine: they yield.
+function(alpa_mpi_test name ranks)
+  cmake_parse_arguments(T "" "EXIT_CODE" "" ${ARGN})
+  if(NOT T_EXIT_CODE)
+    set(T_EXIT_CODE 0)
+  endif()
+  list(POP_FRONT T_UNPARSED_ARGUMENTS program)
+  if(TARGET ${program})
+    set(program $<TARGET_FILE:${program}>)
+  endif()
+  add_test(NAME ${name}
+           COMMAND sh -c "\"$@\"; code=$?; echo exit code $code; test $code -eq ${T_EXIT_CODE}" sh
+                   ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks} ${program}
+                   ${T_UNPARSED_ARGUMENTS})
+  set(environment
+      OMPI_ALLOW_RUN_AS_ROOT=1
+      OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+      OMPI_MCA_rmaps_base_oversubscribe=1
+      OMPI_MCA_hwloc_base_binding_policy=none
+      OMPI_MCA_mpi_yield_when_idle=1
+      OMP_NUM_THREADS=1)
+  set_tests_properties(${name} PROPERTIES LABELS mpi TIMEOUT 120 PROCESSORS 2
+                       ENVIRONMENT "${environment}")
+endfunction()

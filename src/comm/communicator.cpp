@@ -15,9 +15,6 @@ namespace {
 
 using std::chrono::microseconds;
 
-constexpr int kTagLimit = 1 << 30;
-constexpr int kGroupTagLimit = 1 << 15;
-
 void require(bool holds, const char* call, const std::string& what,
              SourceLine where = SourceLine::here()) {
   if (!holds) throw Error(ExitCode::bug, std::string(call) + ": " + what, where);
@@ -107,8 +104,8 @@ std::unique_ptr<Request> Communicator::exchange(std::span<const Outgoing> out,
                                                 std::span<const Incoming> in) {
   const auto check = [&](int peer, int tag) {
     require_rank(peer, size_, "exchange", "peer");
-    require(tag >= 0 && tag < kTagLimit, "exchange",
-            "tag " + std::to_string(tag) + " is outside [0, 2^30)");
+    require(tag >= 0 && tag < kTags, "exchange",
+            "tag " + std::to_string(tag) + " is outside [0, 2^22)");
   };
   for (const Outgoing& message : out) check(message.peer, message.tag);
   for (const Incoming& message : in) check(message.peer, message.tag);
@@ -116,8 +113,8 @@ std::unique_ptr<Request> Communicator::exchange(std::span<const Outgoing> out,
 }
 
 std::unique_ptr<Communicator> Communicator::subgroup(std::span<const int> members, int tag) {
-  require(tag >= 0 && tag < kGroupTagLimit, "subgroup",
-          "tag " + std::to_string(tag) + " is outside [0, 2^15)");
+  require(tag >= 0 && tag < kTags, "subgroup",
+          "tag " + std::to_string(tag) + " is outside [0, 2^22)");
   for (const int member : members) require_rank(member, size_, "subgroup", "member");
   const bool ascending = std::is_sorted(members.begin(), members.end()) &&
                          std::adjacent_find(members.begin(), members.end()) == members.end();

@@ -1,6 +1,7 @@
 #include "comm/laws.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -8,6 +9,8 @@
 #include <numeric>
 #include <span>
 #include <string>
+#include <thread>
+#include <time.h>
 
 #include <gtest/gtest.h>
 
@@ -364,6 +367,22 @@ void broadcast(Communicator& comm) {
   }
 }
 
+double cpu_seconds() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+/// While rank 0 plans, the others leave it the cores.
+void broadcast_waits_asleep(Communicator& comm) {
+  comm.barrier();
+  const double before = cpu_seconds();
+  if (comm.rank() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  std::vector<std::byte> plan(comm.rank() == 0 ? 1000 : 0);
+  comm.broadcast(plan, 0);
+  EXPECT_LT(cpu_seconds() - before, 0.1);
+}
+
 }  // namespace
 
 const std::vector<CommunicatorLaw>& communicator_laws() {
@@ -384,6 +403,7 @@ const std::vector<CommunicatorLaw>& communicator_laws() {
       {"groups_are_apart", groups_are_apart},
       {"group_of_one", group_of_one},
       {"broadcast", broadcast},
+      {"broadcast_waits_asleep", broadcast_waits_asleep},
   };
   return laws;
 }

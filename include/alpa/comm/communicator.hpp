@@ -48,6 +48,9 @@ class Request {
 /// contract throws Error with ExitCode::bug. Pieces may be empty. Counts are 64 bit throughout.
 class Communicator {
  public:
+  /// Tags of messages and groups lie in [0, kTags): what Open MPI allows over InfiniBand, halved.
+  static constexpr int kTags = 1 << 22;
+
   virtual ~Communicator() = default;
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
@@ -80,12 +83,12 @@ class Communicator {
                                                     std::span<const std::int64_t> in_sizes);
 
   /// Sends and receives at once; complete when all of them are. A send may complete only once its
-  /// receive has been posted. @pre tags in [0, 2^30); both sides give one message the same size
+  /// receive has been posted. @pre tags in [0, kTags); both sides give one message the same size
   [[nodiscard]] std::unique_ptr<Request> exchange(std::span<const Outgoing> out,
                                                   std::span<const Incoming> in);
 
   /// A communicator of `members` (ranks of this one, ascending, containing this rank); collective
-  /// over the members alone. `tag` in [0, 2^15) tells apart groups made at the same time. It must
+  /// over the members alone. `tag` in [0, kTags) tells apart groups made at the same time. It must
   /// not outlive this one.
   [[nodiscard]] std::unique_ptr<Communicator> subgroup(std::span<const int> members, int tag);
 
