@@ -1,0 +1,81 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "alpa/cluster/mesh.hpp"
+#include "alpa/graph/graph.hpp"
+#include "alpa/sharding/sharding_spec.hpp"
+#include "alpa/sharding/strategy.hpp"
+
+namespace alpa {
+
+/// How long the copies live that a delivery makes of a tensor in layouts other than its source's.
+enum class Retention : std::uint8_t {
+  step,    ///< parameters: gathered once, in `prepare`
+  keep,    ///< made in forward, kept for the backward of the same microbatch
+  repeat,  ///< made in forward, and again in backward
+};
+[[nodiscard]] std::string to_string(Retention retention);
+
+enum class ScheduleKind : std::uint8_t { gpipe, one_f_one_b };
+[[nodiscard]] std::string to_string(ScheduleKind kind);
+
+/// The chunks of one mesh and how each of their operators runs.
+struct StagePlan {
+  std::vector<std::pair<int, int>> chunks;     ///< first and last layer of each
+  std::vector<int> ranks;                      ///< world ranks, ascending, row-major in the mesh
+  DeviceMesh mesh;                             ///< the logical mesh
+  std::map<std::string, Strategy> strategies;  ///< by operator name; complete
+  std::map<std::string, Retention> retention;  ///< by tensor name; default: step for parameters and
+                                               ///< replicas, keep for the rest
+  /// Layout in which a tensor of another stage arrives; default: as the first consumer here wants
+  /// it, with replicated tensors cut over the mesh where a dimension allows it.
+  std::map<std::string, ShardingSpec> arrivals;
+  friend bool operator==(const StagePlan&, const StagePlan&) = default;
+};
+
+/// How a training step is run in parallel, as saved in plan.yaml: with graph and cluster it
+/// determines every rank's program byte for byte. Idle ranks stand in no stage.
+///
+/// Where parameters lie follows from the strategy of their `update` operator: storage is the layout
+/// it reads and writes. Where gradients add up follows from the strategy of `accumulate`: partial
+/// until `reduce` (linear0), split, or whole. Data parallelism and ZeRO are such choices:
+///
+///                  accumulate       update        retention of parameters
+///     data         linear0@0        replicated    -
+///     zero1        linear0@0        d@0           step
+///     zero2        d@0              d@0           step
+///     zero3        d@0              d@0           repeat
+struct Plan {
+  std::string method;  ///< what made it: "data", "megatron", ..., "auto"
+  std::uint64_t graph_fingerprint = 0;
+  int world_size = 1;
+  int num_microbatches = 1;
+  ScheduleKind schedule = ScheduleKind::gpipe;
+  std::vector<int> warm_up;  ///< of 1f1b, per stage
+  std::vector<StagePlan> stages;
+  friend bool operator==(const Plan&, const Plan&) = default;
+};
+
+/// Stage and place in its mesh of a world rank; {-1, -1} for an idle one.
+struct Seat {
+  int stage = -1;
+  int index = -1;
+};
+[[nodiscard]] Seat seat_of(const Plan& plan, int rank);
+
+/// Stage that holds a layer.
+[[nodiscard]] int stage_of_layer(const Plan& plan, int layer);
+
+[[nodiscard]] Retention retention_of(const StagePlan& stage, const Tensor& tensor);
+
+/// Checks a plan against the graph it is for: layers covered once and in order, ranks distinct and
+/// in the world, every operator with a strategy of its rule, in-place operands stored as they are
+/// used, 1F1B deep enough.  @throws PlanError naming stage, operator, what was found and expected
+void validate(const Plan& plan, const Graph& graph);
+
+}  // namespace alpa

@@ -1,0 +1,250 @@
+#include "arena.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "alpa/base/error.hpp"
+#include "alpa/memory/packing.hpp"
+
+namespace alpa {
+namespace {
+
+using Kind = SegmentInfo::Kind;
+
+/// The segments that use a buffer, and the first and last instruction in each.
+using Uses = std::map<int, std::pair<int, int>>;
+
+std::vector<Uses> uses_of(const Program& program) {
+  std::vector<Uses> uses(program.buffers.size());
+  for (std::size_t s = 0; s < program.segments.size(); ++s) {
+    const auto& instructions = program.segments[s].instructions;
+    for (std::size_t i = 0; i < instructions.size(); ++i) {
+      const auto touch = [&](const Region& region) {
+        const int at = static_cast<int>(i);
+        auto [it, is_new] = uses[region.buffer.index()].try_emplace(static_cast<int>(s), at, at);
+        it->second.second = at;
+      };
+      for (const Region& region : reads(instructions[i])) touch(region);
+      for (const Region& region : writes(instructions[i])) touch(region);
+    }
+  }
+  return uses;
+}
+
+class Layout {
+ public:
+  explicit Layout(LoweredSegments lowered)
+      : lowered_(std::move(lowered)), program_(lowered_.program), uses_(uses_of(program_)) {
+    for (const StateEntry& entry : program_.state) fixed_.insert(entry.buffer);
+    for (const InputEntry& entry : program_.inputs) inputs_.insert(entry.buffer);
+    fixed_.insert(program_.step_state);
+  }
+
+  Program run() {
+    place_fixed();
+    for (std::size_t b = 0; b < program_.buffers.size(); ++b) {
+      const BufferId id{static_cast<std::int32_t>(b)};
+      if (fixed_.contains(id) || uses_[b].empty()) continue;
+      if (inputs_.contains(id))
+        place_slots(id, microbatch_key());
+      else if (is_transient(b))
+        by_segment_[uses_[b].begin()->first].push_back(id);
+      else if (lives_a_step(b))
+        place_at_end(id);
+      else
+        place_slots(id, lifetime_of(b));
+    }
+    place_transients();
+    fill_calls();
+    program_.arena = end_;
+    return std::move(program_);
+  }
+
+ private:
+  /// Begin and ends of a value's life, as work and rows after it: equal keys share a family.
+  struct Key {
+    Work begin;
+    std::set<std::pair<Work, int>> ends;
+    bool per_microbatch = false;  ///< a slot for each microbatch (inputs)
+    friend auto operator<=>(const Key&, const Key&) = default;
+  };
+
+  [[nodiscard]] const SegmentInfo& info(int segment) const {
+    return lowered_.info[static_cast<std::size_t>(segment)];
+  }
+
+  void place_fixed() {
+    for (const StateEntry& entry : program_.state) place_at_end(entry.buffer);
+    place_at_end(program_.step_state);
+  }
+
+  void place_at_end(BufferId id) {
+    Buffer& buffer = program_.buffers[id.index()];
+    if (buffer.memory_class == MemoryClass::transient) buffer.memory_class = MemoryClass::buffers;
+    buffer.offset = end_;
+    end_ += align_up(buffer.size);
+  }
+
+  [[nodiscard]] bool is_transient(std::size_t b) const {
+    if (program_.buffers[b].memory_class == MemoryClass::gradients) return false;
+    return uses_[b].size() == 1 && info(uses_[b].begin()->first).kind != Kind::exchange;
+  }
+
+  [[nodiscard]] bool lives_a_step(std::size_t b) const {
+    if (program_.buffers[b].memory_class == MemoryClass::gradients) return true;
+    return std::any_of(uses_[b].begin(), uses_[b].end(),
+                       [&](const auto& use) { return info(use.first).kind == Kind::once; }) ||
+           carried_once(b);
+  }
+
+  /// Used by the exchanges of prepare or reduce, which carry no work.
+  [[nodiscard]] bool carried_once(std::size_t b) const {
+    return std::any_of(uses_[b].begin(), uses_[b].end(), [&](const auto& use) {
+      return info(use.first).kind == Kind::exchange && carried(use.first, b) == nullptr;
+    });
+  }
+
+  [[nodiscard]] const Carried* carried(int segment, std::size_t b) const {
+    const auto it = lowered_.carried.find({segment, {static_cast<std::int32_t>(b)}});
+    return it == lowered_.carried.end() ? nullptr : &it->second;
+  }
+
+  [[nodiscard]] static Key microbatch_key() {
+    Key key;
+    key.per_microbatch = true;
+    return key;
+  }
+
+  /// From the work that makes the value, here or on the stage that sends it, to the last that uses
+  /// it; a sent value lives a row longer, so that the next row need not wait for the sending.
+  [[nodiscard]] Key lifetime_of(std::size_t b) const {
+    Key key;
+    bool found = false;
+    for (const auto& [segment, range] : uses_[b]) {
+      if (info(segment).kind == Kind::exchange) continue;
+      const Work work{info(segment).chunk, info(segment).kind == Kind::backward, 0};
+      if (!found || (!work.backward && key.begin.backward)) key.begin = work;
+      found = true;
+      key.ends.insert({work, 0});
+    }
+    for (const auto& [segment, range] : uses_[b]) {
+      const Carried* carries = carried(segment, b);
+      if (carries == nullptr) continue;
+      if (carries->received)
+        key.begin = carries->work;
+      else
+        key.ends.insert({carries->work, 1});
+    }
+    return key;
+  }
+
+  [[nodiscard]] int row(const Work& work, int microbatch) const {
+    const auto stage = static_cast<std::size_t>(
+        lowered_.schedule.stage_of_chunk[static_cast<std::size_t>(work.chunk)]);
+    if (rows_.empty()) {
+      rows_.resize(lowered_.schedule.order.size());
+      for (std::size_t s = 0; s < rows_.size(); ++s) {
+        for (std::size_t k = 0; k < lowered_.schedule.order[s].size(); ++k) {
+          rows_[s][lowered_.schedule.order[s][k]] = lowered_.schedule.row[s][k];
+        }
+      }
+    }
+    return rows_[stage].at({work.chunk, work.backward, microbatch});
+  }
+
+  void place_slots(BufferId id, const Key& key) {
+    Buffer& buffer = program_.buffers[id.index()];
+    buffer.family = family(key);
+    if (buffer.memory_class == MemoryClass::transient) buffer.memory_class = MemoryClass::stash;
+    buffer.stride = align_up(buffer.size);
+    buffer.offset = end_;
+    end_ += buffer.stride * program_.family_slots[static_cast<std::size_t>(buffer.family)];
+  }
+
+  int family(const Key& key) {
+    const auto [it, is_new] = families_.try_emplace(key, static_cast<int>(families_.size()));
+    if (!is_new) return it->second;
+    const int microbatches = program_.num_microbatches;
+    Slots slots;
+    if (key.per_microbatch) {
+      slots.count = microbatches;
+      for (int m = 0; m < microbatches; ++m) slots.slot.push_back(m);
+    } else {
+      std::vector<Interval> intervals;
+      for (int m = 0; m < microbatches; ++m) {
+        int end = 0;
+        for (const auto& [work, rows_after] : key.ends) {
+          end = std::max(end, row(work, m) + rows_after);
+        }
+        intervals.push_back({row(key.begin, m), end});
+      }
+      slots = color(intervals);
+    }
+    program_.family_slots.push_back(slots.count);
+    slots_.push_back(std::move(slots));
+    begin_.push_back(key);
+    return it->second;
+  }
+
+  void place_transients() {
+    Bytes most{0};
+    for (const auto& [segment, ids] : by_segment_) {
+      std::vector<Lifetime> lifetimes;
+      for (const BufferId id : ids) {
+        const auto& range = uses_[id.index()].begin()->second;
+        lifetimes.push_back({range.first, range.second, program_.buffers[id.index()].size});
+      }
+      const Packing packing = pack(lifetimes);
+      for (std::size_t i = 0; i < ids.size(); ++i) {
+        program_.buffers[ids[i].index()].offset = end_ + packing.offsets[i];
+        program_.buffers[ids[i].index()].memory_class = MemoryClass::transient;
+      }
+      most = std::max(most, packing.total);
+    }
+    end_ += most;
+  }
+
+  void fill_calls() {
+    for (std::size_t c = 0; c < program_.calls.size(); ++c) {
+      Call& call = program_.calls[c];
+      call.slots.assign(slots_.size(), 0);
+      call.slot_microbatch.assign(slots_.size(), 0);
+      for (std::size_t f = 0; f < slots_.size(); ++f) {
+        int microbatch = call.microbatch;
+        if (info(call.segment).kind == Kind::exchange) {
+          for (const Work& work : lowered_.works[c]) {
+            const Work& begin = begin_[f].begin;
+            if (work.chunk == begin.chunk && work.backward == begin.backward) {
+              microbatch = work.microbatch;
+            }
+            for (const auto& [end, rows_after] : begin_[f].ends) {
+              if (rows_after > 0 && work.chunk == end.chunk && work.backward == end.backward) {
+                microbatch = work.microbatch;
+              }
+            }
+          }
+        }
+        call.slot_microbatch[f] = microbatch;
+        call.slots[f] = slots_[f].slot[static_cast<std::size_t>(microbatch)];
+      }
+    }
+  }
+
+  LoweredSegments lowered_;
+  Program& program_;
+  std::vector<Uses> uses_;
+  std::set<BufferId> fixed_, inputs_;
+  std::map<int, std::vector<BufferId>> by_segment_;
+  std::map<Key, int> families_;
+  std::vector<Slots> slots_;
+  std::vector<Key> begin_;
+  mutable std::vector<std::map<Work, int>> rows_;
+  Bytes end_{0};
+};
+
+}  // namespace
+
+Program lay_out(LoweredSegments lowered) { return Layout(std::move(lowered)).run(); }
+
+}  // namespace alpa

@@ -1,0 +1,227 @@
+#include "alpa/lowering/lower.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "alpa/base/error.hpp"
+
+#include "arena.hpp"
+#include "messages.hpp"
+#include "segment_builder.hpp"
+
+namespace alpa {
+namespace {
+
+using Kind = SegmentInfo::Kind;
+
+Schedule schedule_of(const Plan& plan, bool training) {
+  const int stages = static_cast<int>(plan.stages.size());
+  if (!training) return forward_only(stages, plan.num_microbatches);
+  if (plan.schedule == ScheduleKind::gpipe) return gpipe(stages, plan.num_microbatches);
+  return one_f_one_b(stages, plan.num_microbatches, plan.warm_up);
+}
+
+/// Lowers one rank's step or evaluation. Segments are built first, then calls, then memory.
+class Lowering {
+ public:
+  Lowering(const PlacedGraph& placed, int rank, bool training, const WorkspaceSize& workspace)
+      : placed_(placed),
+        training_(training),
+        schedule_(schedule_of(*placed.plan, training)),
+        builder_(placed, rank, workspace) {}
+
+  LoweredSegments run() {
+    builder_.add_state(training_);
+    if (builder_.seat().stage >= 0) {
+      lower_once(Phase::prepare);
+      lower_microbatch(Phase::forward);
+      if (training_) lower_microbatch(Phase::backward);
+      call_once(Phase::prepare);
+      call_schedule();
+      if (training_) lower_once(Phase::reduce);
+      call_once(Phase::reduce);
+    } else {
+      finish_ = builder_.add_segment("finish", {Kind::once, 0, StepPhase::reduce});
+    }
+    close();
+    return {std::move(builder_.program), builder_.info, std::move(works_), schedule_,
+            std::move(carried_)};
+  }
+
+ private:
+  [[nodiscard]] bool here(int stage) const { return stage == builder_.seat().stage; }
+
+  /// The operators of a phase on this stage, in order.
+  void lower_operators(int segment, Phase phase) {
+    const auto& operators = placed_.graph->operators;
+    for (std::size_t o = 0; o < operators.size(); ++o) {
+      if (operators[o].phase == phase && here(placed_.stage_of_op[o])) {
+        builder_.lower_operator(segment, o);
+      }
+    }
+  }
+
+  /// Messages of the crossings of a phase: sends are packed at the end of `segment`.
+  std::vector<Message> sends(int segment, Phase phase) {
+    std::vector<Message> out;
+    for (const Crossing& c : placed_.crossings) {
+      if (c.phase != phase || !here(c.from_stage)) continue;
+      for (Message& m : send_messages(builder_, segment, c)) out.push_back(std::move(m));
+    }
+    return out;
+  }
+
+  /// prepare or reduce: pack and send what other stages need, receive, run.
+  void lower_once(Phase phase) {
+    const bool prepare = phase == Phase::prepare;
+    const StepPhase step_phase = prepare ? StepPhase::prepare : StepPhase::reduce;
+    const std::string name = prepare ? "prepare" : "reduce";
+    const int pack = builder_.add_segment("pack for " + name, {Kind::once, 0, step_phase});
+    Exchange exchange;
+    exchange.out = sends(pack, phase);
+    for (const Crossing& c : placed_.crossings) {
+      if (c.phase != phase || !here(c.to_stage)) continue;
+      for (Message& m : receive_messages(builder_, c)) exchange.in.push_back(std::move(m));
+    }
+    const int transfer =
+        builder_.add_segment("exchange for " + name, {Kind::exchange, 0, StepPhase::transfer});
+    if (!exchange.out.empty() || !exchange.in.empty()) add_exchange(transfer, std::move(exchange));
+    const int run =
+        builder_.add_segment(prepare ? "prepare" : "finish", {Kind::once, 0, step_phase});
+    once_[phase] = {pack, transfer, run};
+    if (prepare) {
+      builder_.prepare_segment = run;
+      lower_operators(run, Phase::prepare);
+      return;
+    }
+    finish_ = run;
+    lower_operators(run, Phase::reduce);
+    builder_.reduce_globals(run);
+    builder_.info[static_cast<std::size_t>(run)].phase = StepPhase::update;
+    lower_operators(run, Phase::update);
+  }
+
+  void add_exchange(int segment, Exchange exchange) {
+    auto& instructions = builder_.program.segments[static_cast<std::size_t>(segment)].instructions;
+    instructions.push_back({"exchange", std::move(exchange), StepPhase::transfer, {}});
+  }
+
+  void lower_microbatch(Phase phase) {
+    const bool backward = phase == Phase::backward;
+    const int chunk = builder_.seat().stage;
+    for (const Crossing& c : placed_.crossings) {
+      if (c.phase == phase && here(c.to_stage)) {
+        auto& in = received_[{c.from_chunk, backward}];
+        for (Message& m : receive_messages(builder_, c)) in.push_back(std::move(m));
+      }
+    }
+    const int segment =
+        builder_.add_segment((backward ? "backward " : "forward ") + std::to_string(chunk),
+                             {backward ? Kind::backward : Kind::forward, chunk,
+                              backward ? StepPhase::backward : StepPhase::forward});
+    segment_of_[{chunk, backward}] = segment;
+    lower_operators(segment, phase);
+    sent_[{chunk, backward}] = sends(segment, phase);
+  }
+
+  void call(int segment, int microbatch, std::vector<Work> works) {
+    if (builder_.program.segments[static_cast<std::size_t>(segment)].instructions.empty()) return;
+    builder_.program.calls.push_back({segment, microbatch, {}, {}, {}});
+    works_.push_back(std::move(works));
+  }
+
+  void call_once(Phase phase) {
+    const auto it = once_.find(phase);
+    if (it == once_.end()) return;
+    for (const int segment : it->second) call(segment, 0, {});
+  }
+
+  /// Row by row: this stage's work, then the messages of the row.
+  void call_schedule() {
+    const auto stage = static_cast<std::size_t>(builder_.seat().stage);
+    std::vector<std::vector<Work>> rows(static_cast<std::size_t>(schedule_.num_rows));
+    std::vector<const Work*> mine(rows.size(), nullptr);
+    for (std::size_t s = 0; s < schedule_.order.size(); ++s) {
+      for (std::size_t k = 0; k < schedule_.order[s].size(); ++k) {
+        const auto row = static_cast<std::size_t>(schedule_.row[s][k]);
+        const Work& work = schedule_.order[s][k];
+        if (s == stage) mine[row] = &work;
+        const std::pair<int, bool> key{work.chunk, work.backward};
+        const bool sends = s == stage && sent_.contains(key) && !sent_.at(key).empty();
+        const bool receives = s != stage && received_.contains(key) && !received_.at(key).empty();
+        if (sends || receives) rows[row].push_back(work);
+      }
+    }
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+      if (const Work* work = mine[row]) {
+        call(segment_of_.at({work->chunk, work->backward}), work->microbatch, {*work});
+      }
+      if (!rows[row].empty()) call_exchange(rows[row]);
+    }
+  }
+
+  void call_exchange(const std::vector<Work>& works) {
+    std::vector<std::pair<int, bool>> key;
+    for (const Work& w : works) key.emplace_back(w.chunk, w.backward);
+    auto it = exchange_segments_.find(key);
+    if (it == exchange_segments_.end()) {
+      const int segment =
+          builder_.add_segment("exchange " + std::to_string(exchange_segments_.size()),
+                               {Kind::exchange, 0, StepPhase::transfer});
+      Exchange exchange;
+      for (const auto& k : key) {
+        const bool own = k.first == builder_.seat().stage;
+        const auto& messages = own ? sent_.at(k) : received_.at(k);
+        auto& list = own ? exchange.out : exchange.in;
+        list.insert(list.end(), messages.begin(), messages.end());
+        for (const Message& m : messages) {
+          carried_[{segment, m.region.buffer}] = {{k.first, k.second, 0}, !own};
+        }
+      }
+      add_exchange(segment, std::move(exchange));
+      it = exchange_segments_.emplace(key, segment).first;
+    }
+    call(it->second, 0, works);
+  }
+
+  /// The world's reduction of loss and norm; after evaluation and on idle ranks it stands alone.
+  void close() {
+    if (training_ && builder_.seat().stage >= 0) return;
+    if (finish_ < 0) finish_ = builder_.add_segment("finish", {Kind::once, 0, StepPhase::reduce});
+    builder_.reduce_globals(finish_);
+    call(finish_, 0, {});
+  }
+
+  const PlacedGraph& placed_;
+  bool training_;
+  Schedule schedule_;
+  SegmentBuilder builder_;
+  int finish_ = -1;
+  std::map<Phase, std::vector<int>> once_;
+  std::map<std::pair<int, bool>, int> segment_of_;
+  std::map<std::pair<int, bool>, std::vector<Message>> sent_, received_;
+  std::map<std::vector<std::pair<int, bool>>, int> exchange_segments_;
+  std::map<std::pair<int, BufferId>, Carried> carried_;
+  std::vector<std::vector<Work>> works_;  ///< per call: what it runs or carries
+};
+
+}  // namespace
+
+Bytes no_workspace(const Kernel&, const std::vector<Operand>&, const std::vector<Operand>&) {
+  return {0};
+}
+
+RankPrograms lower(const Graph& graph, const Plan& plan, int rank,
+                   const WorkspaceSize& workspace_size) {
+  const PlacedGraph placed = place(graph, plan);
+  RankPrograms programs{lay_out(Lowering(placed, rank, true, workspace_size).run()),
+                        lay_out(Lowering(placed, rank, false, workspace_size).run())};
+  const Bytes arena = std::max(programs.step.arena, programs.evaluate.arena);
+  programs.step.arena = programs.evaluate.arena = arena;
+  set_waits(programs.step);
+  set_waits(programs.evaluate);
+  return programs;
+}
+
+}  // namespace alpa

@@ -1,0 +1,156 @@
+#include "placed_graph.hpp"
+
+#include <algorithm>
+
+#include "alpa/base/error.hpp"
+
+namespace alpa {
+namespace {
+
+bool is_state(const Tensor& t) {
+  return t.role == Role::parameter || t.role == Role::optimizer_state ||
+         t.role == Role::accumulator;
+}
+
+ShardingSpec without_partial(ShardingSpec spec) {
+  spec.partial_axes.clear();
+  spec.partial_op = ReduceOp::sum;
+  return spec;
+}
+
+/// What leaves the stage: as made if that is whole, else as some consumer there wants it, else
+/// reduced to all.
+ShardingSpec sent_layout(const ShardingSpec& source,
+                         const std::map<int, std::set<ShardingSpec>>& demands, int stage) {
+  if (source.partial_axes.empty()) return source;
+  if (const auto here = demands.find(stage); here != demands.end()) {
+    for (const ShardingSpec& spec : here->second) {
+      if (spec.partial_axes.empty()) return spec;
+    }
+  }
+  return without_partial(source);
+}
+
+/// The consumer's layout, with copies cut over the axes that would repeat them, so that every
+/// element crosses between the meshes once.
+ShardingSpec arrival_layout(const Tensor& tensor, const ShardingSpec& wanted,
+                            const DeviceMesh& mesh) {
+  ShardingSpec spec = without_partial(wanted);
+  for (std::size_t a = 0; a < mesh.extents.size(); ++a) {
+    const auto axis = static_cast<MeshAxis>(a);
+    const bool used = std::any_of(
+        spec.dim_axes.begin(), spec.dim_axes.end(),
+        [&](const auto& axes) { return std::find(axes.begin(), axes.end(), axis) != axes.end(); });
+    for (std::size_t d = 0; !used && d < tensor.shape.size(); ++d) {
+      ShardingSpec cut = spec;
+      cut.dim_axes[d].push_back(axis);
+      if (!fits(tensor.shape, cut, mesh)) continue;
+      spec = cut;
+      break;
+    }
+  }
+  return spec;
+}
+
+void place_operators(PlacedGraph& placed) {
+  const Graph& graph = *placed.graph;
+  const Plan& plan = *placed.plan;
+  for (const Operator& op : graph.operators) {
+    const int stage = stage_of_layer(plan, op.layer);
+    const StagePlan& stage_plan = plan.stages[static_cast<std::size_t>(stage)];
+    const auto result = apply_strategy(op.rule, stage_plan.strategies.at(op.name), stage_plan.mesh);
+    ALPA_CHECK(result.layout.has_value());
+    placed.stage_of_op.push_back(stage);
+    placed.chunk_of_op.push_back(stage);
+    placed.layout_of_op.push_back(*result.layout);
+  }
+}
+
+void place_tensors(PlacedGraph& placed) {
+  const Graph& graph = *placed.graph;
+  placed.stage_of_tensor.assign(graph.tensors.size(), -1);
+  placed.source.resize(graph.tensors.size());
+  placed.demands.resize(graph.tensors.size());
+  for (std::size_t t = 0; t < graph.tensors.size(); ++t) {
+    placed.source[t] = replicated(graph.tensors[t].shape.size());
+    if (graph.tensors[t].role == Role::parameter) {  // one that no loss reaches has no update
+      placed.stage_of_tensor[t] = stage_of_layer(*placed.plan, graph.tensors[t].layer);
+    }
+  }
+  for (std::size_t o = 0; o < graph.operators.size(); ++o) {
+    const Operator& op = graph.operators[o];
+    for (std::size_t r = 0; r < op.results.size(); ++r) {
+      const std::size_t t = op.results[r].index();
+      if (is_step_state(graph.tensors[t])) continue;
+      placed.stage_of_tensor[t] = placed.stage_of_op[o];
+      placed.source[t] = placed.layout_of_op[o].results[r];
+    }
+    for (std::size_t i = 0; i < op.operands.size(); ++i) {
+      placed.demands[op.operands[i].index()][placed.stage_of_op[o]].insert(
+          placed.layout_of_op[o].operands[i]);
+    }
+  }
+}
+
+void find_crossings(PlacedGraph& placed) {
+  const Graph& graph = *placed.graph;
+  std::set<std::pair<TensorId, int>> seen;
+  std::vector<int> producer(graph.tensors.size(), -1);
+  for (std::size_t o = 0; o < graph.operators.size(); ++o) {
+    for (const TensorId t : graph.operators[o].results) producer[t.index()] = static_cast<int>(o);
+  }
+  for (std::size_t o = 0; o < graph.operators.size(); ++o) {
+    const Operator& op = graph.operators[o];
+    for (std::size_t i = 0; i < op.operands.size(); ++i) {
+      const TensorId t = op.operands[i];
+      const Tensor& tensor = graph.tensor(t);
+      const int from = placed.stage_of_tensor[t.index()];
+      const int to = placed.stage_of_op[o];
+      if (from < 0 || from == to || !seen.insert({t, to}).second) continue;
+      Crossing c{.tensor = t,
+                 .from_stage = from,
+                 .to_stage = to,
+                 .phase = op.phase,
+                 .from_chunk = 0,
+                 .sent = {},
+                 .arrives = {}};
+      if (!is_state(tensor)) {
+        const auto p = static_cast<std::size_t>(producer[t.index()]);
+        c.phase = graph.operators[p].phase;
+        c.from_chunk = placed.chunk_of_op[p];
+      }
+      c.sent = sent_layout(placed.source[t.index()], placed.demands[t.index()], from);
+      const StagePlan& there = placed.plan->stages[static_cast<std::size_t>(to)];
+      const auto chosen = there.arrivals.find(tensor.name);
+      c.arrives = chosen != there.arrivals.end()
+                      ? chosen->second
+                      : arrival_layout(tensor, placed.layout_of_op[o].operands[i], there.mesh);
+      placed.crossings.push_back(std::move(c));
+    }
+  }
+  for (const Crossing& c : placed.crossings) {
+    placed.demands[c.tensor.index()][c.from_stage].insert(c.sent);
+  }
+}
+
+}  // namespace
+
+bool is_step_state(const Tensor& tensor) {
+  return tensor.role == Role::step_scalar || tensor.role == Role::global_scalar;
+}
+
+bool in_evaluation(const Operator& op) {
+  return op.phase == Phase::prepare || op.phase == Phase::forward;
+}
+
+PlacedGraph place(const Graph& graph, const Plan& plan) {
+  PlacedGraph placed;
+  placed.graph = &graph;
+  placed.plan = &plan;
+  place_operators(placed);
+  place_tensors(placed);
+  find_crossings(placed);
+  return placed;
+}
+
+}  // namespace alpa

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <map>
+#include <set>
+#include <vector>
+
+#include "alpa/graph/graph.hpp"
+#include "alpa/plan/plan.hpp"
+#include "alpa/schedule/schedule.hpp"
+
+namespace alpa {
+
+/// A tensor that one stage makes and another uses.
+struct Crossing {
+  TensorId tensor;
+  int from_stage = 0;
+  int to_stage = 0;
+  Phase phase = Phase::forward;  ///< in which it is made or, for state, used
+  int from_chunk = 0;            ///< of forward and backward
+  ShardingSpec sent, arrives;    ///< on the two meshes; never partial
+};
+
+/// A graph with a plan's decisions worked out: what all ranks agree on. Holds references.
+struct PlacedGraph {
+  const Graph* graph = nullptr;
+  const Plan* plan = nullptr;
+  std::vector<int> stage_of_op, chunk_of_op;
+  std::vector<OperatorLayout> layout_of_op;
+  std::vector<int> stage_of_tensor;  ///< where it is made or stored; -1: inputs and scalars
+  std::vector<ShardingSpec> source;  ///< layout in which it is made or stored
+  std::vector<std::map<int, std::set<ShardingSpec>>> demands;  ///< [tensor][stage]
+  std::vector<Crossing> crossings;                             ///< in a fixed order
+};
+
+[[nodiscard]] PlacedGraph place(const Graph& graph, const Plan& plan);
+
+/// True for f64 [] values of the step state.
+[[nodiscard]] bool is_step_state(const Tensor& tensor);
+
+/// Operators that evaluation runs.
+[[nodiscard]] bool in_evaluation(const Operator& op);
+
+}  // namespace alpa

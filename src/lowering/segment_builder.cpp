@@ -1,0 +1,497 @@
+#include "segment_builder.hpp"
+
+#include <algorithm>
+
+#include "alpa/base/error.hpp"
+
+namespace alpa {
+namespace {
+
+MemoryClass class_of(Role role) {
+  switch (role) {
+    case Role::parameter:
+    case Role::replica:
+      return MemoryClass::parameters;
+    case Role::optimizer_state:
+      return MemoryClass::optimizer;
+    case Role::accumulator:
+      return MemoryClass::gradients;
+    case Role::input:
+    case Role::step_scalar:
+    case Role::global_scalar:
+      return MemoryClass::buffers;
+    case Role::activation:
+    case Role::gradient:
+      return MemoryClass::transient;
+  }
+  check_failed("known role", SourceLine::here());
+}
+
+/// Product of the sizes that the pieces have of all factors, times the FLOPs per point.
+double flops_of_pieces(const ShardingRule& rule, const std::vector<Operand>& operands,
+                       const std::vector<Operand>& results) {
+  if (rule.flops_per_point == 0.0) return 0.0;
+  double points = rule.flops_per_point;
+  for (const Factor& factor : rule.factors) {
+    std::int64_t size = factor.size;
+    const auto look = [&](const std::vector<Dims>& all, const std::vector<Operand>& pieces) {
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        const auto d = all[i].find(factor.name);
+        if (d != Dims::npos) size = pieces[i].box.extent[d];
+      }
+    };
+    look(rule.operands, operands);
+    look(rule.results, results);
+    points *= static_cast<double>(size);
+  }
+  return points;
+}
+
+/// True if pieces that lie one behind the other along `dim` are, dense and in order, the whole.
+bool is_outermost(const Box& whole, int dim) {
+  for (int d = 0; d < dim; ++d) {
+    if (whole.extent[static_cast<std::size_t>(d)] != 1) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+SegmentBuilder::SegmentBuilder(const PlacedGraph& placed, int rank,
+                               const WorkspaceSize& workspace_size)
+    : placed_(placed),
+      workspace_size_(workspace_size),
+      seat_(seat_of(*placed.plan, rank)),
+      available_(placed.graph->tensors.size()) {
+  if (seat_.stage >= 0) stage_ = &placed.plan->stages[static_cast<std::size_t>(seat_.stage)];
+  program.rank = rank;
+  program.world_size = placed.plan->world_size;
+  program.num_microbatches = placed.plan->num_microbatches;
+  program.microbatch_size = placed.graph->microbatch_size;
+}
+
+int SegmentBuilder::add_segment(const std::string& name, SegmentInfo what) {
+  program.segments.push_back({name, {}});
+  info.push_back(what);
+  return static_cast<int>(info.size()) - 1;
+}
+
+BufferId SegmentBuilder::add_buffer(const std::string& name, Bytes size, MemoryClass memory_class,
+                                    bool is_static) {
+  program.buffers.push_back({name, {}, size, {}, -1, memory_class});
+  static_.push_back(is_static);
+  return {static_cast<std::int32_t>(program.buffers.size()) - 1};
+}
+
+void SegmentBuilder::add_state(bool accumulators) {
+  const Graph& graph = *placed_.graph;
+  const auto add = [&](Role role) {
+    for (const TensorId t : tensors_with(graph, role)) {
+      if (seat_.stage < 0 || placed_.stage_of_tensor[t.index()] != seat_.stage) continue;
+      const ShardingSpec& spec = placed_.source[t.index()];
+      const Box box = box_of(t, spec, seat_.index);
+      const BufferId buffer =
+          add_buffer(tensor(t).name, bytes_of(box.extent, tensor(t).dtype), class_of(role), true);
+      available_[t.index()].push_back({spec, buffer, -1, true});
+      if (role == Role::accumulator) continue;
+      bool owner = true;
+      const auto place = coordinates(stage_->mesh, seat_.index);
+      for (std::size_t a = 0; a < place.size(); ++a) {
+        const bool splits =
+            std::any_of(spec.dim_axes.begin(), spec.dim_axes.end(), [&](const auto& axes) {
+              return std::find(axes.begin(), axes.end(), static_cast<MeshAxis>(a)) != axes.end();
+            });
+        owner = owner && (splits || place[a] == 0);
+      }
+      program.state.push_back(
+          {tensor(t).name, tensor(t).shape, tensor(t).dtype, box, buffer, owner});
+    }
+  };
+  add(Role::parameter);
+  add(Role::optimizer_state);
+  for (const Role role : {Role::step_scalar, Role::global_scalar}) {
+    for (const TensorId t : tensors_with(graph, role)) {
+      step_state_index_[t] = static_cast<int>(step_state_index_.size());
+      auto& names = role == Role::step_scalar ? program.step_scalars : program.global_scalars;
+      names.push_back(tensor(t).name);
+    }
+  }
+  const auto count = static_cast<std::int64_t>(step_state_index_.size());
+  program.step_state = add_buffer("step_state", {8 * count}, MemoryClass::buffers, true);
+  if (accumulators) add(Role::accumulator);
+}
+
+Box SegmentBuilder::box_of(TensorId t, const ShardingSpec& spec, int index) const {
+  return local_box(tensor(t).shape, spec, stage_->mesh, index);
+}
+
+Operand SegmentBuilder::operand(TensorId t, const ShardingSpec& spec, BufferId buffer) const {
+  if (is_step_state(tensor(t))) return step_state_operand(t);
+  return {buffer, {}, tensor(t).dtype, box_of(t, spec, seat_.index), tensor(t).shape};
+}
+
+Operand SegmentBuilder::step_state_operand(TensorId t) const {
+  return {program.step_state, {8 * step_state_index_.at(t)}, DType::f64, {}, {}};
+}
+
+void SegmentBuilder::emit(int segment, Instruction instruction) {
+  if (auto* run = std::get_if<RunKernel>(&instruction.action)) {
+    const Bytes scratch = workspace_size_(run->kernel, run->operands, run->results);
+    if (scratch.value > 0) {
+      run->workspace = add_buffer("workspace", scratch, MemoryClass::transient);
+    }
+  }
+  instruction.phase = info[static_cast<std::size_t>(segment)].phase;
+  program.segments[static_cast<std::size_t>(segment)].instructions.push_back(
+      std::move(instruction));
+}
+
+void SegmentBuilder::copy_box(int segment, const Operand& from, const Operand& to,
+                              const std::string& why) {
+  if (is_empty(intersect(from.box, to.box))) return;
+  emit(segment, {why, RunKernel{CopyBox{}, {from}, {to}, {}, false, 0.0}, {}, {}});
+}
+
+bool SegmentBuilder::visible(const Available& value, TensorId t, int segment) const {
+  if (value.segment < 0 || value.segment == segment) return true;
+  const SegmentInfo& made = info[static_cast<std::size_t>(value.segment)];
+  const SegmentInfo& here = info[static_cast<std::size_t>(segment)];
+  if (here.kind == SegmentInfo::Kind::once)
+    return made.kind == SegmentInfo::Kind::once && value.source;
+  if (made.kind == SegmentInfo::Kind::once) return false;
+  if (value.source) return true;
+  const bool same_chunk = made.chunk == here.chunk;
+  return same_chunk && retention_of(*stage_, tensor(t)) == Retention::keep;
+}
+
+const Available* SegmentBuilder::find(int segment, TensorId t, const ShardingSpec& spec) const {
+  for (const Available& value : available_[t.index()]) {
+    if (value.spec == spec && visible(value, t, segment)) return &value;
+  }
+  return nullptr;
+}
+
+bool SegmentBuilder::wants_preparation(int segment, TensorId t) const {
+  const Role role = tensor(t).role;
+  const auto kind = info[static_cast<std::size_t>(segment)].kind;
+  return (role == Role::parameter || role == Role::replica) && kind != SegmentInfo::Kind::once &&
+         retention_of(*stage_, tensor(t)) == Retention::step;
+}
+
+BufferId SegmentBuilder::want(int segment, TensorId t, const ShardingSpec& spec) {
+  if (is_step_state(tensor(t))) return program.step_state;
+  if (tensor(t).role == Role::input && available_[t.index()].empty()) input_buffer(t, spec);
+  if (tensor(t).role == Role::input && spec.partial_axes.empty() &&
+      find(segment, t, spec) == nullptr) {
+    return input_buffer(t, spec);
+  }
+  unpack_arrival(segment, t);
+  if (const Available* value = find(segment, t, spec)) return value->buffer;
+  return redistribute(wants_preparation(segment, t) ? prepare_segment : segment, t, spec);
+}
+
+BufferId SegmentBuilder::input_buffer(TensorId t, const ShardingSpec& wanted) {
+  ShardingSpec spec = wanted;
+  spec.partial_axes.clear();
+  const Box box = box_of(t, spec, seat_.index);
+  const BufferId buffer = add_buffer("input " + tensor(t).name + " " + to_string(spec),
+                                     bytes_of(box.extent, tensor(t).dtype), MemoryClass::buffers);
+  available_[t.index()].push_back({spec, buffer, -1, true});
+  program.inputs.push_back({tensor(t).name, tensor(t).dtype, box, tensor(t).shape, buffer});
+  return buffer;
+}
+
+void SegmentBuilder::expect_arrival(Arrival arrival) {
+  const TensorId t = arrival.crossing->tensor;
+  arrivals_[t] = std::move(arrival);
+}
+
+void SegmentBuilder::unpack_arrival(int segment, TensorId t) {
+  const auto it = arrivals_.find(t);
+  if (it == arrivals_.end() || it->second.unpacked) return;
+  Arrival& arrival = it->second;
+  arrival.unpacked = true;
+  const ShardingSpec& spec = arrival.crossing->arrives;
+  const Operand whole = operand(t, spec, arrival.buffer);
+  for (const ArrivedPiece& piece : arrival.pieces) {
+    if (!piece.staging.valid()) continue;
+    const Operand part{piece.staging, {}, tensor(t).dtype, piece.box, tensor(t).shape};
+    copy_box(segment, part, whole, "unpack " + tensor(t).name);
+  }
+  const bool once = info[static_cast<std::size_t>(segment)].kind == SegmentInfo::Kind::once;
+  available_[t.index()].push_back({spec, arrival.buffer, once ? -1 : segment, true});
+}
+
+BufferId SegmentBuilder::redistribute(int segment, TensorId t, const ShardingSpec& spec) {
+  std::vector<Move> best;
+  double best_cost = -1;
+  const Available* source = nullptr;
+  for (const Available& value : available_[t.index()]) {
+    if (!visible(value, t, segment)) continue;
+    auto path = redistribution(tensor(t).shape, tensor(t).dtype, value.spec, spec, stage_->mesh);
+    double cost = 0;
+    for (const Move& move : path) {
+      cost += move_cost(tensor(t).shape, tensor(t).dtype, move, stage_->mesh);
+    }
+    if (best_cost < 0 || cost < best_cost) {
+      best = std::move(path);
+      best_cost = cost;
+      source = &value;
+    }
+  }
+  ALPA_CHECK(source != nullptr);
+  const auto& demands = placed_.demands[t.index()];
+  const auto here = demands.find(seat_.stage);
+  BufferId buffer = source->buffer;
+  for (const Move& move : best) {
+    const bool needed = here != demands.end() && here->second.contains(move.before);
+    const BufferId from = buffer;
+    buffer = apply_move(segment, t, move, from, !needed && tensor(t).role != Role::input);
+    auto& values = available_[t.index()];
+    if (buffer == from && move.kind == Move::Kind::all_reduce) {
+      std::erase_if(values,
+                    [&](const Available& v) { return v.buffer == from && v.spec == move.before; });
+    }
+    const bool lasts = segment == prepare_segment;
+    const bool replaces = buffer == from && move.kind == Move::Kind::all_reduce;
+    values.push_back({move.after, buffer, lasts ? -1 : segment, replaces});
+  }
+  return buffer;
+}
+
+BufferId SegmentBuilder::piece_buffer(int segment, TensorId t, const ShardingSpec& spec,
+                                      const std::string& what) {
+  const bool once = segment == prepare_segment;
+  const auto memory_class = once ? MemoryClass::parameters : MemoryClass::transient;
+  return add_buffer(tensor(t).name + " " + what,
+                    bytes_of(box_of(t, spec, seat_.index).extent, tensor(t).dtype), memory_class);
+}
+
+std::vector<int> SegmentBuilder::members(const Move& move) const {
+  return devices_along(stage_->mesh, seat_.index, move.axes);
+}
+
+GroupId SegmentBuilder::group(std::vector<int> world_ranks) {
+  const auto next = static_cast<std::int32_t>(program.groups.size());
+  const auto [it, is_new] = group_ids_.try_emplace(world_ranks, GroupId{next});
+  if (is_new) program.groups.push_back(std::move(world_ranks));
+  return it->second;
+}
+
+BufferId SegmentBuilder::apply_move(int segment, TensorId t, const Move& move, BufferId from,
+                                    bool may_overwrite) {
+  const bool moves_data = move.kind != Move::Kind::slice && move.kind != Move::Kind::to_partial;
+  if (moves_data && members(move).size() == 1) return from;
+  if (move.kind == Move::Kind::all_reduce && may_overwrite) {
+    const Bytes size = program.buffer(from).size;
+    Collective c = collective(Collective::Kind::all_reduce, move, tensor(t).dtype);
+    c.in = c.out = {from, {}, size};
+    c.op = move.before.partial_op;
+    emit(segment, {"all_reduce " + tensor(t).name, c, {}, {}});
+    return from;
+  }
+  const BufferId to = piece_buffer(segment, t, move.after, to_string(move.after));
+  const Operand source = operand(t, move.before, from);
+  const Operand target = operand(t, move.after, to);
+  switch (move.kind) {
+    case Move::Kind::all_reduce: {
+      copy_box(segment, source, target, "copy " + tensor(t).name);
+      Collective c = collective(Collective::Kind::all_reduce, move, tensor(t).dtype);
+      c.in = c.out = {to, {}, target.size()};
+      c.op = move.before.partial_op;
+      emit(segment, {"all_reduce " + tensor(t).name, c, {}, {}});
+      break;
+    }
+    case Move::Kind::all_gather:
+      gather(segment, t, move, from, to);
+      break;
+    case Move::Kind::reduce_scatter:
+      scatter(segment, t, move, from, to);
+      break;
+    case Move::Kind::all_to_all:
+      transpose(segment, t, move, from, to);
+      break;
+    case Move::Kind::slice:
+      copy_box(segment, source, target, "slice " + tensor(t).name);
+      break;
+    case Move::Kind::to_partial: {
+      const auto place = coordinates(stage_->mesh, seat_.index);
+      const bool keeps = place[static_cast<std::size_t>(move.axes[0])] == 0;
+      if (keeps)
+        copy_box(segment, source, target, "to_partial " + tensor(t).name);
+      else
+        emit(segment, {"to_partial " + tensor(t).name,
+                       RunKernel{Fill{}, {}, {target}, {}, false, 0.0},
+                       {},
+                       {}});
+      break;
+    }
+  }
+  return to;
+}
+
+Collective SegmentBuilder::collective(Collective::Kind kind, const Move& move, DType dtype) {
+  std::vector<int> world;
+  for (const int index : members(move)) {
+    world.push_back(stage_->ranks[static_cast<std::size_t>(index)]);
+  }
+  Collective c;
+  c.kind = kind;
+  c.group = group(std::move(world));
+  c.dtype = dtype;
+  return c;
+}
+
+void SegmentBuilder::gather(int segment, TensorId t, const Move& move, BufferId from, BufferId to) {
+  Collective c = collective(Collective::Kind::all_gather, move, tensor(t).dtype);
+  const Operand whole = operand(t, move.after, to);
+  std::vector<Operand> pieces;
+  Bytes total{0};
+  for (const int index : members(move)) {
+    pieces.push_back({{}, total, tensor(t).dtype, box_of(t, move.before, index), tensor(t).shape});
+    c.piece_sizes.push_back(pieces.back().size());
+    total += pieces.back().size();
+  }
+  const bool direct = is_outermost(whole.box, move.from_dim);
+  const BufferId landing =
+      direct ? to : add_buffer(tensor(t).name + " gathered", total, MemoryClass::transient);
+  c.in = {from, {}, program.buffer(from).size};
+  c.out = {landing, {}, total};
+  emit(segment, {"all_gather " + tensor(t).name, c, {}, {}});
+  for (Operand& piece : pieces) {
+    piece.buffer = landing;
+    if (!direct) copy_box(segment, piece, whole, "unpack " + tensor(t).name);
+  }
+}
+
+void SegmentBuilder::scatter(int segment, TensorId t, const Move& move, BufferId from,
+                             BufferId to) {
+  Collective c = collective(Collective::Kind::reduce_scatter, move, tensor(t).dtype);
+  c.op = move.before.partial_op;
+  const Operand whole = operand(t, move.before, from);
+  std::vector<Operand> pieces;
+  Bytes total{0};
+  for (const int index : members(move)) {
+    pieces.push_back({{}, total, tensor(t).dtype, box_of(t, move.after, index), tensor(t).shape});
+    c.piece_sizes.push_back(pieces.back().size());
+    total += pieces.back().size();
+  }
+  const bool direct = is_outermost(whole.box, move.to_dim);
+  const BufferId packed =
+      direct ? from : add_buffer(tensor(t).name + " packed", total, MemoryClass::transient);
+  for (Operand& piece : pieces) {
+    piece.buffer = packed;
+    if (!direct) copy_box(segment, whole, piece, "pack " + tensor(t).name);
+  }
+  c.in = {packed, {}, total};
+  c.out = {to, {}, program.buffer(to).size};
+  emit(segment, {"reduce_scatter " + tensor(t).name, c, {}, {}});
+}
+
+void SegmentBuilder::transpose(int segment, TensorId t, const Move& move, BufferId from,
+                               BufferId to) {
+  Collective c = collective(Collective::Kind::all_to_all, move, tensor(t).dtype);
+  const Operand mine = operand(t, move.before, from);
+  const Operand target = operand(t, move.after, to);
+  const BufferId out = add_buffer(tensor(t).name + " packed", mine.size(), MemoryClass::transient);
+  const BufferId in =
+      add_buffer(tensor(t).name + " received", target.size(), MemoryClass::transient);
+  std::vector<Operand> received;
+  Bytes sent{0};
+  Bytes got{0};
+  for (const int index : members(move)) {
+    const Box theirs = box_of(t, move.after, index);
+    const Operand part{out, sent, mine.dtype, intersect(mine.box, theirs), mine.full};
+    copy_box(segment, mine, part, "pack " + tensor(t).name);
+    c.piece_sizes.push_back(part.size());
+    sent += part.size();
+    const Box source = box_of(t, move.before, index);
+    received.push_back({in, got, mine.dtype, intersect(source, target.box), mine.full});
+    c.in_sizes.push_back(received.back().size());
+    got += received.back().size();
+  }
+  c.in = {out, {}, sent};
+  c.out = {in, {}, got};
+  emit(segment, {"all_to_all " + tensor(t).name, c, {}, {}});
+  for (const Operand& part : received) copy_box(segment, part, target, "unpack " + tensor(t).name);
+}
+
+Operand SegmentBuilder::result_operand(int segment, std::size_t op, std::size_t r) {
+  const TensorId t = placed_.graph->operators[op].results[r];
+  const ShardingSpec& spec = placed_.layout_of_op[op].results[r];
+  if (const Available* state = find(segment, t, spec); state != nullptr && state->segment < 0) {
+    return operand(t, spec, state->buffer);  // changed in place
+  }
+  const BufferId buffer = piece_buffer(segment, t, spec, to_string(spec));
+  const bool lasts = segment == prepare_segment;
+  available_[t.index()].push_back({spec, buffer, lasts ? -1 : segment, true});
+  return operand(t, spec, buffer);
+}
+
+/// A copy to the layout and dtype that its operand already has is another name for the buffer.
+bool SegmentBuilder::alias_copy(int segment, std::size_t op) {
+  const Operator& o = placed_.graph->operators[op];
+  const auto* map = std::get_if<Map>(&o.kernel);
+  if (map == nullptr || map->op != MapOp::copy || segment != prepare_segment) return false;
+  const OperatorLayout& layout = placed_.layout_of_op[op];
+  if (tensor(o.operands[0]).dtype != tensor(o.results[0]).dtype) return false;
+  if (layout.operands[0] != layout.results[0]) return false;
+  if (!layout.results[0].partial_axes.empty()) return false;
+  const BufferId buffer = want(segment, o.operands[0], layout.operands[0]);
+  available_[o.results[0].index()].push_back({layout.results[0], buffer, -1, true});
+  return true;
+}
+
+void SegmentBuilder::contribute(int segment, const Operator& op, const ShardingSpec& spec,
+                                BufferId value) {
+  const auto place = coordinates(stage_->mesh, seat_.index);
+  for (std::size_t a = 0; a < place.size(); ++a) {
+    const auto& partial = spec.partial_axes;
+    const bool summed =
+        std::find(partial.begin(), partial.end(), static_cast<MeshAxis>(a)) != partial.end();
+    if (!summed && place[a] != 0) return;  // a copy: the first device counts it
+  }
+  const Operand from = operand(op.operands[0], spec, value);
+  emit(segment, {op.name,
+                 RunKernel{op.kernel, {from}, {step_state_operand(op.results[0])}, {}, false, 0.0},
+                 {},
+                 {}});
+}
+
+void SegmentBuilder::lower_operator(int segment, std::size_t index) {
+  if (alias_copy(segment, index)) return;
+  const Operator& op = placed_.graph->operators[index];
+  const OperatorLayout& layout = placed_.layout_of_op[index];
+  RunKernel run;
+  run.kernel = op.kernel;
+  for (std::size_t i = 0; i < op.operands.size(); ++i) {
+    const BufferId buffer = want(segment, op.operands[i], layout.operands[i]);
+    run.operands.push_back(operand(op.operands[i], layout.operands[i], buffer));
+  }
+  if (!op.results.empty() && tensor(op.results[0]).role == Role::global_scalar) {
+    contribute(segment, op, layout.operands[0], run.operands[0].buffer);
+    return;
+  }
+  for (std::size_t r = 0; r < op.results.size(); ++r) {
+    run.results.push_back(result_operand(segment, index, r));
+  }
+  run.first = std::holds_alternative<Accumulate>(op.kernel);
+  run.flops = flops_of_pieces(op.rule, run.operands, run.results);
+  emit(segment, {op.name, std::move(run), {}, {}});
+}
+
+void SegmentBuilder::reduce_globals(int segment) {
+  std::vector<int> world(static_cast<std::size_t>(program.world_size));
+  for (std::size_t r = 0; r < world.size(); ++r) world[r] = static_cast<int>(r);
+  if (world.size() == 1) return;
+  Collective c;
+  c.kind = Collective::Kind::all_reduce;
+  c.group = group(std::move(world));
+  c.dtype = DType::f64;
+  const auto scalars = static_cast<std::int64_t>(program.step_scalars.size());
+  const auto globals = static_cast<std::int64_t>(program.global_scalars.size());
+  c.in = c.out = {program.step_state, {8 * scalars}, {8 * globals}};
+  emit(segment, {"all_reduce global scalars", c, {}, {}});
+}
+
+}  // namespace alpa

@@ -1,0 +1,112 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "alpa/lowering/lower.hpp"
+#include "alpa/program/program.hpp"
+#include "alpa/sharding/redistribution.hpp"
+
+#include "placed_graph.hpp"
+
+namespace alpa {
+
+/// One layout of a tensor that lies in a buffer.
+struct Available {
+  ShardingSpec spec;
+  BufferId buffer;
+  int segment = -1;     ///< that made it; -1: outlives segments (state, copies kept for a step)
+  bool source = false;  ///< made or stored so; the rest are copies of deliveries
+};
+
+/// What a segment is, for the rules of what it may see.
+struct SegmentInfo {
+  enum class Kind { once, forward, backward, exchange } kind = Kind::once;
+  int chunk = 0;
+  StepPhase phase = StepPhase::forward;
+};
+
+/// Where a received piece lies until the consumer has put it together.
+struct ArrivedPiece {
+  BufferId staging;  ///< unset if it was received straight into the tensor's buffer
+  Box box;
+};
+struct Arrival {
+  const Crossing* crossing = nullptr;
+  BufferId buffer;
+  std::vector<ArrivedPiece> pieces;
+  bool unpacked = false;
+};
+
+/// Builds the segments of one rank: keeps track of which layouts of which tensors lie where, and
+/// emits the moves that make others.
+class SegmentBuilder {
+ public:
+  SegmentBuilder(const PlacedGraph& placed, int rank, const WorkspaceSize& workspace_size);
+
+  Program program;
+  std::vector<SegmentInfo> info;  ///< of each segment of `program`
+  int prepare_segment = -1;       ///< where copies that live a whole step are made
+
+  int add_segment(const std::string& name, SegmentInfo what);
+  BufferId add_buffer(const std::string& name, Bytes size, MemoryClass memory_class,
+                      bool is_static = false);
+  [[nodiscard]] bool is_static(BufferId id) const { return static_[id.index()]; }
+
+  /// State of this stage, in graph order: parameters and optimizer states, the step state, then, if
+  /// `accumulators`, gradient sums.
+  void add_state(bool accumulators);
+
+  /// Lowers an operator into the segment.
+  void lower_operator(int segment, std::size_t op);
+
+  /// The buffer that holds the tensor in the layout, after the moves that takes.
+  BufferId want(int segment, TensorId tensor, const ShardingSpec& spec);
+
+  void expect_arrival(Arrival arrival);
+  void reduce_globals(int segment);
+
+  [[nodiscard]] Operand operand(TensorId tensor, const ShardingSpec& spec, BufferId buffer) const;
+  [[nodiscard]] Box box_of(TensorId tensor, const ShardingSpec& spec, int index) const;
+  void copy_box(int segment, const Operand& from, const Operand& to, const std::string& why);
+
+  [[nodiscard]] const StagePlan& stage() const { return *stage_; }
+  [[nodiscard]] const Seat& seat() const { return seat_; }
+  [[nodiscard]] const PlacedGraph& placed() const { return placed_; }
+
+ private:
+  [[nodiscard]] const Tensor& tensor(TensorId t) const { return placed_.graph->tensor(t); }
+  [[nodiscard]] bool visible(const Available& value, TensorId t, int segment) const;
+  [[nodiscard]] const Available* find(int segment, TensorId t, const ShardingSpec& spec) const;
+  [[nodiscard]] bool wants_preparation(int segment, TensorId t) const;
+  BufferId input_buffer(TensorId t, const ShardingSpec& spec);
+  void unpack_arrival(int segment, TensorId t);
+  BufferId redistribute(int segment, TensorId t, const ShardingSpec& spec);
+  BufferId apply_move(int segment, TensorId t, const Move& move, BufferId from, bool may_overwrite);
+  BufferId piece_buffer(int segment, TensorId t, const ShardingSpec& spec, const std::string& what);
+  void gather(int segment, TensorId t, const Move& move, BufferId from, BufferId to);
+  void scatter(int segment, TensorId t, const Move& move, BufferId from, BufferId to);
+  void transpose(int segment, TensorId t, const Move& move, BufferId from, BufferId to);
+  Collective collective(Collective::Kind kind, const Move& move, DType dtype);
+  std::vector<int> members(const Move& move) const;
+  GroupId group(std::vector<int> world_ranks);
+  [[nodiscard]] Operand result_operand(int segment, std::size_t op, std::size_t r);
+  bool alias_copy(int segment, std::size_t op);
+  void emit(int segment, Instruction instruction);
+  void contribute(int segment, const Operator& op, const ShardingSpec& spec, BufferId value);
+  [[nodiscard]] Operand step_state_operand(TensorId t) const;
+
+  const PlacedGraph& placed_;
+  const WorkspaceSize& workspace_size_;
+  Seat seat_;
+  const StagePlan* stage_ = nullptr;
+  std::vector<bool> static_;
+  std::vector<std::vector<Available>> available_;  ///< [tensor]
+  std::map<TensorId, Arrival> arrivals_;
+  std::map<TensorId, int> step_state_index_;
+  std::map<std::vector<int>, GroupId> group_ids_;
+};
+
+}  // namespace alpa

@@ -1,0 +1,159 @@
+#include "alpa/plan/plan.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "alpa/base/error.hpp"
+
+namespace alpa {
+namespace {
+
+std::string name_of_stage(std::size_t s) { return "stages[" + std::to_string(s) + "]"; }
+
+void check_stages(const Plan& plan, const Graph& graph) {
+  std::set<int> used;
+  int next_layer = 0;
+  if (plan.stages.empty()) throw PlanError("plan: it has no stages");
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    const StagePlan& stage = plan.stages[s];
+    const std::string where = name_of_stage(s);
+    if (stage.chunks.size() != 1) {
+      throw PlanError(where + ".chunks: found " + std::to_string(stage.chunks.size()) +
+                      ", expected 1: the schedules gpipe and 1f1b hold one chunk a stage");
+    }
+    const auto [first, last] = stage.chunks[0];
+    if (first != next_layer || last < first || last >= graph.num_layers) {
+      throw PlanError(where + ".chunks: found layers " + std::to_string(first) + " to " +
+                      std::to_string(last) + ", expected a run that starts at " +
+                      std::to_string(next_layer) + " and ends below " +
+                      std::to_string(graph.num_layers));
+    }
+    next_layer = last + 1;
+    if (static_cast<int>(stage.ranks.size()) != num_devices(stage.mesh)) {
+      throw PlanError(where + ".ranks: found " + std::to_string(stage.ranks.size()) +
+                      " ranks, expected " + std::to_string(num_devices(stage.mesh)) +
+                      " as in the logical mesh");
+    }
+    if (!std::is_sorted(stage.ranks.begin(), stage.ranks.end())) {
+      throw PlanError(where + ".ranks: expected ascending ranks");
+    }
+    for (const int rank : stage.ranks) {
+      if (rank < 0 || rank >= plan.world_size || !used.insert(rank).second) {
+        throw PlanError(where + ".ranks: rank " + std::to_string(rank) +
+                        " is used twice or is not below " + std::to_string(plan.world_size));
+      }
+    }
+  }
+  if (next_layer != graph.num_layers) {
+    throw PlanError("plan: its stages hold layers 0 to " + std::to_string(next_layer - 1) +
+                    ", the model has " + std::to_string(graph.num_layers));
+  }
+}
+
+void check_strategies(const Plan& plan, const Graph& graph) {
+  for (const Operator& op : graph.operators) {
+    const auto s = static_cast<std::size_t>(stage_of_layer(plan, op.layer));
+    const StagePlan& stage = plan.stages[s];
+    const auto chosen = stage.strategies.find(op.name);
+    if (chosen == stage.strategies.end()) {
+      throw PlanError(name_of_stage(s) + ": operator " + op.name + " has no strategy");
+    }
+    const auto result = apply_strategy(op.rule, chosen->second, stage.mesh);
+    if (!result.layout) {
+      throw PlanError(name_of_stage(s) + ": operator " + op.name + ": strategy '" +
+                      to_string(chosen->second) + "': " + result.reason);
+    }
+    for (std::size_t r = 0; r < op.results.size(); ++r) {
+      const Role role = graph.tensor(op.results[r]).role;
+      const bool stored = role == Role::parameter || role == Role::optimizer_state;
+      if (stored && !result.layout->results[r].partial_axes.empty()) {
+        throw PlanError(name_of_stage(s) + ": operator " + op.name +
+                        ": state cannot be stored as partial sums");
+      }
+    }
+  }
+}
+
+void check_arrivals(const Plan& plan, const Graph& graph) {
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    for (const auto& [name, spec] : plan.stages[s].arrivals) {
+      const auto t = graph.find_tensor(name);
+      const std::string where = name_of_stage(s) + ".arrivals: " + name;
+      if (!t) throw PlanError(where + ": the model has no such tensor");
+      const Shape& shape = graph.tensor(*t).shape;
+      if (spec.dim_axes.size() != shape.size() || !spec.partial_axes.empty() ||
+          !fits(shape, spec, plan.stages[s].mesh)) {
+        throw PlanError(where + ": layout " + to_string(spec) + " does not fit shape " +
+                        to_string(shape));
+      }
+    }
+  }
+}
+
+void check_schedule(const Plan& plan) {
+  if (plan.num_microbatches < 1) throw PlanError("microbatches: expected at least 1");
+  if (plan.schedule != ScheduleKind::one_f_one_b || plan.warm_up.empty()) return;
+  const auto stages = static_cast<int>(plan.stages.size());
+  if (static_cast<int>(plan.warm_up.size()) != stages) {
+    throw PlanError("schedule.warm_up: expected one number for each of " + std::to_string(stages) +
+                    " stages");
+  }
+  for (int s = 0; s < stages; ++s) {
+    const auto i = static_cast<std::size_t>(s);
+    if (plan.warm_up[i] < stages - s || (s > 0 && plan.warm_up[i] > plan.warm_up[i - 1])) {
+      throw PlanError("schedule.warm_up[" + std::to_string(s) + "]: found " +
+                      std::to_string(plan.warm_up[i]) + ", expected at least " +
+                      std::to_string(stages - s) + " and no more than the stage before");
+    }
+  }
+}
+
+}  // namespace
+
+std::string to_string(Retention retention) {
+  switch (retention) {
+    case Retention::step:
+      return "step";
+    case Retention::keep:
+      return "keep";
+    case Retention::repeat:
+      return "repeat";
+  }
+  check_failed("known retention", SourceLine::here());
+}
+
+std::string to_string(ScheduleKind kind) { return kind == ScheduleKind::gpipe ? "gpipe" : "1f1b"; }
+
+Seat seat_of(const Plan& plan, int rank) {
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    const auto& ranks = plan.stages[s].ranks;
+    const auto it = std::find(ranks.begin(), ranks.end(), rank);
+    if (it != ranks.end()) return {static_cast<int>(s), static_cast<int>(it - ranks.begin())};
+  }
+  return {};
+}
+
+int stage_of_layer(const Plan& plan, int layer) {
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    for (const auto& [first, last] : plan.stages[s].chunks) {
+      if (first <= layer && layer <= last) return static_cast<int>(s);
+    }
+  }
+  throw PlanError("plan: no stage holds layer " + std::to_string(layer));
+}
+
+Retention retention_of(const StagePlan& stage, const Tensor& tensor) {
+  const auto it = stage.retention.find(tensor.name);
+  if (it != stage.retention.end()) return it->second;
+  const bool parameter = tensor.role == Role::parameter || tensor.role == Role::replica;
+  return parameter ? Retention::step : Retention::keep;
+}
+
+void validate(const Plan& plan, const Graph& graph) {
+  check_schedule(plan);
+  check_stages(plan, graph);
+  check_strategies(plan, graph);
+  check_arrivals(plan, graph);
+}
+
+}  // namespace alpa

@@ -1,0 +1,99 @@
+#include "alpa/sharding/sharding_spec.hpp"
+
+#include <algorithm>
+#include <cctype>
+
+#include "alpa/base/error.hpp"
+
+namespace alpa {
+
+ShardingSpec replicated(std::size_t dims) {
+  ShardingSpec spec;
+  spec.dim_axes.resize(dims);
+  return spec;
+}
+
+Box local_box(const Shape& global, const ShardingSpec& spec, const DeviceMesh& mesh, int index) {
+  ALPA_CHECK(global.size() == spec.dim_axes.size());
+  const std::vector<int> place = coordinates(mesh, index);
+  Box box = whole_box(global);
+  for (std::size_t d = 0; d < global.size(); ++d) {
+    std::int64_t parts = 1;
+    std::int64_t part = 0;
+    for (const MeshAxis axis : spec.dim_axes[d]) {
+      parts *= extent(mesh, axis);
+      part = part * extent(mesh, axis) + place[static_cast<std::size_t>(axis)];
+    }
+    const std::int64_t begin = global[d] * part / parts;
+    const std::int64_t end = global[d] * (part + 1) / parts;
+    box.offset[d] = begin;
+    box.extent[d] = end - begin;
+  }
+  return box;
+}
+
+bool fits(const Shape& global, const ShardingSpec& spec, const DeviceMesh& mesh) {
+  for (std::size_t d = 0; d < global.size(); ++d) {
+    std::int64_t parts = 1;
+    for (const MeshAxis axis : spec.dim_axes[d]) parts *= extent(mesh, axis);
+    if (parts > global[d]) return false;
+  }
+  return true;
+}
+
+int num_copies(const ShardingSpec& spec, const DeviceMesh& mesh) {
+  int copies = num_devices(mesh);
+  for (const auto& axes : spec.dim_axes) {
+    for (const MeshAxis axis : axes) copies /= extent(mesh, axis);
+  }
+  for (const MeshAxis axis : spec.partial_axes) copies /= extent(mesh, axis);
+  return copies;
+}
+
+std::string to_string(const ShardingSpec& spec) {
+  std::string text = "[";
+  for (std::size_t d = 0; d < spec.dim_axes.size(); ++d) {
+    if (d > 0) text += ',';
+    text += spec.dim_axes[d].empty() ? 'R' : 'S';
+    for (const MeshAxis axis : spec.dim_axes[d]) text += std::to_string(axis);
+  }
+  text += ']';
+  if (!spec.partial_axes.empty()) text += spec.partial_op == ReduceOp::sum ? "+P" : "+M";
+  for (const MeshAxis axis : spec.partial_axes) text += std::to_string(axis);
+  return text;
+}
+
+ShardingSpec parse_sharding_spec(const std::string& text) {
+  const auto bad = [&]() -> PlanError {
+    return PlanError("layout '" + text + "': expected a form such as [S0,R,S12] or [R,R]+P1");
+  };
+  ShardingSpec spec;
+  std::size_t i = 0;
+  const auto axes = [&] {
+    std::vector<MeshAxis> list;
+    while (i < text.size() && std::isdigit(static_cast<unsigned char>(text[i])) != 0) {
+      list.push_back(text[i++] - '0');
+    }
+    return list;
+  };
+  if (text.empty() || text[i++] != '[') throw bad();
+  while (i < text.size() && text[i] != ']') {
+    if (!spec.dim_axes.empty() && text[i++] != ',') throw bad();
+    const char kind = i < text.size() ? text[i++] : '?';
+    auto split = axes();
+    if ((kind != 'R' && kind != 'S') || (kind == 'S') == split.empty()) throw bad();
+    spec.dim_axes.push_back(std::move(split));
+  }
+  if (i >= text.size() || text[i++] != ']') throw bad();
+  if (i < text.size()) {
+    if (text[i++] != '+' || i >= text.size()) throw bad();
+    const char kind = text[i++];
+    spec.partial_op = kind == 'M' ? ReduceOp::max : ReduceOp::sum;
+    spec.partial_axes = axes();
+    if ((kind != 'P' && kind != 'M') || spec.partial_axes.empty() || i != text.size()) throw bad();
+    std::sort(spec.partial_axes.begin(), spec.partial_axes.end());
+  }
+  return spec;
+}
+
+}  // namespace alpa

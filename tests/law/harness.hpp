@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "alpa/device/device.hpp"
+#include "alpa/graph/graph.hpp"
+#include "alpa/lowering/lower.hpp"
+#include "alpa/plan/plan.hpp"
+
+namespace alpa::law {
+
+/// A model as the planner sees it: a function of the microbatch size.
+using MakeGraph = std::function<Graph(std::int64_t microbatch)>;
+
+struct Case {
+  MakeGraph make_graph;
+  std::int64_t global_batch = 8;
+  int steps = 20;
+  std::uint64_t seed = 1;
+  double learning_rate = 0.05;
+  std::map<std::string, std::int64_t> vocabulary;  ///< of integer inputs, by name
+  std::function<std::unique_ptr<Device>()> make_device = make_reference_device;
+  std::optional<std::uint64_t> shuffle_seed;  ///< of the executor
+};
+
+/// What a run leaves to be compared.
+struct Outcome {
+  std::vector<double> losses, norms;
+  std::map<std::string, std::vector<double>> initial, final_state;  ///< whole tensors by name
+};
+
+/// Trains under the plan on plan.world_size ranks that are threads. Inputs are random numbers that
+/// depend on step, name and global index alone; weights mask a few samples out.
+[[nodiscard]] Outcome train(const Case& test, const Plan& plan);
+
+/// One rank, one microbatch, everything replicated: what defines the truth.
+[[nodiscard]] Plan single_rank_plan(const Graph& graph);
+
+/// A random valid plan: number of microbatches, stages, meshes of unequal size, strategies,
+/// retention and arrival layouts, schedule and depth.
+[[nodiscard]] Plan random_plan(const Case& test, int world_size, std::mt19937_64& random);
+
+/// Largest relative difference, |a - b| / max(|a|, |b|, floor) with the floor taken from the
+/// largest value of the same tensor.
+struct Difference {
+  double losses = 0, norms = 0, state = 0;
+  std::string worst_tensor;
+  bool initial_equal = true;
+};
+[[nodiscard]] Difference compare(const Outcome& truth, const Outcome& other);
+
+}  // namespace alpa::law
