@@ -11,6 +11,7 @@
 
 #include <gtest/gtest.h>
 
+#include "alpa/base/error.hpp"
 #include "alpa/comm/hosts.hpp"
 #include "alpa/comm/launcher.hpp"
 #include "alpa/comm/mpi.hpp"
@@ -63,6 +64,28 @@ void abort_while_others_wait() {
   std::puts("the barrier was passed without a rank");
 }
 
+/// Rank 1 receives another number of bytes than rank 0 sends: it says so, and the job ends.
+void receive_other_size(std::size_t bytes) {
+  const std::vector<std::byte> out(8);
+  std::vector<std::byte> in(bytes);
+  const Outgoing send{1, 7, out};
+  const Incoming receive{0, 7, in};
+  if (world->rank() == 0) wait(*world->exchange({&send, 1}, {}));
+  if (world->rank() == 1) {
+    try {
+      wait(*world->exchange({}, {&receive, 1}));
+      std::puts("accepted");
+    } catch (const SystemError& error) {
+      std::printf("%s\n", error.what());
+      std::fflush(stdout);
+      const std::string text = error.what();
+      const bool named = text.find("from rank 0 of the group (tag 7)") != std::string::npos;
+      abort_all(named ? static_cast<int>(error.code()) : EXIT_FAILURE);
+    }
+  }
+  world->barrier();
+}
+
 int run_laws() {
   // A rank that went on after an exception would leave the others waiting; one that dies does not.
   ::testing::GTEST_FLAG(catch_exceptions) = false;
@@ -90,6 +113,10 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::strcmp(argv[1], "--abort") == 0) {
     alpa::abort_while_others_wait();
     return EXIT_FAILURE;
+  }
+  if (argc > 2 && std::strcmp(argv[1], "--receive") == 0) {
+    alpa::receive_other_size(static_cast<std::size_t>(std::atoi(argv[2])));
+    return EXIT_SUCCESS;
   }
   return alpa::run_laws();
 }

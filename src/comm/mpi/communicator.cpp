@@ -3,6 +3,7 @@
 #include <exception>
 #include <memory>
 #include <numeric>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -31,7 +32,16 @@ class MpiRequest final : public Request {
   }
 
   /// Where the next MPI call puts its request.
-  [[nodiscard]] MPI_Request* next() { return &requests_.emplace_back(MPI_REQUEST_NULL); }
+  [[nodiscard]] MPI_Request* next() {
+    receives_.push_back({});
+    return &requests_.emplace_back(MPI_REQUEST_NULL);
+  }
+
+  /// The same for a receive, which must bring exactly `bytes`.
+  [[nodiscard]] MPI_Request* next_receive(int peer, int tag, int bytes) {
+    receives_.push_back({peer, tag, bytes});
+    return &requests_.emplace_back(MPI_REQUEST_NULL);
+  }
 
   /// Kept as long as the request.
   [[nodiscard]] const int* keep(std::vector<int> numbers) {
@@ -41,16 +51,44 @@ class MpiRequest final : public Request {
   [[nodiscard]] bool test() override {
     if (requests_.empty()) return true;
     int done = 0;
-    check_mpi(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done,
-                          MPI_STATUSES_IGNORE),
-              "MPI_Testall");
-    if (done != 0) requests_.clear();
-    return done != 0;
+    statuses_.resize(requests_.size());
+    const int result =
+        MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, statuses_.data());
+    if (result == MPI_SUCCESS && done == 0) return false;
+    for (std::size_t i = 0; i < statuses_.size(); ++i) check(receives_[i], statuses_[i], result);
+    check_mpi(result, "MPI_Testall");
+    requests_.clear();
+    return true;
   }
 
  private:
+  struct Receive {
+    int peer = -1;  ///< -1: not a receive
+    int tag = 0;
+    int bytes = 0;
+  };
+
+  /// @param result of MPI_Testall, which says whether the error of `status` is set
+  static void check(const Receive& receive, const MPI_Status& status, int result) {
+    const bool failed = result == MPI_ERR_IN_STATUS && status.MPI_ERROR != MPI_ERR_PENDING;
+    const int error = failed ? status.MPI_ERROR : MPI_SUCCESS;
+    if (receive.peer < 0) return check_mpi(error, "an MPI operation");
+    const std::string what = "receive of " + std::to_string(receive.bytes) + " bytes from rank " +
+                             std::to_string(receive.peer) + " of the group (tag " +
+                             std::to_string(receive.tag) + ")";
+    check_mpi(error, what.c_str());
+    int found = 0;
+    if (result == MPI_SUCCESS) check_mpi(MPI_Get_count(&status, MPI_BYTE, &found), "MPI_Get_count");
+    if (result == MPI_SUCCESS && found != receive.bytes) {
+      throw SystemError(what + ": the message has " + std::to_string(found) + " bytes",
+                        ExitCode::rank_lost);
+    }
+  }
+
   int exceptions_;
   std::vector<MPI_Request> requests_;
+  std::vector<Receive> receives_;  ///< one per request
+  std::vector<MPI_Status> statuses_;
   std::vector<std::vector<int>> kept_;
 };
 
@@ -233,7 +271,8 @@ class MpiCommunicator final : public Communicator {
 
   void start_receive(std::span<std::byte> data, int peer, int tag, MpiRequest& request) {
     for_each_message(std::ssize(data), [&](std::int64_t first, int count) {
-      check_mpi(MPI_Irecv(data.data() + first, count, MPI_BYTE, peer, tag, handle_, request.next()),
+      check_mpi(MPI_Irecv(data.data() + first, count, MPI_BYTE, peer, tag, handle_,
+                          request.next_receive(peer, tag, count)),
                 "MPI_Irecv");
     });
   }
