@@ -1,0 +1,519 @@
+#include "alpa/graph/derivative.hpp"
+
+#include <cmath>
+#include <functional>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "alpa/base/random.hpp"
+#include "alpa/graph/training.hpp"
+
+#include "graph/interpreter.hpp"
+
+namespace alpa {
+namespace {
+
+using testing::Interpreter;
+
+constexpr std::uint64_t kSeed = 7;
+constexpr std::int64_t kBatch = 2;
+
+/// A forward graph whose parameters are to be differentiated.
+class Case {
+ public:
+  explicit Case(int layers = 1) : builder(layers, kBatch, DType::f64) {}
+
+  TensorId parameter(const std::string& name, const Dims& dims, const Shape& shape) {
+    return builder.parameter(name, dims, shape, {Initializer::Kind::normal, 0.0, 1.0});
+  }
+  TensorId ids(const std::string& name, const Dims& dims, const Shape& shape, int rows) {
+    id_rows_.emplace_back(name, rows);
+    return builder.input(name, dims, shape, DType::i32);
+  }
+  TensorId scalar(const char* name) { return builder.scalar(name, Role::step_scalar); }
+
+  /// loss = sum of (y - target)^2 / 2 with a random target: a different gradient at each element.
+  void end_with(TensorId y) {
+    const Dims dims = builder.tensor(y).dims;
+    const std::string number = std::to_string(losses_.size());
+    const TensorId target =
+        builder.input("target" + number, dims, builder.tensor(y).shape, DType::f64);
+    const TensorId one = builder.input("one" + number, "", {}, DType::f64);
+    const Map error{MapOp::squared_error, {dims, dims, "", ""}, dims, 0.5};
+    end_with_values(builder.add("error" + number, error,
+                                {y, target, one, scalar(scalar_name::kInverseWeight)}));
+  }
+  void end_with_values(TensorId values) {
+    losses_.push_back(add_loss(builder, "loss" + std::to_string(losses_.size()), values));
+  }
+
+  [[nodiscard]] Graph finish() {
+    add_training(builder, losses_, {.kind = OptimizerKind::sgd, .no_decay = {}});
+    return builder.build();
+  }
+
+  void fill_inputs(const Graph& graph, Interpreter& run) const {
+    for (const Role role : {Role::input, Role::parameter}) {
+      for (const TensorId id : tensors_with(graph, role)) {
+        const Tensor& tensor = graph.tensor(id);
+        if (tensor.dtype == DType::f64) run.set(tensor.name, random_values(tensor));
+      }
+    }
+    for (const auto& [name, rows] : id_rows_) {
+      const Tensor& tensor = graph.tensor(*graph.find_tensor(name));
+      std::vector<std::int32_t> values;
+      for (std::int64_t i = 0; i < num_elements(tensor.shape); ++i) {
+        values.push_back(
+            static_cast<std::int32_t>(uniform(kSeed, 1, static_cast<std::uint64_t>(i)) * rows));
+      }
+      run.set(name, values);
+    }
+    for (const TensorId id : tensors_with(graph, Role::step_scalar)) {
+      const std::string& name = graph.tensor(id).name;
+      run.set(name, std::vector<double>{name == scalar_name::kInverseWeight ? 0.25 : 1.0});
+    }
+  }
+
+  [[nodiscard]] static std::vector<double> random_values(const Tensor& tensor) {
+    std::vector<double> values;
+    for (std::int64_t i = 0; i < num_elements(tensor.shape); ++i) {
+      values.push_back(normal(stream_key(kSeed, tensor.name), 0, static_cast<std::uint64_t>(i)));
+    }
+    return values;
+  }
+
+  GraphBuilder builder;
+
+ private:
+  std::vector<TensorId> losses_;
+  std::vector<std::pair<std::string, int>> id_rows_;
+};
+
+std::string total_gradient_name(const Graph& graph, const std::string& parameter) {
+  const std::string sum = parameter + ".gradient_sum";
+  return graph.find_tensor(sum) ? sum : parameter + ".accumulator";
+}
+
+double loss_at(Interpreter& run, const std::string& name, std::vector<double> values, std::size_t i,
+               double step) {
+  values[i] += step;
+  run.set(name, values);
+  run.run({Phase::prepare, Phase::forward});
+  return run.get(scalar_name::kLoss).at(0);
+}
+
+/// Every element of every parameter against a central difference of order 4.
+void expect_gradients_of_differences(const Case& test, const Graph& graph) {
+  Interpreter run(graph);
+  test.fill_inputs(graph, run);
+  run.run({Phase::prepare, Phase::forward, Phase::backward, Phase::reduce});
+  double norm_squared = 0.0;
+  for (const TensorId id : tensors_with(graph, Role::parameter)) {
+    const std::string& name = graph.tensor(id).name;
+    const std::vector<double> values = run.get(name);
+    const std::vector<double> gradient = run.get(total_gradient_name(graph, name));
+    for (const double g : gradient) norm_squared += g * g;
+    EXPECT_EQ(gradient.size(), values.size());
+    Interpreter probe(graph);
+    test.fill_inputs(graph, probe);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      constexpr double h = 1e-3;
+      const double near = loss_at(probe, name, values, i, h) - loss_at(probe, name, values, i, -h);
+      const double far =
+          loss_at(probe, name, values, i, 2 * h) - loss_at(probe, name, values, i, -2 * h);
+      const double difference = (8 * near - far) / (12 * h);
+      EXPECT_NEAR(gradient[i], difference, 1e-8 * std::max(1.0, std::abs(difference)))
+          << name << " element " << i;
+    }
+  }
+  EXPECT_GT(norm_squared, 0.0);
+  EXPECT_NEAR(run.get(scalar_name::kNormSquared).at(0), norm_squared, 1e-12 * norm_squared);
+}
+
+using Build = std::function<void(Case&)>;
+struct NamedCase {
+  std::string name;
+  Build build;
+  int layers = 1;
+};
+
+NamedCase map_case(const std::string& name, MapOp op, std::vector<Dims> operands,
+                   const Dims& result, double constant = 1.0) {
+  return {name, [=](Case& c) {
+            std::vector<TensorId> ids;
+            for (std::size_t i = 0; i < operands.size(); ++i) {
+              Shape shape;
+              for (const char letter : operands[i]) shape.push_back(letter == 'b' ? kBatch : 3);
+              ids.push_back(c.parameter("p" + std::to_string(i), operands[i], shape));
+            }
+            c.end_with(c.builder.add("y", Map{op, operands, result, constant}, ids));
+          }};
+}
+
+NamedCase einsum_case(const Einsum& kernel) {
+  const auto shape_of = [](const Dims& dims) {
+    Shape shape;
+    for (const char letter : dims) shape.push_back(2 + (letter - 'a') % 3);
+    return shape;
+  };
+  return {"einsum " + kernel.left + "," + kernel.right + "->" + kernel.result, [=](Case& c) {
+            const TensorId left = c.parameter("left", kernel.left, shape_of(kernel.left));
+            const TensorId right = c.parameter("right", kernel.right, shape_of(kernel.right));
+            c.end_with(c.builder.add("y", kernel, {left, right}));
+          }};
+}
+
+NamedCase norm_case(const std::string& name, const NormAttributes& norm, bool bias) {
+  return {name, [=](Case& c) {
+            const TensorId x = c.parameter("x", norm.operand, {kBatch, 3, 4});
+            const std::int64_t n = norm.operand.find(norm.letter) == 2 ? 4 : 3;
+            const Dims letter(1, norm.letter);
+            const auto moments =
+                c.builder.add_all("m", NormMoments{norm.operand, norm.letter}, {x});
+            std::vector<TensorId> operands{x, moments[0], moments[1],
+                                           c.parameter("scale", letter, {n})};
+            if (bias) operands.push_back(c.parameter("bias", letter, {n}));
+            c.end_with(c.builder.add("y", NormApply{norm, bias}, operands));
+          }};
+}
+
+NamedCase attention_case(const std::string& name, const Attention& kernel) {
+  return {name, [=](Case& c) {
+            const TensorId q = c.parameter("q", "bthd", {kBatch, 4, 2, 3});
+            const TensorId k = c.parameter("k", "bshd", {kBatch, 4, 2, 3});
+            const TensorId v = c.parameter("v", "bshd", {kBatch, 4, 2, 3});
+            c.end_with(c.builder.add(
+                "y", kernel,
+                {q, k, v, c.scalar(scalar_name::kDropoutStep), c.scalar(scalar_name::kTraining)}));
+          }};
+}
+
+struct Statistics {
+  TensorId maximum, sum;
+};
+Statistics statistics(Case& c, TensorId x) {
+  const TensorId maximum =
+      c.builder.add("maximum", Reduce{.op = ReduceOp::max, .operand = "btv", .result = "bt"}, {x});
+  return {maximum, c.builder.add("sum_exp", SumExp{"btv", "bt"}, {x, maximum})};
+}
+
+TensorId cross_entropy_values(Case& c, TensorId x) {
+  const auto [maximum, sum] = statistics(c, x);
+  const TensorId labels = c.ids("labels", "bt", {kBatch, 3}, 5);
+  const TensorId weights = c.builder.input("weights", "bt", {kBatch, 3}, DType::f64);
+  const TensorId picked = c.builder.add("picked", Pick{"btv", "bt", 'v'}, {x, labels});
+  const Map kernel{MapOp::cross_entropy, {"bt", "bt", "bt", "bt", ""}, "bt"};
+  return c.builder.add("values", kernel,
+                       {maximum, sum, picked, weights, c.scalar(scalar_name::kInverseWeight)});
+}
+
+void build_softmax(Case& c) {
+  const TensorId x = c.parameter("x", "btv", {kBatch, 3, 5});
+  const auto [maximum, sum] = statistics(c, x);
+  c.end_with(
+      c.builder.add("y", Map{MapOp::softmax, {"btv", "bt", "bt"}, "btv"}, {x, maximum, sum}));
+}
+
+void build_squared_error_of_two_parameters(Case& c) {
+  const TensorId y = c.parameter("y", "b", {kBatch});
+  const TensorId target = c.parameter("t", "bf", {kBatch, 3});
+  const TensorId weight = c.builder.input("weight", "b", {kBatch}, DType::f64);
+  const Map kernel{MapOp::squared_error, {"b", "bf", "b", ""}, "bf", 0.7};
+  const TensorId values =
+      c.builder.add("e", kernel, {y, target, weight, c.scalar(scalar_name::kInverseWeight)});
+  const TensorId squares =
+      c.builder.add("s", Map{MapOp::multiply, {"bf", "bf"}, "bf"}, {values, values});
+  c.end_with_values(squares);
+}
+
+void build_cross_entropy_with_weighed_values(Case& c) {
+  const TensorId x = c.parameter("x", "btv", {kBatch, 3, 5});
+  const TensorId values = cross_entropy_values(c, x);
+  const TensorId factor = c.parameter("factor", "t", {3});
+  c.end_with(c.builder.add("weighed", Map{MapOp::multiply, {"bt", "t"}, "bt"}, {values, factor}));
+}
+
+void build_embedding(Case& c) {
+  const TensorId table = c.parameter("table", "ve", {5, 3});
+  const TensorId ids = c.ids("ids", "bt", {kBatch, 4}, 5);
+  c.end_with(c.builder.add("y", Embedding{"ve", "bt", "bte"}, {table, ids}));
+}
+
+void build_dropout(Case& c) {
+  const TensorId x = c.parameter("x", "be", {kBatch, 9});
+  c.end_with(
+      c.builder.add("y", Dropout{"be", {0.4, 99}},
+                    {x, c.scalar(scalar_name::kDropoutStep), c.scalar(scalar_name::kTraining)}));
+}
+
+void build_select_of_one_index(Case& c) {
+  const TensorId x = c.parameter("x", "bke", {kBatch, 3, 2});
+  c.end_with(c.builder.add("y", Select{"bke", 'k', 1}, {x}));
+}
+
+void build_select_twice_and_whole(Case& c) {
+  const TensorId x = c.parameter("x", "bke", {kBatch, 3, 2});
+  const TensorId first = c.builder.add("first", Select{"bke", 'k', 2}, {x});
+  const TensorId second = c.builder.add("second", Select{"bke", 'k', 2}, {x});
+  const Map product{MapOp::multiply, {"be", "be"}, "be"};
+  c.end_with(c.builder.add("y", product, {first, second}));
+  c.end_with(c.builder.add("z", Map{MapOp::tanh, {"bke"}, "bke"}, {x}));
+}
+
+void build_stack(Case& c) {
+  const TensorId a = c.parameter("a", "be", {kBatch, 3});
+  const TensorId b = c.parameter("b", "be", {kBatch, 3});
+  c.end_with(c.builder.add("y", Stack{"bke", 'k'}, {a, b, a}));
+}
+
+/// x + tanh(x w), then a product with x: x is used three times, once through an addition.
+void build_fan_out(Case& c) {
+  const TensorId x = c.parameter("x", "be", {kBatch, 3});
+  const TensorId w = c.parameter("w", "ef", {3, 3});
+  const TensorId xw = c.builder.add("xw", Einsum{"be", "ef", "bf"}, {x, w});
+  const TensorId t = c.builder.add("t", Map{MapOp::tanh, {"be"}, "be"}, {xw});
+  const TensorId sum = c.builder.add("sum", Map{MapOp::add, {"be", "be"}, "be"}, {x, t});
+  c.end_with(c.builder.add("y", Map{MapOp::multiply, {"be", "be"}, "be"}, {sum, x}));
+}
+
+/// A matrix of layer 0 used again, transposed, in layers 1 (twice) and 2.
+void build_tied(Case& c) {
+  GraphBuilder& builder = c.builder;
+  const TensorId w = c.parameter("w", "ef", {3, 4});
+  const TensorId x = c.parameter("x", "be", {kBatch, 3});
+  TensorId y = builder.add("y0", Einsum{"be", "ef", "bf"}, {x, w});
+  builder.at(1);
+  y = builder.add("y1", Einsum{"bf", "ef", "be"}, {y, w});
+  y = builder.add("y2", Einsum{"be", "ef", "bf"}, {y, w});
+  builder.at(2);
+  c.end_with(builder.add("y3", Einsum{"bf", "ef", "be"}, {y, w}));
+}
+
+std::vector<NamedCase> all_cases() {
+  return {
+      map_case("copy", MapOp::copy, {"bt"}, "bt"),
+      map_case("copy that transposes", MapOp::copy, {"bt"}, "tb"),
+      map_case("add", MapOp::add, {"bte", "bte", "te"}, "bte"),
+      map_case("add of a bias", MapOp::add, {"bte", "e"}, "bte"),
+      map_case("subtract", MapOp::subtract, {"bt", "t"}, "bt"),
+      map_case("multiply", MapOp::multiply, {"bt", "t"}, "bt"),
+      map_case("multiply of columns and rows", MapOp::multiply, {"b", "t"}, "bt"),
+      map_case("scale", MapOp::scale, {"bt"}, "bt", -2.5),
+      map_case("relu", MapOp::relu, {"bte"}, "bte"),
+      map_case("gelu", MapOp::gelu, {"bte"}, "bte"),
+      map_case("gelu_tanh", MapOp::gelu_tanh, {"bte"}, "bte"),
+      map_case("silu", MapOp::silu, {"bte"}, "bte"),
+      map_case("tanh", MapOp::tanh, {"bte"}, "bte"),
+      {"softmax", build_softmax},
+      {"cross_entropy",
+       [](Case& c) {
+         c.end_with_values(cross_entropy_values(c, c.parameter("x", "btv", {kBatch, 3, 5})));
+       }},
+      {"cross_entropy, values used again", build_cross_entropy_with_weighed_values},
+      {"squared_error", build_squared_error_of_two_parameters},
+      einsum_case({"bte", "ef", "btf"}),
+      einsum_case({"bte", "ekhd", "btkhd", 0.5}),
+      einsum_case({"bhtd", "bhsd", "bhts"}),
+      einsum_case({"bthd", "hde", "bte"}),
+      einsum_case({"be", "e", "b"}),
+      {"reduce.sum",
+       [](Case& c) {
+         const TensorId x = c.parameter("x", "bte", {kBatch, 3, 4});
+         c.end_with(c.builder.add("y", Reduce{.operand = "bte", .result = "t"}, {x}));
+       }},
+      {"reduce of squares",
+       [](Case& c) {
+         const TensorId x = c.parameter("x", "bte", {kBatch, 3, 4});
+         c.end_with(
+             c.builder.add("y", Reduce{.square = true, .operand = "bte", .result = "be"}, {x}));
+       }},
+      {"embedding", build_embedding},
+      norm_case("layer norm", {"bte", 'e', false, 1e-5}, true),
+      norm_case("layer norm without bias", {"bte", 'e', false, 1e-2}, false),
+      norm_case("layer norm of an inner dimension", {"bet", 'e', false, 1e-5}, true),
+      norm_case("rms norm", {"bte", 'e', true, 1e-5}, false),
+      {"select", build_select_of_one_index},
+      {"select, twice and whole", build_select_twice_and_whole},
+      {"stack", build_stack},
+      {"dropout", build_dropout},
+      attention_case("causal attention", {true, 0.6, {}}),
+      attention_case("attention", {false, 0.6, {}}),
+      attention_case("attention with dropout", {true, 0.6, {0.3, 5}}),
+      {"fan out", build_fan_out},
+      {"tied", build_tied, 3},
+  };
+}
+
+TEST(Derivative, OfEveryOperatorIsThatOfFiniteDifferences) {
+  for (const NamedCase& named : all_cases()) {
+    SCOPED_TRACE(named.name);
+    Case test(named.layers);
+    named.build(test);
+    const Graph graph = test.finish();
+    expect_gradients_of_differences(test, graph);
+  }
+}
+
+TEST(Derivative, CasesHaveEveryDifferentiableKernel) {
+  std::set<std::string> kinds;
+  for (const NamedCase& named : all_cases()) {
+    Case test(named.layers);
+    named.build(test);
+    for (const Operator& op : test.builder.graph().operators) kinds.insert(kind_of(op.kernel));
+  }
+  for (const char* kind : {"einsum",
+                           "map.copy",
+                           "map.add",
+                           "map.subtract",
+                           "map.multiply",
+                           "map.scale",
+                           "map.relu",
+                           "map.gelu",
+                           "map.gelu_tanh",
+                           "map.silu",
+                           "map.tanh",
+                           "map.softmax",
+                           "map.cross_entropy",
+                           "map.squared_error",
+                           "reduce.sum",
+                           "reduce.max",
+                           "sum_exp",
+                           "pick",
+                           "embedding",
+                           "norm_moments",
+                           "norm_apply",
+                           "select",
+                           "stack",
+                           "dropout",
+                           "attention",
+                           "contribute"}) {
+    EXPECT_TRUE(kinds.contains(kind)) << kind;
+  }
+}
+
+TEST(Derivative, SumsTheUsesOfAResidualInTheLayerWhereTheyAre) {
+  Case c(2);
+  GraphBuilder& builder = c.builder;
+  const TensorId w = c.parameter("w", "be", {kBatch, 3});
+  const TensorId x = builder.add("x", Map{MapOp::tanh, {"be"}, "be"}, {w});
+  builder.at(1);
+  const TensorId y = builder.add("y", Map{MapOp::gelu, {"be"}, "be"}, {x});
+  c.end_with(builder.add("z", Map{MapOp::add, {"be", "be"}, "be"}, {x, y}));
+  const Graph graph = c.finish();
+  const auto gradient = graph.find_tensor("x.gradient");
+  ASSERT_TRUE(gradient.has_value());
+  EXPECT_EQ(graph.tensor(*gradient).layer, 1);
+  expect_gradients_of_differences(c, graph);
+}
+
+TEST(Derivative, SkipsWhatLeadsToNoParameter) {
+  Case c;
+  const TensorId x = c.builder.input("x", "be", {kBatch, 3}, DType::f64);
+  const TensorId w = c.parameter("w", "ef", {3, 2});
+  c.parameter("unused", "e", {3});
+  const TensorId t = c.builder.add("t", Map{MapOp::tanh, {"be"}, "be"}, {x});
+  c.end_with(c.builder.add("y", Einsum{"be", "ef", "bf"}, {t, w}));
+  const Graph graph = c.finish();
+  EXPECT_TRUE(graph.find_tensor("w.gradient"));
+  EXPECT_FALSE(graph.find_tensor("t.gradient"));
+  EXPECT_FALSE(graph.find_tensor("unused.accumulator"));
+}
+
+TEST(Derivative, AccumulatesAsSoonAsAGradientIsComplete) {
+  Case c;
+  TensorId x = c.parameter("x", "be", {kBatch, 3});
+  for (int i = 0; i < 3; ++i) {
+    const std::string n = std::to_string(i);
+    const TensorId w = c.parameter("w" + n, "e", {3});
+    x = c.builder.add("y" + n, Map{MapOp::multiply, {"be", "e"}, "be"}, {x, w});
+  }
+  c.end_with(x);
+  const Graph graph = c.finish();
+  const auto place = [&](const std::string& name) {
+    for (std::size_t i = 0; i < graph.operators.size(); ++i) {
+      if (graph.operators[i].name == name) return i;
+    }
+    return graph.operators.size();
+  };
+  EXPECT_LT(place("w2.accumulate"), place("y1.backward.operand1"));
+  EXPECT_LT(place("w1.accumulate"), place("y0.backward.operand1"));
+}
+
+TEST(Derivative, NamesAnOperatorThatHasNone) {
+  Case c;
+  const TensorId x = c.parameter("x", "be", {kBatch, 3});
+  c.end_with(
+      c.builder.add("top", Reduce{.op = ReduceOp::max, .operand = "be", .result = "b"}, {x}));
+  try {
+    static_cast<void>(c.finish());
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_NE(std::string(error.what()).find("operator top (reduce.max)"), std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(Derivative, RefusesMomentsOfAnotherTensor) {
+  Case c;
+  const TensorId x = c.parameter("x", "be", {kBatch, 3});
+  const TensorId z = c.parameter("z", "be", {kBatch, 3});
+  const TensorId scale = c.parameter("scale", "e", {3});
+  const auto moments = c.builder.add_all("m", NormMoments{"be", 'e'}, {z});
+  c.end_with(c.builder.add("y", NormApply{{"be", 'e'}, false}, {x, moments[0], moments[1], scale}));
+  EXPECT_THROW(static_cast<void>(c.finish()), UserError);
+}
+
+// y[b,f] = sum over e of x[b,e]^2 w[e,f], made of one product whose derivative knows about the
+// square: an operator that exists in this test only, with its own rule (f may not be split).
+void add_square_product(Case& c) {
+  const TensorId x = c.parameter("x", "be", {kBatch, 3});
+  const TensorId w = c.parameter("w", "ef", {3, 4});
+  const TensorId squares =
+      c.builder.add("squares", Map{MapOp::multiply, {"be", "be"}, "be"}, {x, x});
+  const Einsum kernel{"be", "ef", "bf"};
+  ShardingRule rule = rule_of(kernel, {{kBatch, 3}, {3, 4}}, {{kBatch, 4}});
+  rule.factors.at(static_cast<std::size_t>(rule.factor('f'))).whole = true;
+  const Derivative derivative = [x](Backward& backward) {
+    const TensorId dy = backward.gradient(0);
+    const TensorId d_squares =
+        backward.add("squares", Einsum{"bf", "ef", "be"}, {dy, backward.operand(1)});
+    const TensorId product =
+        backward.add("product", Map{MapOp::multiply, {"be", "be"}, "be"}, {d_squares, x});
+    backward.give_beyond(x, backward.add("twice", Map{MapOp::scale, {"be"}, "be", 2.0}, {product}));
+    backward.give(1, backward.add("right", Einsum{"be", "bf", "ef"}, {backward.operand(0), dy}));
+  };
+  c.end_with(c.builder.add("y", kernel, {squares, w}, {.rule = rule, .derivative = derivative}));
+}
+
+TEST(MadeUpOperator, HasItsOwnRuleAndDerivative) {
+  Case c;
+  add_square_product(c);
+  const Graph graph = c.finish();
+  expect_gradients_of_differences(c, graph);
+  for (const Operator& op : graph.operators) {
+    if (op.name != "y") continue;
+    EXPECT_TRUE(op.rule.factors.at(static_cast<std::size_t>(op.rule.factor('f'))).whole);
+  }
+}
+
+TEST(MadeUpOperator, WithAGradientOfTheWrongShapeIsNamed) {
+  Case c;
+  const TensorId x = c.parameter("x", "be", {kBatch, 3});
+  const Derivative wrong = [](Backward& backward) {
+    backward.give(
+        0, backward.add("sum", Reduce{.operand = "be", .result = "e"}, {backward.gradient(0)}));
+  };
+  c.end_with(c.builder.add("y", Map{MapOp::tanh, {"be"}, "be"}, {x}, {.derivative = wrong}));
+  try {
+    static_cast<void>(c.finish());
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_NE(std::string(error.what()).find("operator y: its derivative gives x [2,3]"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace alpa
