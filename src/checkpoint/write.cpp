@@ -75,6 +75,20 @@ void remove_strangers(const fs::path& folder, const std::vector<StateFile>& file
   for (const fs::path& stranger : strangers) remove_tree(stranger);
 }
 
+/// The rank that publishes must see what the others wrote.
+void check_present(const fs::path& folder, const std::vector<StateFile>& files) {
+  for (const StateFile& file : files) {
+    std::error_code error;
+    const std::uintmax_t size = fs::file_size(folder / file.name, error);
+    if (!error && size == file.size) continue;
+    throw SystemError(
+        printable((folder / file.name).string()) + " " +
+        (error ? "is not seen by the rank that publishes"
+               : "has " + std::to_string(size) + " bytes, expected " + std::to_string(file.size)) +
+        ": the run directory must be on a file system that all hosts share (output=DIR)");
+  }
+}
+
 /// Gives the finished folder its name. If that name is taken (a damaged checkpoint that a restart
 /// skipped), both change places in one step, so that neither is ever missing.
 void put_in_place(const fs::path& temporary, const fs::path& target, const IoHook& hook) {
@@ -193,6 +207,7 @@ Published publish_checkpoint(const fs::path& checkpoints, const CheckpointInfo& 
   try {
     check_coverage(info.tensors, files);
     make_directories(temporary, ExitCode::io);
+    check_present(temporary, files);
     remove_strangers(temporary, files);
     const auto state = state_image(info, files);
     files.push_back(record_of(kStateName, state));

@@ -145,6 +145,12 @@ class Guard {
   int fd_;
 };
 
+bool is_gone(const fs::path& lock) {
+  struct stat info{};
+  return ::lstat(lock.c_str(), &info) != 0 && errno == ENOENT;
+}
+
+/// Empty if it cannot be read, which may pass.
 std::string content_of(const fs::path& lock) {
   try {
     return read_file(lock, 4096);
@@ -186,7 +192,7 @@ struct RunLock::State {
       const std::string found = content_of(lock);
       if (found == content) {
         ::utimensat(AT_FDCWD, lock.c_str(), nullptr, 0);
-      } else if (!found.empty()) {
+      } else if (!found.empty() || is_gone(lock)) {
         lost = true;
       }
     }

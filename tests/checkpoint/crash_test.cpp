@@ -166,6 +166,26 @@ TEST(Faults, ABitThatFlipsOnTheWayToTheDiskIsNoticed) {
   }
 }
 
+TEST(Faults, ARankFileThatIsNotSeenIsNotPublished) {
+  const TemporaryDirectory folder;
+  (void)save(folder.path(), 30, kRanks);
+  for (const bool removed : {true, false}) {
+    auto files = write_ranks(folder.path(), 40, kRanks);
+    const fs::path file = folder / "step_00000040.tmp/rank_00001.h5";
+    if (removed) fs::remove(file);
+    if (!removed) fs::resize_file(file, 9);
+    try {
+      (void)publish_checkpoint(folder.path(), example_info(40), std::move(files), 2);
+      ADD_FAILURE();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::io);
+      EXPECT_NE(std::string(error.what()).find("rank_00001.h5"), std::string::npos);
+    }
+    EXPECT_FALSE(has_temporaries(folder.path()));
+    EXPECT_EQ(find_newest_valid(folder.path()).newest->info.step, 30);
+  }
+}
+
 TEST(Leftovers, OnlyOursAreRemovedAndNeverWhatALinkLeadsTo) {
   const TemporaryDirectory folder;
   const TemporaryDirectory elsewhere;

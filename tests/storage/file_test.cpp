@@ -1,8 +1,11 @@
 #include "alpa/storage/file.hpp"
 
 #include <cerrno>
+#include <signal.h>
 #include <string>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
 
@@ -109,6 +112,29 @@ TEST(File, AFullDiskLeavesNoHalfFileAndTheOldContent) {
       }
     }
   }
+}
+
+TEST(File, ALimitOfTheSystemIsReportedLikeAFullDisk) {
+  const TemporaryDirectory folder;
+  replace_file(folder / "a", std::string_view("old"));
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{.rlim_cur = 1'500'000, .rlim_max = 1'500'000};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    try {
+      replace_file(folder / "a", std::string(3'000'000, 'q'));
+    } catch (const SystemError& error) {
+      const std::string part = "errno " + std::to_string(EFBIG);
+      ::_exit(std::string(error.what()).find(part) != std::string::npos ? 74 : 1);
+    }
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 74);
+  EXPECT_EQ(read_file(folder / "a"), "old");
+  EXPECT_FALSE(fs::exists(folder / "a.tmp"));
 }
 
 TEST(File, NothingIsWrittenThroughASymbolicLink) {

@@ -135,6 +135,14 @@ TEST(RunLock, IsRenewedAndNoticesItsLoss) {
   EXPECT_TRUE(lock.lost());
 }
 
+TEST(RunLock, IsLostWhenSomebodyRemovesIt) {
+  const TemporaryDirectory folder;
+  const RunLock lock(folder.path(), this_process(""), {.renew_every = 5ms, .dead_after = 60s});
+  std::filesystem::remove(folder / "lock");
+  for (int i = 0; i < 400 && !lock.lost(); ++i) std::this_thread::sleep_for(5ms);
+  EXPECT_TRUE(lock.lost());
+}
+
 TEST(RunLock, OneOfManyContendersTakesADeadLock) {
   const TemporaryDirectory folder;
   leave_lock(folder, "elsewhere", 100);

@@ -49,7 +49,8 @@ struct Published {
 /// Adds state.h5 and the manifest, makes the checkpoint visible under its name and removes older
 /// ones beyond the newest `keep` that are complete (at least 2), and later ones, which belong to a
 /// future that was given up. Returns once the checkpoint survives a power cut.
-/// @throws SystemError (74), nothing left of the new checkpoint and the earlier ones intact
+/// @throws SystemError (74) also if a rank's file is not seen here; nothing is left of the new
+/// checkpoint and the earlier ones are intact
 [[nodiscard]] Published publish_checkpoint(const std::filesystem::path& checkpoints,
                                            const CheckpointInfo& info, std::vector<StateFile> files,
                                            int keep, const IoHook& hook = {});

@@ -41,7 +41,7 @@ class RunLock {
 
   /// The dead holder whose lock was taken over, for the log.
   [[nodiscard]] const std::optional<LockHolder>& taken_over() const;
-  /// True once another process has taken the lock: this one must stop writing.
+  /// True once the lock was taken by another process or removed: this one must stop writing.
   [[nodiscard]] bool lost() const;
 
  private:
