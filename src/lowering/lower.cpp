@@ -18,7 +18,7 @@ using Kind = SegmentInfo::Kind;
 Schedule schedule_of(const Plan& plan, bool training) {
   const int stages = static_cast<int>(plan.stages.size());
   if (!training) return forward_only(stages, plan.num_microbatches);
-  if (plan.schedule == ScheduleKind::gpipe) return gpipe(stages, plan.num_microbatches);
+  if (plan.schedule == PipelineKind::gpipe) return gpipe(stages, plan.num_microbatches);
   return one_f_one_b(stages, plan.num_microbatches, plan.warm_up);
 }
 

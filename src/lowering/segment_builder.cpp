@@ -243,10 +243,14 @@ BufferId SegmentBuilder::redistribute(int segment, TensorId t, const ShardingSpe
   const auto& demands = placed_.demands[t.index()];
   const auto here = demands.find(seat_.stage);
   BufferId buffer = source->buffer;
+  // What outlives the microbatch must not be changed by each microbatch.
+  const bool once = info[static_cast<std::size_t>(segment)].kind == SegmentInfo::Kind::once;
+  bool mine = (source->segment >= 0 || once) && tensor(t).role != Role::input;
   for (const Move& move : best) {
     const bool needed = here != demands.end() && here->second.contains(move.before);
     const BufferId from = buffer;
-    buffer = apply_move(segment, t, move, from, !needed && tensor(t).role != Role::input);
+    buffer = apply_move(segment, t, move, from, mine && !needed);
+    mine = mine || buffer != from;
     auto& values = available_[t.index()];
     if (buffer == from && move.kind == Move::Kind::all_reduce) {
       std::erase_if(values,

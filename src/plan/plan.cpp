@@ -92,7 +92,7 @@ void check_arrivals(const Plan& plan, const Graph& graph) {
 
 void check_schedule(const Plan& plan) {
   if (plan.num_microbatches < 1) throw PlanError("microbatches: expected at least 1");
-  if (plan.schedule != ScheduleKind::one_f_one_b || plan.warm_up.empty()) return;
+  if (plan.schedule != PipelineKind::one_f_one_b || plan.warm_up.empty()) return;
   const auto stages = static_cast<int>(plan.stages.size());
   if (static_cast<int>(plan.warm_up.size()) != stages) {
     throw PlanError("schedule.warm_up: expected one number for each of " + std::to_string(stages) +
@@ -122,7 +122,7 @@ std::string to_string(Retention retention) {
   check_failed("known retention", SourceLine::here());
 }
 
-std::string to_string(ScheduleKind kind) { return kind == ScheduleKind::gpipe ? "gpipe" : "1f1b"; }
+std::string to_string(PipelineKind kind) { return kind == PipelineKind::gpipe ? "gpipe" : "1f1b"; }
 
 Seat seat_of(const Plan& plan, int rank) {
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {

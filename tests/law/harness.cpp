@@ -246,7 +246,7 @@ Plan random_plan(const Case& test, int world_size, std::mt19937_64& random) {
     plan.stages.push_back(std::move(stage));
   }
   if (random() % 2 == 0) {
-    plan.schedule = ScheduleKind::one_f_one_b;
+    plan.schedule = PipelineKind::one_f_one_b;
     if (random() % 2 == 0) {
       for (int s = 0; s < num_stages; ++s) plan.warm_up.push_back(2 * (num_stages - s) - 1);
     }

@@ -21,8 +21,8 @@ enum class Retention : std::uint8_t {
 };
 [[nodiscard]] std::string to_string(Retention retention);
 
-enum class ScheduleKind : std::uint8_t { gpipe, one_f_one_b };
-[[nodiscard]] std::string to_string(ScheduleKind kind);
+enum class PipelineKind : std::uint8_t { gpipe, one_f_one_b };
+[[nodiscard]] std::string to_string(PipelineKind kind);
 
 /// The chunks of one mesh and how each of their operators runs.
 struct StagePlan {
@@ -55,7 +55,7 @@ struct Plan {
   std::uint64_t graph_fingerprint = 0;
   int world_size = 1;
   int num_microbatches = 1;
-  ScheduleKind schedule = ScheduleKind::gpipe;
+  PipelineKind schedule = PipelineKind::gpipe;
   std::vector<int> warm_up;  ///< of 1f1b, per stage
   std::vector<StagePlan> stages;
   friend bool operator==(const Plan&, const Plan&) = default;
