@@ -290,6 +290,20 @@ void build_tied(Case& c) {
   c.end_with(builder.add("y3", Einsum{"bf", "ef", "be"}, {y, w}));
 }
 
+/// A tensor of layer 0 that is used there, twice in layer 1, and in layer 2.
+void build_skips_over_layers(Case& c) {
+  GraphBuilder& builder = c.builder;
+  const Map product{MapOp::multiply, {"be", "be"}, "be"};
+  const TensorId w = c.parameter("w", "be", {kBatch, 3});
+  const TensorId x = builder.add("x", Map{MapOp::tanh, {"be"}, "be"}, {w});
+  TensorId y = builder.add("y0", Map{MapOp::gelu, {"be"}, "be"}, {x});
+  builder.at(1);
+  y = builder.add("y1", product, {y, x});
+  y = builder.add("y2", product, {y, x});
+  builder.at(2);
+  c.end_with(builder.add("y3", product, {y, x}));
+}
+
 std::vector<NamedCase> all_cases() {
   return {
       map_case("copy", MapOp::copy, {"bt"}, "bt"),
@@ -342,6 +356,7 @@ std::vector<NamedCase> all_cases() {
       attention_case("attention with dropout", {true, 0.6, {0.3, 5}}),
       {"fan out", build_fan_out},
       {"tied", build_tied, 3},
+      {"skips over layers", build_skips_over_layers, 3},
   };
 }
 
