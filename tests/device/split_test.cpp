@@ -5,6 +5,14 @@
 namespace alpa::test {
 namespace {
 
+std::vector<std::unique_ptr<Device>> devices() {
+  std::vector<std::unique_ptr<Device>> all;
+  all.push_back(make_reference_device());
+  all.push_back(make_cpu_device(1));
+  all.push_back(make_cpu_device(2));
+  return all;
+}
+
 const Case& find(const std::vector<Case>& cases, const std::string& name) {
   const auto found =
       std::find_if(cases.begin(), cases.end(), [&](const Case& each) { return each.name == name; });
@@ -80,7 +88,7 @@ TEST(Split, PiecesMakeTheWhole) {
       {"attention causal dropout", "bth"},
       {"attention_gradient causal dropout", "bth"},
   };
-  for (const auto& device : {make_reference_device()}) {
+  for (const auto& device : devices()) {
     for (const auto& [name, letters] : splits) {
       for (const char letter : letters) {
         expect_split_is_whole(*device, name, letter, DType::f64);
@@ -91,7 +99,7 @@ TEST(Split, PiecesMakeTheWhole) {
 }
 
 TEST(Split, MicrobatchesDropWhatTheGlobalBatchDrops) {
-  for (const auto& device : {make_reference_device()}) {
+  for (const auto& device : devices()) {
     for (const std::string name : {"dropout", "dropout batch inside", "attention causal dropout"}) {
       const auto cases = all_cases();
       const Case& each = *std::find_if(cases.rbegin(), cases.rend(),
@@ -138,7 +146,7 @@ TEST(CopyBox, MovesTheCommonPartAndNothingElse) {
   const auto between = [&](std::int64_t low, std::int64_t high) {
     return std::uniform_int_distribution<std::int64_t>(low, high)(random);
   };
-  for (const auto& device : {make_reference_device()}) {
+  for (const auto& device : devices()) {
     for (int round = 0; round < 300; ++round) {
       Shape full(static_cast<std::size_t>(between(0, 4)));
       Box from, to;

@@ -37,4 +37,9 @@ void run_kernel(const Kernel& kernel, const Launch& launch);
 /// Value of one element of a Map, from the operands' values.
 [[nodiscard]] double value_of(MapOp op, std::span<const double> operands, double constant);
 
+/// Operands that a Map operation takes; `given` for those that take any number.
+[[nodiscard]] std::size_t operand_count(MapOp op, std::size_t given);
+/// Results that an optimizer updates: the parameter and its state.
+[[nodiscard]] std::size_t result_count(OptimizerKind kind);
+
 }  // namespace alpa::reference

@@ -39,6 +39,8 @@ double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
 double silu_gradient(double x) { return sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))); }
 
+}  // namespace
+
 std::size_t operand_count(MapOp op, std::size_t given) {
   switch (op) {
     case MapOp::copy:
@@ -70,8 +72,6 @@ std::size_t operand_count(MapOp op, std::size_t given) {
   }
   return 0;
 }
-
-}  // namespace
 
 double value_of(MapOp op, std::span<const double> x, double constant) {
   switch (op) {

@@ -9,6 +9,19 @@ namespace alpa::reference {
 
 using namespace kernels;
 
+std::size_t result_count(OptimizerKind kind) {
+  switch (kind) {
+    case OptimizerKind::sgd:
+      return 1;
+    case OptimizerKind::momentum:
+      return 2;
+    case OptimizerKind::adam:
+    case OptimizerKind::adamw:
+      return 3;
+  }
+  return 0;
+}
+
 void run(const Accumulate& kernel, const Launch& launch) {
   ALPA_CHECK(launch.operands.size() == 1 && launch.results.size() == 1);
   const Piece &operand = launch.operands[0], &result = launch.results[0];
@@ -70,19 +83,6 @@ void adam(const Update& update, const Rates& rates, const Launch& launch, std::i
   const double decay = decoupled ? update.weight_decay * p : 0.0;
   store(parameter, i,
         p - rates.learning_rate * (m_hat / (std::sqrt(v_hat) + update.epsilon) + decay));
-}
-
-std::size_t result_count(OptimizerKind kind) {
-  switch (kind) {
-    case OptimizerKind::sgd:
-      return 1;
-    case OptimizerKind::momentum:
-      return 2;
-    case OptimizerKind::adam:
-    case OptimizerKind::adamw:
-      return 3;
-  }
-  return 0;
 }
 
 void update_element(const Update& update, const Rates& rates, const Launch& launch,

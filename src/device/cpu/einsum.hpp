@@ -1,0 +1,206 @@
+#pragma once
+
+#include <optional>
+#include <type_traits>
+
+#include "alpa/base/error.hpp"
+
+#include "cpu/contraction.hpp"
+#include "cpu/gemm.hpp"
+#include "cpu/sgemm.hpp"
+#include "cpu/threads.hpp"
+
+namespace alpa::cpu {
+
+/// How one batch element is cut into parts for threads: along m or n, whichever is longer.
+struct Parts {
+  bool of_rows = true;
+  std::int64_t count = 1;
+};
+
+template <class T>
+Parts parts_of(const Contraction& c, int threads) {
+  const bool of_rows = c.m.size() >= c.n.size();
+  const std::int64_t tiles = of_rows ? c.m.size() / Tile<T>::kRows : c.n.size() / Tile<T>::kColumns;
+  const bool worth_it = c.m.size() * c.n.size() * c.k.size() > 64 * 64 * 64;
+  if (c.batches() >= threads || !worth_it) return {of_rows, 1};
+  return {of_rows, std::clamp<std::int64_t>(tiles, 1, threads)};
+}
+
+/// Offsets of m, n and k in their tensors, and each thread's scratch.
+template <class T>
+class EinsumWorkspace {
+ public:
+  EinsumWorkspace(const Contraction& c, int threads)
+      : offsets_(2 * (c.m.size() + c.n.size() + c.k.size())),
+        scratch_(round_up(gemm_scratch<T>(c.m.size(), c.n.size(), c.k.size()), 16)),
+        threads_(threads) {}
+
+  [[nodiscard]] Bytes size() const {
+    const std::int64_t offsets = round_up(offsets_ * std::int64_t{sizeof(std::int64_t)}, 64);
+    return Bytes{offsets + threads_ * scratch_ * std::int64_t{sizeof(T)} + kAlignment};
+  }
+
+  /// Lays itself out in memory of size() bytes.
+  void place(std::byte* memory) {
+    const auto address = reinterpret_cast<std::uintptr_t>(memory);
+    memory += (kAlignment - address % kAlignment) % kAlignment;
+    offset_memory_ = reinterpret_cast<std::int64_t*>(memory);
+    scratch_memory_ =
+        reinterpret_cast<T*>(memory + round_up(offsets_ * std::int64_t{sizeof(std::int64_t)}, 64));
+  }
+  [[nodiscard]] std::int64_t* offsets() const { return offset_memory_; }
+  [[nodiscard]] T* scratch(std::int64_t thread) const {
+    return scratch_memory_ + thread * scratch_;
+  }
+
+ private:
+  static constexpr std::int64_t kAlignment = 64;
+  std::int64_t offsets_, scratch_;
+  std::int64_t threads_;
+  std::int64_t* offset_memory_ = nullptr;
+  T* scratch_memory_ = nullptr;
+};
+
+template <class T>
+struct ThreeMatrices {
+  Matrix<const T> left, right;
+  Matrix<T> result;
+};
+
+template <class T>
+ThreeMatrices<T> scattered(const Contraction& c, const Launch& launch, std::int64_t* offsets) {
+  const auto next = [&](const IndexGroup& group, const std::vector<std::int64_t>& strides) {
+    std::int64_t* begin = offsets;
+    write_offsets(group.extents, strides, begin);
+    offsets += group.size();
+    return begin;
+  };
+  const auto* left = reinterpret_cast<const T*>(launch.operands[0].data);
+  const auto* right = reinterpret_cast<const T*>(launch.operands[1].data);
+  auto* result = reinterpret_cast<T*>(launch.results[0].data);
+  const auto *m_left = next(c.m, c.m.first), *m_result = next(c.m, c.m.second);
+  const auto *n_right = next(c.n, c.n.first), *n_result = next(c.n, c.n.second);
+  const auto *k_left = next(c.k, c.k.first), *k_right = next(c.k, c.k.second);
+  return {{left, m_left, k_left}, {right, k_right, n_right}, {result, m_result, n_result}};
+}
+
+/// Plain loops for many tiny products. Sums in f64.
+template <class T>
+void tiny_products(const Contraction& c, const ThreeMatrices<T>& matrices, std::int64_t begin,
+                   std::int64_t end) {
+  const auto& [left, right, result] = matrices;
+  const std::int64_t m = c.m.size(), n = c.n.size(), k = c.k.size();
+  for (std::int64_t batch = begin; batch < end; ++batch) {
+    const BatchOffsets at = batch_offsets(c, batch);
+    for (std::int64_t i = 0; i < m; ++i) {
+      const T* row = left.data + at.left + left.rows[i];
+      for (std::int64_t j = 0; j < n; ++j) {
+        const T* column = right.data + at.right + right.columns[j];
+        double sum = 0.0;
+        for (std::int64_t p = 0; p < k; ++p) {
+          sum += static_cast<double>(row[left.columns[p]]) *
+                 static_cast<double>(column[right.rows[p]]);
+        }
+        result.data[at.result + result.rows[i] + result.columns[j]] = static_cast<T>(c.scale * sum);
+      }
+    }
+  }
+}
+
+/// Batches, each cut into parts, over the threads.
+template <class T>
+void blocked_products(const Contraction& c, const ThreeMatrices<T>& matrices,
+                      const EinsumWorkspace<T>& workspace, int threads) {
+  const Parts parts = parts_of<T>(c, threads);
+  const std::int64_t length = parts.of_rows ? c.m.size() : c.n.size();
+  const std::int64_t tasks = c.batches() * parts.count;
+  const std::int64_t workers = std::min<std::int64_t>(threads, tasks);
+  parallel_for(threads, workers, 1, [&](std::int64_t first_worker, std::int64_t last_worker) {
+    for (std::int64_t worker = first_worker; worker < last_worker; ++worker) {
+      for (std::int64_t task = tasks * worker / workers; task < tasks * (worker + 1) / workers;
+           ++task) {
+        const BatchOffsets at = batch_offsets(c, task / parts.count);
+        const std::int64_t part = task % parts.count;
+        const std::int64_t begin = length * part / parts.count;
+        const std::int64_t count = length * (part + 1) / parts.count - begin;
+        const std::int64_t row = parts.of_rows ? begin : 0, column = parts.of_rows ? 0 : begin;
+        Matrix<const T> left = matrices.left.at(row, 0), right = matrices.right.at(0, column);
+        Matrix<T> result = matrices.result.at(row, column);
+        left.data += at.left;
+        right.data += at.right;
+        result.data += at.result;
+        gemm<T>(left, right, result, parts.of_rows ? count : c.m.size(),
+                parts.of_rows ? c.n.size() : count, c.k.size(), static_cast<T>(c.scale),
+                workspace.scratch(worker));
+      }
+    }
+  });
+}
+
+/// The library's product of one batch element, where all three tensors are matrices for it.
+struct LibraryProduct {
+  Sgemm shape;
+  bool swapped;  ///< result^T = right^T left^T: the operands change places
+};
+
+inline std::optional<LibraryProduct> library_product(const Contraction& c) {
+  if (!has_sgemm() || is_tiny(c)) return std::nullopt;
+  const auto left = dense_matrix(c.m, c.m.first, c.k, c.k.first);
+  const auto right = dense_matrix(c.k, c.k.second, c.n, c.n.first);
+  const auto result = dense_matrix(c.m, c.m.second, c.n, c.n.second);
+  if (!left || !right || !result) return std::nullopt;
+  const auto scale = static_cast<float>(c.scale);
+  const std::int64_t m = c.m.size(), n = c.n.size(), k = c.k.size();
+  if (result->transposed) {
+    return LibraryProduct{{!right->transposed, !left->transposed, n, m, k, scale, right->leading,
+                           left->leading, result->leading},
+                          true};
+  }
+  return LibraryProduct{{left->transposed, right->transposed, m, n, k, scale, left->leading,
+                         right->leading, result->leading},
+                        false};
+}
+
+inline void run_library(const Contraction& c, const LibraryProduct& product, const Launch& launch,
+                        int threads) {
+  const auto* left = reinterpret_cast<const float*>(launch.operands[0].data);
+  const auto* right = reinterpret_cast<const float*>(launch.operands[1].data);
+  auto* result = reinterpret_cast<float*>(launch.results[0].data);
+  const bool threads_over_batches = c.batches() >= threads;
+  parallel_for(threads_over_batches ? threads : 1, c.batches(), 1,
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t i = begin; i < end; ++i) {
+                   const BatchOffsets at = batch_offsets(c, i);
+                   const float* first = product.swapped ? right + at.right : left + at.left;
+                   const float* second = product.swapped ? left + at.left : right + at.right;
+                   sgemm(product.shape, first, second, result + at.result,
+                         threads_over_batches ? 1 : threads);
+                 }
+               });
+}
+
+template <class T>
+[[nodiscard]] Bytes einsum_workspace(const Einsum& kernel, const Launch& launch, int threads) {
+  const Contraction c = contraction_of(kernel, launch);
+  if (std::is_same_v<T, float> && library_product(c)) return Bytes{0};
+  return EinsumWorkspace<T>(c, threads).size();
+}
+
+template <class T>
+void run_einsum(const Einsum& kernel, const Launch& launch, int threads) {
+  const Contraction c = contraction_of(kernel, launch);
+  if constexpr (std::is_same_v<T, float>) {
+    if (const auto product = library_product(c)) return run_library(c, *product, launch, threads);
+  }
+  EinsumWorkspace<T> workspace(c, threads);
+  ALPA_CHECK(static_cast<std::int64_t>(launch.workspace.size()) >= workspace.size().value);
+  workspace.place(launch.workspace.data());
+  const auto matrices = scattered<T>(c, launch, workspace.offsets());
+  if (!is_tiny(c)) return blocked_products<T>(c, matrices, workspace, threads);
+  parallel_for(threads, c.batches(), 1024, [&](std::int64_t begin, std::int64_t end) {
+    tiny_products<T>(c, matrices, begin, end);
+  });
+}
+
+}  // namespace alpa::cpu

@@ -1,0 +1,7 @@
+#include "cpu/fast_impl.hpp"
+
+namespace alpa::cpu {
+
+template struct Fast<float>;
+
+}  // namespace alpa::cpu

@@ -1,0 +1,139 @@
+#pragma once
+
+#include "cpu/attention.hpp"
+#include "cpu/einsum.hpp"
+#include "cpu/fast.hpp"
+#include "cpu/map.hpp"
+#include "cpu/norm.hpp"
+#include "cpu/rows.hpp"
+#include "cpu/update.hpp"
+
+namespace alpa::cpu {
+
+template <class T>
+Bytes Fast<T>::workspace(const Einsum& kernel, const Launch& launch, int threads) {
+  return einsum_workspace<T>(kernel, launch, threads);
+}
+
+template <class T>
+Bytes Fast<T>::workspace(const Attention& kernel, const Launch& launch, int threads) {
+  return attention_workspace<T, ForwardBuffers<T>>(shape_of(kernel, launch), threads);
+}
+
+template <class T>
+Bytes Fast<T>::workspace(const AttentionGradient& kernel, const Launch& launch, int threads) {
+  return attention_workspace<T, BackwardBuffers<T>>(shape_of(kernel, launch), threads);
+}
+
+template <class T>
+bool Fast<T>::run(const Einsum& kernel, const Launch& launch, int threads) {
+  run_einsum<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const Map& kernel, const Launch& launch, int threads) {
+  run_map<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const Reduce& kernel, const Launch& launch, int threads) {
+  return run_reduce<T>(kernel, launch, threads);
+}
+
+template <class T>
+bool Fast<T>::run(const SumExp& kernel, const Launch& launch, int threads) {
+  return run_sum_exp<T>(kernel, launch, threads);
+}
+
+template <class T>
+bool Fast<T>::run(const Pick& kernel, const Launch& launch, int /*threads*/) {
+  return run_pick<T>(kernel, launch);
+}
+
+template <class T>
+bool Fast<T>::run(const CrossEntropyGradient& kernel, const Launch& launch, int threads) {
+  return run_cross_entropy_gradient<T>(kernel, launch, threads);
+}
+
+template <class T>
+bool Fast<T>::run(const Embedding& kernel, const Launch& launch, int threads) {
+  return run_embedding<T>(kernel, launch, threads);
+}
+
+template <class T>
+bool Fast<T>::run(const EmbeddingGradient& kernel, const Launch& launch, int threads) {
+  return run_embedding_gradient<T>(kernel, launch, threads);
+}
+
+template <class T>
+bool Fast<T>::run(const NormMoments& kernel, const Launch& launch, int threads) {
+  if (!letter_last(kernel.operand, kernel.letter)) return false;
+  run_norm_moments<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const NormApply& kernel, const Launch& launch, int threads) {
+  if (!letter_last(kernel.norm.operand, kernel.norm.letter)) return false;
+  run_norm_apply<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const NormGradientMoments& kernel, const Launch& launch, int threads) {
+  if (!letter_last(kernel.norm.operand, kernel.norm.letter)) return false;
+  run_norm_gradient_moments<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const NormGradientInput& kernel, const Launch& launch, int threads) {
+  if (!letter_last(kernel.norm.operand, kernel.norm.letter)) return false;
+  run_norm_gradient_input<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const NormGradientParameters& kernel, const Launch& launch, int threads) {
+  if (!letter_last(kernel.norm.operand, kernel.norm.letter)) return false;
+  run_norm_gradient_parameters<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const Dropout& kernel, const Launch& launch, int threads) {
+  run_dropout<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const Attention& kernel, const Launch& launch, int threads) {
+  run_attention<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const AttentionGradient& kernel, const Launch& launch, int threads) {
+  run_attention_gradient<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const Fill& kernel, const Launch& launch, int threads) {
+  T* data = mutable_data_of<T>(launch.results[0]);
+  parallel_for(threads, num_elements(launch.results[0].box.extent), 16 * kGrain,
+               [&](std::int64_t begin, std::int64_t end) {
+                 std::fill(data + begin, data + end, static_cast<T>(kernel.value));
+               });
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const Update& kernel, const Launch& launch, double norm_squared, int threads) {
+  run_update<T>(kernel, launch, norm_squared, threads);
+  return true;
+}
+
+}  // namespace alpa::cpu
