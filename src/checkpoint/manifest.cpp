@@ -240,6 +240,7 @@ std::vector<std::string> dataset_names(const std::vector<StateTensor>& tensors,
                                        const std::vector<StatePiece>& pieces) {
   std::map<std::int32_t, int> count;
   std::vector<std::string> names;
+  names.reserve(pieces.size());
   for (const StatePiece& piece : pieces) {
     names.push_back(escape_name(tensors[static_cast<std::size_t>(piece.tensor)].name) + "@" +
                     std::to_string(count[piece.tensor]++));

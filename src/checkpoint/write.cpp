@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <fcntl.h>
 #include <optional>
 #include <set>
-#include <stdio.h>
 #include <system_error>
 #include <utility>
 
@@ -41,6 +41,7 @@ void remove_tree(const fs::path& path) {
 std::vector<std::byte> state_image(const CheckpointInfo& info,
                                    const std::vector<StateFile>& files) {
   std::vector<H5VirtualDataset> whole;
+  whole.reserve(info.tensors.size());
   for (const StateTensor& tensor : info.tensors) {
     whole.push_back({{escape_name(tensor.name), tensor.shape, storage_type(tensor.dtype)}, {}});
   }

@@ -86,7 +86,7 @@ void Regression::features_of(SampleId sample, std::span<double> row) const {
 
 void Regression::integers(std::string_view /*field*/, SampleId /*sample*/,
                           std::span<std::int32_t> /*row*/) const {
-  ALPA_CHECK(!"a regression has no integer field");
+  ALPA_CHECK(false);  // a regression has no integer field
 }
 
 void Regression::reals(std::string_view field, SampleId sample, std::span<double> row) const {

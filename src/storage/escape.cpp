@@ -19,15 +19,20 @@ void append_hex(std::string& out, unsigned char c) {
 
 bool is_continuation(unsigned char c) { return (c & 0xC0U) == 0x80U; }
 
+/// Bytes of the UTF-8 sequence of several bytes that begins with `lead`; 0 if none does.
+std::size_t sequence_length(unsigned char lead) {
+  if (lead >= 0xC2 && lead < 0xE0) return 2;
+  if (lead >= 0xE0 && lead < 0xF0) return 3;
+  if (lead >= 0xF0 && lead < 0xF5) return 4;
+  return 0;
+}
+
 /// Length of the well-formed UTF-8 sequence of printable text that begins at `at`; 0 if there is
 /// none.
 std::size_t printable_length(std::string_view text, std::size_t at) {
   const auto lead = static_cast<unsigned char>(text[at]);
   if (lead >= 0x20 && lead < 0x7F) return 1;
-  const std::size_t length = lead >= 0xF0 && lead < 0xF5   ? 4
-                             : lead >= 0xE0 && lead < 0xF0 ? 3
-                             : lead >= 0xC2 && lead < 0xE0 ? 2
-                                                           : 0;
+  const std::size_t length = sequence_length(lead);
   if (length == 0 || at + length > text.size()) return 0;
   const auto second = static_cast<unsigned char>(text[at + 1]);
   if (lead == 0xC2 && second < 0xA0) return 0;  // C1 control codes

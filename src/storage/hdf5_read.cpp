@@ -141,7 +141,7 @@ H5Dataset H5Reader::describe(const std::string& name) const {
   const Handle type(H5Dget_type(dataset), H5Tclose, "read a type");
   const std::optional<H5Type> known = known_type(type);
   if (!known) refuse("dataset '" + name + "' has elements of an unsupported type");
-  return {name, shape_of(space).value(), *known};
+  return {name, shape_of(space).value_or(Shape{}), *known};  // check_storage refused the others
 }
 
 std::string H5Reader::attribute(const std::string& name) const {

@@ -14,7 +14,7 @@ using h5::Handle;
 /// A file in memory only. libver latest: every piece of metadata carries a checksum.
 Handle memory_file() {
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "create access properties");
-  checked(H5Pset_fapl_core(access, std::size_t{1} << 20U, 0), "choose the memory driver");
+  checked(H5Pset_fapl_core(access, std::size_t{1} << 20U, false), "choose the memory driver");
   checked(H5Pset_libver_bounds(access, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST), "set the format");
   return {H5Fcreate("image", H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose, "create a file image"};
 }

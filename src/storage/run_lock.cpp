@@ -4,10 +4,10 @@
 #include <atomic>
 #include <cerrno>
 #include <condition_variable>
+#include <csignal>
 #include <fcntl.h>
 #include <fstream>
 #include <mutex>
-#include <signal.h>
 #include <sstream>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -178,7 +178,7 @@ struct RunLock::State {
   fs::path lock;
   fs::path guard;
   std::string content;
-  milliseconds renew_every;
+  milliseconds renew_every{};
   std::optional<LockHolder> taken_over;
   std::atomic<bool> lost{false};
   std::mutex mutex;
@@ -199,7 +199,7 @@ struct RunLock::State {
   }
 };
 
-RunLock::RunLock(fs::path directory, LockHolder self, RunLockOptions options)
+RunLock::RunLock(const fs::path& directory, const LockHolder& self, RunLockOptions options)
     : state_(std::make_unique<State>()) {
   state_->lock = directory / "lock";
   state_->guard = directory / "lock.guard";

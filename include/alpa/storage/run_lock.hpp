@@ -34,7 +34,8 @@ class RunLock {
  public:
   /// @throws UserError (73) naming the holder if it lives, or with path and errno if nothing can be
   /// written in `directory`
-  RunLock(std::filesystem::path directory, LockHolder self, RunLockOptions options = {});
+  RunLock(const std::filesystem::path& directory, const LockHolder& self,
+          RunLockOptions options = {});
   ~RunLock();
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;
