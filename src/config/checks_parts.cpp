@@ -144,10 +144,12 @@ void check_cluster(const ClusterConfig& cluster, const YamlNode& root, const std
   const std::string axes = joined(prefix, "mesh_axes");
   const bool links = cluster.mesh_axes.empty() && check.sound({axes});
   std::int64_t hosts = 0;
+  bool counted = true;
   for (std::size_t i = 0; i < cluster.hosts.size(); ++i) {
     const HostGroupConfig& group = cluster.hosts[i];
     const std::string path = path_of_item(joined(prefix, "hosts"), i);
     hosts += group.count;
+    counted = counted && check.sound({path + ".count"});
     if (links && group.devices > 1 && !group.intra_host &&
         check.sound({path + ".devices", path + ".intra_host"})) {
       check.refuse(path + ".intra_host", "nothing",
@@ -160,8 +162,7 @@ void check_cluster(const ClusterConfig& cluster, const YamlNode& root, const std
     }
   }
   const std::string between = joined(prefix, "inter_host");
-  if (links && hosts > 1 && !cluster.inter_host &&
-      check.sound({between, joined(prefix, "hosts")})) {
+  if (links && counted && hosts > 1 && !cluster.inter_host && check.sound({between})) {
     check.refuse(between, "nothing",
                  "{latency, bandwidth} between the " + std::to_string(hosts) + " hosts");
   }

@@ -21,11 +21,45 @@ bool is_within(std::string_view path, std::string_view whole) {
   return path[whole.size()] == '.' || path[whole.size()] == '[';
 }
 
+constexpr std::size_t kEdit = 2;  ///< cost of an edit; of a change of case half as much
+
+std::size_t replace_cost(char a, char b) {
+  if (a == b) return 0;
+  const auto lower = [](char c) { return std::tolower(static_cast<unsigned char>(c)); };
+  return lower(a) == lower(b) ? kEdit / 2 : kEdit;
+}
+
+/// Cost of the cheapest edits that turn `from` into `to`.
+std::size_t edit_distance(std::string_view from, std::string_view to) {
+  // rows[i][j]: from the first i characters of `from` to the first j of `to`
+  std::vector<std::vector<std::size_t>> rows(from.size() + 1,
+                                             std::vector<std::size_t>(to.size() + 1));
+  for (std::size_t i = 0; i <= from.size(); ++i) {
+    for (std::size_t j = 0; j <= to.size(); ++j) {
+      if (i == 0 || j == 0) {
+        rows[i][j] = kEdit * (i + j);
+        continue;
+      }
+      rows[i][j] = std::min({rows[i - 1][j] + kEdit, rows[i][j - 1] + kEdit,
+                             rows[i - 1][j - 1] + replace_cost(from[i - 1], to[j - 1])});
+      if (i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1]) {
+        rows[i][j] = std::min(rows[i][j], rows[i - 2][j - 2] + kEdit);
+      }
+    }
+  }
+  return rows[from.size()][to.size()];
+}
+
 }  // namespace
 
 void ConfigErrors::add(const TextPlace& place, const std::string& path,
                        const std::string& message) {
-  entries_.push_back({place, path, message});
+  if (count_++ < kMost) entries_.push_back({place, path, message});
+}
+
+void ConfigErrors::add(const ConfigErrors& others) {
+  for (const Entry& entry : others.entries_) add(entry.place, entry.path, entry.message);
+  count_ += others.count_ - others.entries_.size();
 }
 
 bool ConfigErrors::touches(std::string_view path) const {
@@ -62,6 +96,9 @@ std::vector<std::string> ConfigErrors::lines() const {
     if (!entry.path.empty()) line += entry.path + ": ";
     result.push_back(line + entry.message);
   }
+  if (count_ > entries_.size()) {
+    result.push_back("and " + std::to_string(count_ - entries_.size()) + " more mistakes");
+  }
   return result;
 }
 
@@ -96,9 +133,11 @@ std::string read_text_file(const std::string& path, std::size_t limit) {
 }
 
 std::string path_of_key(const std::string& parent, std::string_view key) {
-  const bool word = !key.empty() && std::all_of(key.begin(), key.end(), [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '_' || c == '-';
-  });
+  constexpr std::size_t kLongest = 60;
+  const bool word = !key.empty() && key.size() <= kLongest &&
+                    std::all_of(key.begin(), key.end(), [](unsigned char c) {
+                      return std::isalnum(c) != 0 || c == '_' || c == '-';
+                    });
   if (!word) return parent + "[\"" + shown(key) + "\"]";
   return parent.empty() ? std::string(key) : parent + "." + std::string(key);
 }
@@ -110,28 +149,13 @@ std::string path_of_item(const std::string& parent, std::size_t index) {
 std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates) {
   constexpr std::size_t kLongest = 64;
   if (word.empty() || word.size() > kLongest) return {};
+  const std::size_t most = std::max<std::size_t>(1, (word.size() + 2) / 3) * kEdit;
   std::string best;
-  std::size_t best_distance = std::max<std::size_t>(1, (word.size() + 2) / 3) + 1;
+  std::size_t best_distance = most + 1;
   for (const std::string& candidate : candidates) {
-    // rows[i][j]: edits from the first i characters of `word` to the first j of `candidate`
-    std::vector<std::vector<std::size_t>> rows(word.size() + 1,
-                                               std::vector<std::size_t>(candidate.size() + 1));
-    for (std::size_t i = 0; i <= word.size(); ++i) {
-      for (std::size_t j = 0; j <= candidate.size(); ++j) {
-        if (i == 0 || j == 0) {
-          rows[i][j] = i + j;
-          continue;
-        }
-        const std::size_t replaced = word[i - 1] == candidate[j - 1] ? 0 : 1;
-        rows[i][j] =
-            std::min({rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + replaced});
-        if (i > 1 && j > 1 && word[i - 1] == candidate[j - 2] && word[i - 2] == candidate[j - 1]) {
-          rows[i][j] = std::min(rows[i][j], rows[i - 2][j - 2] + 1);
-        }
-      }
-    }
-    const std::size_t distance = rows[word.size()][candidate.size()];
-    if (distance < best_distance && distance < std::max(word.size(), candidate.size())) {
+    const std::size_t distance = edit_distance(word, candidate);
+    // a word of which nothing is left was not meant
+    if (distance < best_distance && distance < kEdit * std::max(word.size(), candidate.size())) {
       best_distance = distance;
       best = candidate;
     }

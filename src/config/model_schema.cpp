@@ -126,25 +126,10 @@ auto with_section(Preset preset, Visit visit) {
 }
 
 Section<ModelConfig> head_section(Preset preset) {
-  const std::vector<std::string> sizes = published_sizes(preset);
-  ValueType<std::string> size = text();
-  size.expected = sizes.empty() ? "none (this preset has no published sizes)"
-                                : "none, " + detail::joined_words(sizes);
-  size.words = sizes;
-  size.read = [sizes](const Cursor& at) -> std::optional<std::string> {
-    const auto index = detail::read_word(at, sizes);
-    return index ? std::optional<std::string>(sizes[*index]) : std::nullopt;
-  };
-  auto size_or_none = word_or("none", size);
-  size_or_none.expected = size.expected;
-  size_or_none.read = [size](const Cursor& at) -> std::optional<std::optional<std::string>> {
-    if (detail::is_word(at, "none")) return std::make_optional(std::optional<std::string>());
-    auto value = size.read(detail::with_words(at, size.expected, {"none"}));
-    return value ? std::make_optional(std::move(value)) : std::nullopt;
-  };
+  const auto size = word_or("none", one_of(published_sizes(preset)));
   return Section<ModelConfig>({
       key("preset", &ModelConfig::preset, choice<Preset>(), "family of models"),
-      key("size", &ModelConfig::size, size_or_none, "a published size instead of the keys below"),
+      key("size", &ModelConfig::size, size, "a published size instead of the keys below"),
   });
 }
 

@@ -6,6 +6,8 @@
 namespace alpa {
 namespace {
 
+constexpr std::size_t kBlock = 64;  ///< bytes between two counts of TextIndex
+
 bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; }
 
 /// Length of the UTF-8 character that starts at `text`, 0 if it is none: cut short, longer than
@@ -62,12 +64,47 @@ std::size_t count_characters(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return !is_continuation(c); }));
 }
 
-std::vector<std::size_t> line_starts(std::string_view text) {
-  std::vector<std::size_t> starts{0};
+TextIndex::TextIndex(std::string_view text) : text_(text), line_starts_{0} {
+  std::size_t characters = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\n') starts.push_back(i + 1);
+    if (i % kBlock == 0) counts_.push_back(characters);
+    if (!is_continuation(text[i])) ++characters;
+    if (text[i] == '\n') line_starts_.push_back(i + 1);
   }
-  return starts;
+}
+
+int TextIndex::column(std::size_t line, std::size_t offset) const {
+  const std::size_t start = line_starts_[line];
+  const std::size_t byte = std::min(text_.size(), start + offset);
+  return 1 + static_cast<int>(characters_before(byte) - characters_before(start));
+}
+
+std::string_view TextIndex::from(std::size_t line, std::size_t offset) const {
+  return text_.substr(std::min(text_.size(), line_starts_[line] + offset));
+}
+
+bool closes_quote(std::string_view text) {
+  if (text.empty() || (text[0] != '"' && text[0] != '\'')) return true;
+  const char quote = text[0];
+  for (std::size_t i = 1; i < text.size(); ++i) {
+    if (quote == '"' && text[i] == '\\') {
+      ++i;
+    } else if (text[i] == quote) {
+      if (quote == '"' || i + 1 == text.size() || text[i + 1] != quote) return true;
+      ++i;  // two single quotes stand for one
+    }
+  }
+  return false;
+}
+
+bool is_indented_by_tab(std::string_view text) {
+  return text.substr(0, text.find_first_not_of(" \t")).find('\t') != std::string_view::npos;
+}
+
+std::size_t TextIndex::characters_before(std::size_t byte) const {
+  if (counts_.empty()) return 0;
+  const std::size_t block = std::min(byte / kBlock, counts_.size() - 1);
+  return counts_[block] + count_characters(text_.substr(block * kBlock, byte - block * kBlock));
 }
 
 std::string shown(std::string_view text) {

@@ -243,6 +243,17 @@ ValueType<bool> boolean() {
   return type;
 }
 
+ValueType<std::string> one_of(const std::vector<std::string>& words) {
+  ValueType<std::string> type = text();
+  type.expected = detail::joined_words(words);
+  type.words = words;
+  type.read = [words](const Cursor& at) -> std::optional<std::string> {
+    const auto index = detail::read_word(at, words);
+    return index ? std::optional<std::string>(words[*index]) : std::nullopt;
+  };
+  return type;
+}
+
 ValueType<std::string> text() {
   return scalar_type<std::string>(
       "text",

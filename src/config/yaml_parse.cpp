@@ -16,30 +16,48 @@
 namespace alpa {
 namespace {
 
-/// Ends parsing after a mistake that leaves nothing to go on with; it is already reported.
-struct StopParsing {};
+/// Ends parsing: what is nested deeper than the limit is not read at all.
+struct TooDeep {
+  TextPlace place;
+};
+
+/// Ends parsing: the rest of the file is taken for text.
+struct OpenQuote {
+  TextPlace place;
+};
+
+/// Ends parsing where a second document starts; already reported, the first is whole.
+struct SecondDocument {};
 
 /// Turns byte positions of yaml-cpp (from 0) into places (from 1, in characters).
 class PlaceFinder {
  public:
   PlaceFinder(std::string_view text, std::shared_ptr<const std::string> file)
-      : text_(text), file_(std::move(file)), line_starts_(line_starts(text)) {}
+      : file_(std::move(file)), index_(text) {}
 
   [[nodiscard]] TextPlace at(const YAML::Mark& mark) const {
-    if (mark.is_null()) return {file_, 1, 1};
-    const auto line =
-        std::min(static_cast<std::size_t>(std::max(mark.line, 0)), line_starts_.size() - 1);
-    const std::size_t start = line_starts_[line];
-    const std::size_t end =
-        std::min(text_.size(), start + static_cast<std::size_t>(std::max(mark.column, 0)));
-    return {file_, static_cast<int>(line) + 1,
-            1 + static_cast<int>(count_characters(text_.substr(start, end - start)))};
+    const std::size_t line = line_of(mark);
+    return {file_, static_cast<int>(line) + 1, index_.column(line, offset_of(mark))};
+  }
+
+  /// The text from a mark on, or from the start of its line.
+  [[nodiscard]] std::string_view text_at(const YAML::Mark& mark) const {
+    return index_.from(line_of(mark), offset_of(mark));
+  }
+  [[nodiscard]] std::string_view line_at(const YAML::Mark& mark) const {
+    return index_.from(line_of(mark), 0);
   }
 
  private:
-  std::string_view text_;
+  [[nodiscard]] std::size_t line_of(const YAML::Mark& mark) const {
+    return std::min(static_cast<std::size_t>(std::max(mark.line, 0)), index_.lines() - 1);
+  }
+  [[nodiscard]] static std::size_t offset_of(const YAML::Mark& mark) {
+    return static_cast<std::size_t>(std::max(mark.column, 0));
+  }
+
   std::shared_ptr<const std::string> file_;
-  std::vector<std::size_t> line_starts_;
+  TextIndex index_;
 };
 
 /// Builds a tree from yaml-cpp's events. The depth limit holds before yaml-cpp recurses further.
@@ -50,20 +68,31 @@ class TreeBuilder : public YAML::EventHandler {
 
   [[nodiscard]] YamlNode take_root() { return std::move(root_); }
 
+  /// Where the innermost mapping or list that is still open starts.
+  [[nodiscard]] std::optional<TextPlace> open_place() const {
+    return frames_.empty() ? std::nullopt : std::make_optional(frames_.back().node.place);
+  }
+
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (documents_++ == 0) return;
     errors_.add(places_.at(mark), "", "found a second document, expected one document in a file");
-    throw StopParsing{};
+    throw SecondDocument{};
   }
   void OnDocumentEnd() override {}
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     refuse_anchor(mark, anchor);
-    put(node(YamlNode::Kind::null, mark));
+    YamlNode nothing = node(YamlNode::Kind::null, mark);
+    // what is not written has no place of its own
+    if (!frames_.empty() && frames_.back().pending) {
+      nothing.place = frames_.back().pending->key.place;
+    }
+    put(std::move(nothing));
   }
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
-    errors_.add(places_.at(mark), path(), "found an alias, expected the value itself");
+    refuse(places_.at(mark),
+           "found an alias, expected the value itself (text that starts with * needs quotes)");
     put(node(YamlNode::Kind::invalid, mark));
   }
 
@@ -74,6 +103,8 @@ class TreeBuilder : public YAML::EventHandler {
     YamlNode scalar = node(YamlNode::Kind::scalar, mark);
     scalar.text = value;
     scalar.quoted = tag == "!";
+    // yaml-cpp lets a quote run to the end of the file
+    if (scalar.quoted && !closes_quote(places_.text_at(mark))) throw OpenQuote{scalar.place};
     put(std::move(scalar));
   }
 
@@ -125,32 +156,31 @@ class TreeBuilder : public YAML::EventHandler {
     return result;
   }
 
+  /// Paths can be long: one is put together only for a mistake that will be shown.
+  void refuse(const TextPlace& place, const std::string& message) {
+    errors_.add(place, errors_.full() ? std::string() : path(), message);
+  }
+
   void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) {
     if (anchor == 0) return;
-    errors_.add(places_.at(mark), path(), "found an anchor, expected a value without one");
+    refuse(places_.at(mark),
+           "found an anchor, expected a value without one (text that starts with & needs quotes)");
   }
 
   void refuse_tag(const YAML::Mark& mark, const std::string& tag) {
     if (tag.empty() || tag == "?" || tag == "!") return;
-    errors_.add(places_.at(mark), path(),
-                "found the tag " + shown(tag) + ", expected a value without one");
+    refuse(places_.at(mark), "found the tag " + shown(tag) + ", expected a value without one");
   }
 
   void open(YamlNode::Kind kind, const YAML::Mark& mark, const std::string& tag,
             YAML::anchor_t anchor) {
     refuse_anchor(mark, anchor);
     refuse_tag(mark, tag);
-    if (static_cast<int>(frames_.size()) >= depth_limit_) {
-      errors_.add(places_.at(mark), "",
-                  "found more than " + std::to_string(depth_limit_) +
-                      " mappings and lists inside each other, expected at most " +
-                      std::to_string(depth_limit_));
-      throw StopParsing{};
-    }
+    if (static_cast<int>(frames_.size()) >= depth_limit_) throw TooDeep{places_.at(mark)};
     Frame frame;
     frame.is_key = expects_key();
     if (frame.is_key) {
-      errors_.add(places_.at(mark), path(), "found a mapping or list as a key, expected a word");
+      refuse(places_.at(mark), "found a mapping or list as a key, expected a word");
     }
     frame.node = node(kind, mark);
     frames_.push_back(std::move(frame));
@@ -183,20 +213,21 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   void begin_entry(Frame& frame, const YamlNode& key) {
-    const std::string parent = path();
     PendingKey pending{{key.text, key.place}, false};
-    const std::string full = path_of_key(parent, key.text);
+    const auto refuse_key = [&](const std::string& message) {
+      errors_.add(key.place, errors_.full() ? std::string() : path_of_key(path(), key.text),
+                  message);
+    };
     if (key.kind == YamlNode::Kind::invalid) {
       pending.key.text = "?";
     } else if (key.kind == YamlNode::Kind::null) {
-      errors_.add(key.place, parent, "found an empty key, expected a word");
+      refuse_key("found an empty key, expected a word");
     } else if (key.text == "<<" && !key.quoted) {
-      errors_.add(key.place, full, "found a merge key, expected the keys themselves");
+      refuse_key("found a merge key, expected the keys themselves");
     } else if (const auto [first, fresh] = frame.first_lines.emplace(key.text, key.place.line);
                !fresh) {
-      errors_.add(key.place, full,
-                  "found a duplicate key (first in line " + std::to_string(first->second) +
-                      "), expected each key once");
+      refuse_key("found a duplicate key (first in line " + std::to_string(first->second) +
+                 "), expected each key once");
     } else {
       pending.keep = true;
     }
@@ -210,6 +241,31 @@ class TreeBuilder : public YAML::EventHandler {
   std::vector<Frame> frames_;
   YamlNode root_;
 };
+
+/// Says what yaml-cpp says, in clearer words for the mistakes that people make.
+void report_syntax(const YAML::ParserException& error, const PlaceFinder& places,
+                   const TreeBuilder& builder, const ConfigErrors& found, ConfigErrors& errors) {
+  const auto open = builder.open_place();
+  // yaml-cpp's place of the end of the file is the end or the start
+  const bool at_end = error.mark.line <= 0 && error.mark.column <= 0;
+  if (open && error.msg.ends_with("flow not found") &&
+      (at_end || places.text_at(error.mark).empty())) {
+    // what it made of the rest is not worth reporting
+    errors.add(*open, "", "found a bracket that is never closed, expected YAML: " + error.msg);
+    return;
+  }
+  errors.add(found);
+  if (is_indented_by_tab(places.line_at(error.mark))) {
+    TextPlace place = places.at(error.mark);
+    place.column = 1;
+    errors.add(place, "", "found a tab in the indentation, expected spaces");
+  } else if (error.msg == YAML::ErrorMsg::UNKNOWN_ANCHOR) {
+    errors.add(places.at(error.mark), "",
+               "found an alias, expected the value itself (text that starts with * needs quotes)");
+  } else {
+    errors.add(places.at(error.mark), "", "found a syntax error, expected YAML: " + error.msg);
+  }
+}
 
 YamlNode invalid_at(const TextPlace& place) {
   YamlNode node;
@@ -231,24 +287,34 @@ YamlNode parse_yaml(std::string_view text, const std::string& file, ConfigErrors
   }
   if (const auto bad = find_bad_character(text)) {
     errors.add({name, bad->line, bad->column}, "",
-               "found " + bad->found + ", expected text in UTF-8");
+               "found " + bad->found + ", expected printable text in UTF-8");
     return invalid_at(start);
   }
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
 
   const PlaceFinder places(text, name);
-  TreeBuilder builder(places, errors, limits.depth);
+  ConfigErrors found;
+  TreeBuilder builder(places, found, limits.depth);
   std::istringstream stream{std::string(text)};
   try {
     YAML::Parser parser(stream);
     while (parser.HandleNextDocument(builder)) {
     }
-  } catch (const StopParsing&) {
+  } catch (const SecondDocument&) {
+  } catch (const TooDeep& deep) {
+    errors.add(deep.place, "",
+               "found more than " + std::to_string(limits.depth) +
+                   " mappings and lists inside each other, expected at most that");
+    return invalid_at(start);
+  } catch (const OpenQuote& open) {
+    errors.add(found);
+    errors.add(open.place, "", "found a quote that is never closed, expected YAML");
     return invalid_at(start);
   } catch (const YAML::ParserException& error) {
-    errors.add(places.at(error.mark), "", "found a syntax error, expected YAML: " + error.msg);
+    report_syntax(error, places, builder, found, errors);
     return invalid_at(start);
   }
+  errors.add(found);
   YamlNode root = builder.take_root();
   if (!root.place.file) root.place = start;
   return root;

@@ -107,8 +107,8 @@ class Section {
       at.refuse("a mapping");
       return;
     }
-    std::vector<std::string> known = names();
-    known.insert(known.end(), elsewhere.begin(), elsewhere.end());
+    std::vector<std::string> known = elsewhere;
+    for (std::string& name : names()) known.push_back(std::move(name));
     refuse_unknown_keys(at, known);
     read_keys(at, into);
   }

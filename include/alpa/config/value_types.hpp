@@ -32,6 +32,8 @@ struct NumberRange {
 [[nodiscard]] ValueType<double> rate();
 /// `true` or `false`, nothing else.
 [[nodiscard]] ValueType<bool> boolean();
+/// One of these words, kept as text. Without words nothing can be written.
+[[nodiscard]] ValueType<std::string> one_of(const std::vector<std::string>& words);
 /// Any scalar that is not empty.
 [[nodiscard]] ValueType<std::string> text();
 /// Bytes as an integer, or with KiB, MiB, GiB, TiB: 16GiB, 1.5GiB (whole bytes).
@@ -93,9 +95,10 @@ template <class E>
 template <class T>
 [[nodiscard]] ValueType<std::optional<T>> word_or(const std::string& word, ValueType<T> type) {
   ValueType<std::optional<T>> result;
-  result.expected = word + " or " + type.expected;
   result.words = type.words;
-  result.words.push_back(word);
+  result.words.insert(result.words.begin(), word);
+  const bool only_words = type.expected == detail::joined_words(type.words);
+  result.expected = only_words ? detail::joined_words(result.words) : word + " or " + type.expected;
   result.read = [word, type, expected = result.expected,
                  words = result.words](const Cursor& at) -> std::optional<std::optional<T>> {
     if (detail::is_word(at, word)) return std::make_optional(std::optional<T>());

@@ -58,16 +58,23 @@ struct YamlNode {
 /// Mistakes found in files and arguments; collected so that a user sees all of them at once.
 class ConfigErrors {
  public:
+  static constexpr std::size_t kMost = 1000;
+
   /// `path` is the dotted path of the value (`layers[3].heads`), empty for the document as a whole.
   void add(const TextPlace& place, const std::string& path, const std::string& message);
 
-  [[nodiscard]] bool empty() const { return entries_.empty(); }
-  [[nodiscard]] std::size_t size() const { return entries_.size(); }
+  /// Adds all of `others` behind.
+  void add(const ConfigErrors& others);
+
+  [[nodiscard]] bool empty() const { return count_ == 0; }
+  [[nodiscard]] std::size_t size() const { return count_; }
+  /// Further mistakes are only counted.
+  [[nodiscard]] bool full() const { return count_ >= kMost; }
   /// Was a mistake reported at this path, below it, or in something that holds it?
   /// Checks over several values skip those whose parts are already known to be wrong.
   [[nodiscard]] bool touches(std::string_view path) const;
   /// `file:line:column: path: message`, one per mistake: by file in order of first mention, then by
-  /// place.
+  /// place. Mistakes beyond kMost are only counted, in a last line.
   [[nodiscard]] std::vector<std::string> lines() const;
   /// @throws UserError (ExitCode::configuration) with all lines if there are any
   void throw_if_any() const;
@@ -79,11 +86,12 @@ class ConfigErrors {
     std::string message;
   };
   std::vector<Entry> entries_;
+  std::size_t count_ = 0;
 };
 
 /// What a YAML text may be at most. Checked before a tree is built.
 struct YamlLimits {
-  std::size_t bytes = std::size_t{1} << 20;
+  std::size_t bytes = std::size_t{1} << 19;
   int depth = 64;  ///< mappings and sequences inside each other
 };
 
