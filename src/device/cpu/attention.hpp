@@ -212,32 +212,52 @@ struct AttentionLaunch {
   }
 };
 
+/// exp(x), of the nearest x in [-80, 80]: vector libraries leave their fast path for results that
+/// are not normal numbers. Next to 1, exp(-80) is nothing; far above 0 are only keys that are
+/// hidden.
+template <class T>
+T exp_of_score(T x) {
+  constexpr T kBound = T(80);
+  const T above = x > -kBound ? x : -kBound;
+  return std::exp(above < kBound ? above : kBound);
+}
+
+/// row[query], or `instead` where causality hides the key from the query.
+template <class T>
+void hide(const QueryBlock<T>& block, std::int64_t key, T instead, PerQuery<T>& row) {
+  if (key < block.keys_all) return;
+  const auto index = static_cast<std::int32_t>(key);
+  for (std::size_t i = 0; i < row.size(); ++i) row[i] = index < block.limit[i] ? row[i] : instead;
+}
+
 /// Scores to unnormalised probabilities with dropout; row sums and maxima per query.
+///
+/// The numbers per query are local until the end: what a reference might alias is not vectorised.
 template <class T>
 void softmax_block(const AttentionLaunch<T>& launch, const QueryBlock<T>& block, T* scores,
                    PerQuery<T>& maximum, PerQuery<T>& sum) {
   constexpr auto kCount = static_cast<std::size_t>(kQueries<T>);
-  constexpr T kHidden = std::numeric_limits<T>::lowest() / T(4);  // exp of it less any score is 0
-  maximum.fill(kHidden);
-  sum.fill(T(0));
+  constexpr T kLowest = std::numeric_limits<T>::lowest();
+  PerQuery<T> largest, total{}, factors, weight;
+  largest.fill(kLowest);
+  factors.fill(T(1));
   for (std::int64_t key = 0; key < block.keys_any; ++key) {
-    T* row = scores + key * kQueries<T>;
-    if (key >= block.keys_all) {
-      for (std::size_t i = 0; i < kCount; ++i) row[i] = key < block.limit[i] ? row[i] : kHidden;
-    }
-    for (std::size_t i = 0; i < kCount; ++i) maximum[i] = row[i] > maximum[i] ? row[i] : maximum[i];
-  }
-  PerQuery<T> factors;
-  for (std::int64_t key = 0; key < block.keys_any; ++key) {
-    T* row = scores + key * kQueries<T>;
+    std::copy_n(scores + key * kQueries<T>, kCount, weight.data());
+    hide<T>(block, key, kLowest, weight);
     for (std::size_t i = 0; i < kCount; ++i) {
-      row[i] = std::exp(row[i] - maximum[i]);
-      sum[i] += row[i];
+      largest[i] = weight[i] > largest[i] ? weight[i] : largest[i];
     }
-    if (!launch.mask.active()) continue;
-    launch.factors(block, key, factors);
-    for (std::size_t i = 0; i < kCount; ++i) row[i] *= factors[i];
   }
+  for (std::int64_t key = 0; key < block.keys_any; ++key) {
+    T* row = scores + key * kQueries<T>;
+    if (launch.mask.active()) launch.factors(block, key, factors);
+    for (std::size_t i = 0; i < kCount; ++i) weight[i] = exp_of_score(row[i] - largest[i]);
+    hide<T>(block, key, T(0), weight);
+    for (std::size_t i = 0; i < kCount; ++i) total[i] += weight[i];
+    for (std::size_t i = 0; i < kCount; ++i) row[i] = weight[i] * factors[i];
+  }
+  maximum = largest;
+  sum = total;
 }
 
 template <class T>
@@ -273,17 +293,16 @@ void score_gradient_block(const AttentionLaunch<T>& a, const QueryBlock<T>& bloc
                           const PerQuery<T>& lse, const PerQuery<T>& delta, T* probabilities,
                           T* gradient) {
   constexpr auto kCount = static_cast<std::size_t>(kQueries<T>);
-  PerQuery<T> factors;
+  PerQuery<T> factors, weight;
   factors.fill(T(1));
   for (std::int64_t key = 0; key < block.keys_any; ++key) {
     T* p = probabilities + key * kQueries<T>;
     T* g = gradient + key * kQueries<T>;
     if (a.mask.active()) a.factors(block, key, factors);
-    for (std::size_t i = 0; i < kCount; ++i) {
-      const T probability = key < block.limit[i] ? std::exp(p[i] - lse[i]) : T(0);
-      g[i] = probability * (g[i] * factors[i] - delta[i]);
-      p[i] = probability * factors[i];
-    }
+    for (std::size_t i = 0; i < kCount; ++i) weight[i] = exp_of_score(p[i] - lse[i]);
+    hide<T>(block, key, T(0), weight);
+    for (std::size_t i = 0; i < kCount; ++i) g[i] = weight[i] * (g[i] * factors[i] - delta[i]);
+    for (std::size_t i = 0; i < kCount; ++i) p[i] = weight[i] * factors[i];
   }
   const std::int64_t end = round_up(block.keys_any, Tile<T>::kRows);
   std::fill(probabilities + block.keys_any * kQueries<T>, probabilities + end * kQueries<T>, T(0));

@@ -21,7 +21,7 @@ class DropoutLanes {
   /// factors[i] = kept(first + i * stride) ? scale : 0, for i in [0, n)
   template <class T>
   void factors(std::int64_t first, std::int64_t stride, std::int64_t n, T scale, T* factors) const {
-    std::array<std::uint64_t, kLanes> bits;
+    Words bits;
     for (std::int64_t begin = 0; begin < n; begin += kLanes) {
       draw(static_cast<std::uint64_t>(first + begin * stride), static_cast<std::uint64_t>(stride),
            bits);
@@ -34,41 +34,40 @@ class DropoutLanes {
 
  private:
   static constexpr std::int64_t kLanes = 32;
-  using Words = std::array<std::uint32_t, kLanes>;
+  using Words = std::array<std::uint64_t, kLanes>;  ///< 32 bits each: what vectors multiply best
+
+  static constexpr std::uint64_t low(std::uint64_t word) { return word & 0xFFFFFFFFU; }
 
   /// One round of Philox on all lanes.
-  static void round(Words& c0, Words& c1, Words& c2, Words& c3, std::uint32_t k0,
-                    std::uint32_t k1) {
+  static void round(Words& c0, Words& c1, Words& c2, Words& c3, std::uint64_t k0,
+                    std::uint64_t k1) {
     for (std::size_t i = 0; i < kLanes; ++i) {
-      const std::uint64_t p0 = std::uint64_t{0xD2511F53} * c0[i];
-      const std::uint64_t p1 = std::uint64_t{0xCD9E8D57} * c2[i];
-      c0[i] = static_cast<std::uint32_t>(p1 >> 32U) ^ c1[i] ^ k0;
-      c1[i] = static_cast<std::uint32_t>(p1);
-      c2[i] = static_cast<std::uint32_t>(p0 >> 32U) ^ c3[i] ^ k1;
-      c3[i] = static_cast<std::uint32_t>(p0);
+      const std::uint64_t p0 = 0xD2511F53U * c0[i];
+      const std::uint64_t p1 = 0xCD9E8D57U * c2[i];
+      c0[i] = (p1 >> 32U) ^ c1[i] ^ k0;
+      c1[i] = low(p1);
+      c2[i] = (p0 >> 32U) ^ c3[i] ^ k1;
+      c3[i] = low(p0);
     }
   }
 
-  void draw(std::uint64_t first, std::uint64_t stride,
-            std::array<std::uint64_t, kLanes>& bits) const {
+  void draw(std::uint64_t first, std::uint64_t stride, Words& bits) const {
     Words c0, c1, c2, c3;
     for (std::size_t i = 0; i < kLanes; ++i) {
       const std::uint64_t index = first + i * stride;
-      c0[i] = static_cast<std::uint32_t>(index);
-      c1[i] = static_cast<std::uint32_t>(index >> 32U);
-      c2[i] = static_cast<std::uint32_t>(step_);
-      c3[i] = static_cast<std::uint32_t>(step_ >> 32U);
+      c0[i] = low(index);
+      c1[i] = index >> 32U;
+      c2[i] = low(step_);
+      c3[i] = step_ >> 32U;
     }
-    auto k0 = static_cast<std::uint32_t>(key_);
-    auto k1 = static_cast<std::uint32_t>(key_ >> 32U);
+    std::uint64_t k0 = low(key_), k1 = key_ >> 32U;
+#pragma GCC unroll 10
     for (int r = 0; r < 10; ++r) {
       round(c0, c1, c2, c3, k0, k1);
-      k0 += 0x9E3779B9;
-      k1 += 0xBB67AE85;
+      k0 = low(k0 + 0x9E3779B9U);
+      k1 = low(k1 + 0xBB67AE85U);
     }
-    for (std::size_t i = 0; i < kLanes; ++i) {
-      bits[i] = ((std::uint64_t{c0[i]} << 32U) | c1[i]) >> 11U;
-    }
+    for (std::size_t i = 0; i < kLanes; ++i) bits[i] = ((c0[i] << 32U) | c1[i]) >> 11U;
   }
 
   std::uint64_t key_, step_, threshold_;
