@@ -94,9 +94,9 @@ std::span<const EnumName<OptimizerKind>> names_of(OptimizerKind) {
   return names;
 }
 
-std::span<const EnumName<ScheduleKind>> names_of(ScheduleKind) {
-  using enum ScheduleKind;
-  static constexpr EnumName<ScheduleKind> names[] = {
+std::span<const EnumName<RateSchedule>> names_of(RateSchedule) {
+  using enum RateSchedule;
+  static constexpr EnumName<RateSchedule> names[] = {
       {"constant", constant}, {"linear", linear}, {"cosine", cosine}, {"wsd", wsd}};
   return names;
 }

@@ -59,7 +59,7 @@ Section<SyntheticData> synthetic_section() {
 Section<ScheduleConfig> schedule_section() {
   using S = ScheduleConfig;
   return Section<S>({
-      key("name", &S::name, choice<ScheduleKind>(), "how the rate falls after the warm-up"),
+      key("name", &S::name, choice<RateSchedule>(), "how the rate falls after the warm-up"),
       key("warmup", &S::warmup, integer(0, kLargest), "steps of linear rise from 0"),
       key("final", &S::final_share, number({.min = 0, .max = 1}),
           "share of learning_rate at the last step"),

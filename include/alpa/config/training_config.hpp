@@ -19,7 +19,7 @@ enum class DataSource : std::uint8_t { text, tokens, hdf5, images, synthetic };
 enum class TokenType : std::uint8_t { uint16, uint32 };
 enum class SyntheticKind : std::uint8_t { classes, regression, tokens };
 enum class Precision : std::uint8_t { fp64, fp32, tf32, bf16, fp16 };
-enum class ScheduleKind : std::uint8_t { constant, linear, cosine, wsd };
+enum class RateSchedule : std::uint8_t { constant, linear, cosine, wsd };
 enum class OnError : std::uint8_t { stop, continue_training };
 enum class LogLevel : std::uint8_t { trace, debug, info, warning, error };
 enum class Color : std::uint8_t { automatic, always, never };
@@ -95,7 +95,7 @@ struct TrainingConfig {
 /// `warmup` steps; then constant, or down to `final` at the last step along a line or a half
 /// cosine; wsd stays constant and goes down along a line in the last `decay` steps.
 struct ScheduleConfig {
-  ScheduleKind name = ScheduleKind::cosine;
+  RateSchedule name = RateSchedule::cosine;
   std::int64_t warmup = 20;
   double final_share = 0.1;
   std::optional<std::int64_t> decay;  ///< nullopt: a fifth of training.steps
@@ -137,7 +137,7 @@ struct LoggingConfig {
 [[nodiscard]] std::span<const EnumName<SyntheticKind>> names_of(SyntheticKind);
 [[nodiscard]] std::span<const EnumName<Precision>> names_of(Precision);
 [[nodiscard]] std::span<const EnumName<OptimizerKind>> names_of(OptimizerKind);
-[[nodiscard]] std::span<const EnumName<ScheduleKind>> names_of(ScheduleKind);
+[[nodiscard]] std::span<const EnumName<RateSchedule>> names_of(RateSchedule);
 [[nodiscard]] std::span<const EnumName<OnError>> names_of(OnError);
 [[nodiscard]] std::span<const EnumName<LogLevel>> names_of(LogLevel);
 [[nodiscard]] std::span<const EnumName<Color>> names_of(Color);
