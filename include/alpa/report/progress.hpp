@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "alpa/base/units.hpp"
+#include "alpa/report/metrics.hpp"
+#include "alpa/report/text.hpp"
+
+namespace alpa {
+
+/// "step 120/200  loss 2.3456  lr 0.001  norm 0.52  41.2 ms  198.8 k tokens/s  12.1 % of peak
+/// 120 MiB  left 0:01:02". `seconds_left` is what the remaining steps will take at the recent pace.
+/// @param peak FLOPs per second of all devices; without it the share is left out
+[[nodiscard]] std::string progress_text(const StepMetrics& metrics, std::int64_t steps,
+                                        std::optional<double> peak, Seconds seconds_left);
+
+/// "1:02:03"; "2d 1:02:03" from a day on; "-" where it is not finite.
+[[nodiscard]] std::string duration_text(Seconds seconds);
+
+/// Lines on stdout (or another descriptor): one that is rewritten in place on a terminal, plain
+/// lines elsewhere. Where it cannot be written (closed, full), warns once and is silent.
+class Progress {
+ public:
+  Progress(int fd, Warn warn);
+
+  /// The state of things; replaces the last one on a terminal.
+  void update(const std::string& line);
+  /// A line that stays.
+  void print(const std::string& text);
+  /// Leaves the last state standing and goes to the next line.
+  void finish();
+
+ private:
+  void put(const std::string& text);
+
+  int fd_;
+  Warn warn_;
+  bool terminal_;
+  bool open_line_ = false;
+  bool failed_ = false;
+};
+
+}  // namespace alpa
