@@ -45,6 +45,7 @@ class Lowering {
       finish_ = builder_.add_segment("finish", {Kind::once, 0, StepPhase::reduce});
     }
     close();
+    builder_.versions.close(builder_.program);
     return {std::move(builder_.program), builder_.info, std::move(works_), schedule_,
             std::move(carried_)};
   }

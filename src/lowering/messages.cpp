@@ -77,6 +77,7 @@ std::vector<Message> send_messages(SegmentBuilder& builder, int segment, const C
                        "pack " + tensor.name);
       message.region.buffer = staging;
     }
+    builder.versions.send(message.region);
     messages.push_back(std::move(message));
   }
   return messages;
@@ -106,6 +107,7 @@ std::vector<Message> receive_messages(SegmentBuilder& builder, const Crossing& c
       arrival.pieces.push_back({staging, transfer.box});
       message.region.buffer = staging;
     }
+    builder.versions.receive(message.region);
     messages.push_back(std::move(message));
   }
   builder.expect_arrival(std::move(arrival));

@@ -141,7 +141,9 @@ void SegmentBuilder::emit(int segment, Instruction instruction) {
       run->workspace = add_buffer("workspace", scratch, MemoryClass::transient);
     }
   }
-  instruction.phase = info[static_cast<std::size_t>(segment)].phase;
+  const SegmentInfo& what = info[static_cast<std::size_t>(segment)];
+  versions.stamp(program, instruction, what.kind == SegmentInfo::Kind::once);
+  instruction.phase = what.phase;
   program.segments[static_cast<std::size_t>(segment)].instructions.push_back(
       std::move(instruction));
 }
@@ -284,8 +286,7 @@ GroupId SegmentBuilder::group(std::vector<int> world_ranks) {
 
 BufferId SegmentBuilder::apply_move(int segment, TensorId t, const Move& move, BufferId from,
                                     bool may_overwrite) {
-  const bool moves_data = move.kind != Move::Kind::slice && move.kind != Move::Kind::to_partial;
-  if (moves_data && members(move).size() == 1) return from;
+  if (members(move).size() == 1) return from;
   if (move.kind == Move::Kind::all_reduce && may_overwrite) {
     const Bytes size = program.buffer(from).size;
     Collective c = collective(Collective::Kind::all_reduce, move, tensor(t).dtype);

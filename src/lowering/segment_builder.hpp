@@ -10,6 +10,7 @@
 #include "alpa/sharding/redistribution.hpp"
 
 #include "placed_graph.hpp"
+#include "versions.hpp"
 
 namespace alpa {
 
@@ -47,6 +48,7 @@ class SegmentBuilder {
   SegmentBuilder(const PlacedGraph& placed, int rank, const WorkspaceSize& workspace_size);
 
   Program program;
+  ValueVersions versions;
   std::vector<SegmentInfo> info;  ///< of each segment of `program`
   int prepare_segment = -1;       ///< where copies that live a whole step are made
 

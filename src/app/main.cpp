@@ -1,0 +1,73 @@
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "alpa/base/error.hpp"
+#include "alpa/comm/communicator.hpp"
+#include "alpa/comm/hosts.hpp"
+#include "alpa/comm/launcher.hpp"
+#include "alpa/comm/mpi.hpp"
+#include "alpa/runtime/signals.hpp"
+#include "alpa/runtime/terminate.hpp"
+#include "alpa/runtime/watchdog.hpp"
+#include "commands.hpp"
+#include "options.hpp"
+#include "train.hpp"
+
+namespace alpa {
+namespace {
+
+/// Nothing here catches: an exception reaches the terminate handler with the stack still standing,
+/// because unwinding through MPI or HDF5 would wait for ranks that no longer answer.
+int run(const std::vector<std::string>& arguments) {
+  const Launcher launcher = detect_launcher(process_environment);
+  const int rank = launcher.rank.value_or(0);
+  TerminateContext context;
+  context.rank = rank;
+  context.host = host_name();
+  install_terminate_handler(context);
+  const bool closed = protect_standard_streams();
+  install_signal_handlers();
+
+  const Options options = parse_options(arguments);
+  if (is_command(options)) {
+    if (rank == 0) run_command(options, launcher.size.value_or(1));
+    return 0;
+  }
+  const std::string problem = advice(launcher);
+  if (!problem.empty()) throw UserError(problem, ExitCode::usage);
+
+  Log log;
+  if (closed) log.warning("stdout is closed: progress goes to log.txt alone");
+  WatchdogOptions watch;
+  watch.rank = rank;
+  watch.host = context.host;
+  Watchdog watchdog(watch);
+  watchdog.enter(RunPhase::init);
+  FaultPlan faults = FaultPlan::from_environment();
+  faults.set_rank(rank);
+  faults.reach("init");
+  Process process{watchdog, faults, log};
+  ExitCode code = ExitCode::done;
+  if (launcher.starts_mpi()) {
+    watchdog.set_end(abort_all);
+    MpiSession session;
+    const auto world = make_mpi_world();
+    faults.set_rank(world->rank());
+    watchdog.set_rank(world->rank(), context.host);
+    context.rank = world->rank();
+    context.end = abort_all;
+    install_terminate_handler(context);
+    code = train(options, *world, process);
+  } else {
+    constexpr int kNeverMs = 1 << 30;
+    run_ranks(1, kNeverMs, [&](Communicator& world) { code = train(options, world, process); });
+  }
+  return static_cast<int>(code);
+}
+
+}  // namespace
+}  // namespace alpa
+
+int main(int argc, char** argv) { return alpa::run({argv + 1, argv + argc}); }

@@ -1,0 +1,126 @@
+#include "options.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include "alpa/base/error.hpp"
+#include "alpa/config/yaml.hpp"
+
+namespace alpa {
+namespace {
+
+/// Options of the design that this version does not have: they fail, they are not ignored.
+const std::vector<std::pair<std::string, std::string>> kAbsent = {
+    {"--compare", "pricing the methods side by side"},
+    {"--explain", "explaining a search"},
+    {"--export-ilp", "writing the search's integer programs"},
+    {"--simulate", "the time line of a plan"},
+};
+
+const std::vector<std::string> kKnown = {"--plan-only", "--cluster", "--plan",         "--resume",
+                                         "--verify",    "--check",   "--print-config", "--help",
+                                         "--version"};
+
+/// --help may stand alone or name a section, which CLI11's own help cannot.
+bool take_help(const std::vector<std::string>& arguments, Options& options) {
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i] != "--help" && arguments[i] != "-h") continue;
+    options.help = true;
+    if (i + 1 < arguments.size() && !arguments[i + 1].starts_with("-")) {
+      options.help_section = arguments[i + 1];
+    }
+    return true;
+  }
+  return false;
+}
+
+void refuse_unknown(const std::vector<std::string>& arguments) {
+  for (const std::string& argument : arguments) {
+    if (!argument.starts_with("--")) continue;
+    const std::string name = argument.substr(0, argument.find('='));
+    for (const auto& [absent, what] : kAbsent) {
+      if (name == absent) {
+        throw UserError(name + ": " + what + " is not in this version", ExitCode::usage);
+      }
+    }
+    if (std::find(kKnown.begin(), kKnown.end(), name) != kKnown.end()) continue;
+    const std::string nearest = nearest_word(name, kKnown);
+    throw UserError("command line: unknown option " + name +
+                        (nearest.empty() ? "" : " (did you mean " + nearest + "?)") +
+                        "; alpa_train --help lists them",
+                    ExitCode::usage);
+  }
+}
+
+}  // namespace
+
+std::string usage() {
+  return R"(alpa_train CONFIG.yaml [section.key=value ...] [options]
+
+Trains the model of CONFIG.yaml on all ranks of the launcher (mpirun -np N alpa_train ...), or on
+one without a launcher. The same command again goes on where the last one stopped.
+
+  --plan-only         make the plan, print it, write plan.yaml; run nothing
+  --cluster FILE      plan for that cluster instead of the ranks here (implies --plan-only)
+  --plan FILE         run this plan
+  --resume WHAT       auto (default): go on from the newest checkpoint; none: start anew;
+                      DIR: start from this checkpoint or run directory
+  --verify DIR        check a checkpoint
+  --check             check configuration, data and memory; run nothing
+  --print-config      the configuration with all defaults filled in
+  --help [SECTION]    this text, or the keys of a section: model data training optimizer parallel
+                      cluster device checkpoint logging output
+  --version
+
+Exit codes: 0 done, 64 command line, 65 bad data, 66 input missing, 69 no plan fits, 70 a bug,
+71 out of memory, 73 run directory, 74 I/O, 75 a rank was lost (start again), 76 checkpoint invalid
+or of another model, 78 configuration, 79 numerics, 85 stopped on request after saving (start
+again), 93 no progress over three restarts
+)";
+}
+
+Options parse_options(const std::vector<std::string>& arguments) {
+  Options options;
+  if (take_help(arguments, options)) return options;
+  refuse_unknown(arguments);
+  CLI::App parser;
+  parser.set_help_flag();
+  std::vector<std::string> words;
+  std::string cluster, plan, verify;
+  parser.add_option("words", words);
+  parser.add_flag("--plan-only", options.plan_only);
+  parser.add_flag("--check", options.check);
+  parser.add_flag("--print-config", options.print_config);
+  parser.add_flag("--version", options.version);
+  parser.add_option("--cluster", cluster);
+  parser.add_option("--plan", plan);
+  parser.add_option("--verify", verify);
+  parser.add_option("--resume", options.resume);
+  try {
+    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+    parser.parse(reversed);
+  } catch (const CLI::ParseError& error) {
+    throw UserError("command line: " + std::string(error.what()), ExitCode::usage);
+  }
+  if (!cluster.empty()) options.cluster = cluster;
+  if (!plan.empty()) options.plan = plan;
+  if (!verify.empty()) options.verify = verify;
+  options.plan_only = options.plan_only || options.cluster.has_value();
+  if (!words.empty()) {
+    options.config = words[0];
+    options.overrides.assign(words.begin() + 1, words.end());
+  }
+  if (options.version || options.verify) return options;
+  if (options.config.empty()) {
+    throw UserError("command line: expected CONFIG.yaml; alpa_train --help shows the usage",
+                    ExitCode::usage);
+  }
+  for (const std::string& word : options.overrides) {
+    if (word.find('=') == std::string::npos) {
+      throw UserError("command line: found '" + word + "', expected section.key=value",
+                      ExitCode::usage);
+    }
+  }
+  return options;
+}
+
+}  // namespace alpa

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace alpa {
+
+/// The command line.
+struct Options {
+  std::string config;                  ///< CONFIG.yaml
+  std::vector<std::string> overrides;  ///< key=value
+  bool plan_only = false;
+  bool check = false;
+  bool print_config = false;
+  bool version = false;
+  bool help = false;
+  std::string help_section;
+  std::optional<std::string> cluster;  ///< FILE
+  std::optional<std::string> plan;     ///< FILE
+  std::optional<std::string> verify;   ///< DIR
+  std::string resume = "auto";         ///< auto, none or DIR
+};
+
+/// @throws UserError (usage) saying what was found, what was expected, and the nearest option
+[[nodiscard]] Options parse_options(const std::vector<std::string>& arguments);
+
+/// The text of --help.
+[[nodiscard]] std::string usage();
+
+}  // namespace alpa

@@ -1,0 +1,46 @@
+#include "plan_report.hpp"
+
+#include <set>
+
+#include "alpa/report/plan_table.hpp"
+#include "alpa/report/text.hpp"
+#include "version.hpp"
+
+namespace alpa {
+
+std::string start_text(const RunConfig& config, const Graph& graph, const Plan& plan,
+                       const std::vector<ProgramTotals>& totals, const Device& device, int threads,
+                       const std::vector<std::string>& hosts) {
+  const std::set<std::string> distinct(hosts.begin(), hosts.end());
+  std::string text = version_text() + "\n";
+  text += "devices: " + std::to_string(hosts.size()) + " x " + device.name() + " on " +
+          std::to_string(distinct.size()) + (distinct.size() == 1 ? " host, " : " hosts, ") +
+          std::to_string(threads) + (threads == 1 ? " thread each\n" : " threads each\n");
+  text += "model: " + std::to_string(num_parameters(graph)) + " parameters, " +
+          with_prefix(flops_per_microbatch(graph).value * plan.num_microbatches) +
+          "FLOP a step, global batch " + std::to_string(config.training.global_batch) + "\n";
+  text += plan_table(plan, graph, totals);
+  if (text.back() != '\n') text += '\n';
+  return text;
+}
+
+std::vector<StageFigures> stage_figures(const Plan& plan, const std::vector<ProgramTotals>& totals,
+                                        const std::vector<Bytes>& arenas, Bytes capacity) {
+  std::vector<StageFigures> figures;
+  for (const StagePlan& stage : plan.stages) {
+    const auto rank = static_cast<std::size_t>(stage.ranks.front());
+    StageFigures f;
+    for (int c = 0; c < kNumMemoryClasses; ++c) {
+      f.memory.emplace_back(to_string(static_cast<MemoryClass>(c)),
+                            totals[rank].memory[static_cast<std::size_t>(c)]);
+    }
+    f.memory.emplace_back("total", arenas[rank]);
+    f.memory.emplace_back("capacity", capacity);
+    f.flops = totals[rank].flops;
+    f.bytes_sent = totals[rank].bytes_sent;
+    figures.push_back(std::move(f));
+  }
+  return figures;
+}
+
+}  // namespace alpa

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "alpa/config/run_config.hpp"
+#include "alpa/device/device.hpp"
+#include "alpa/graph/graph.hpp"
+#include "alpa/plan/plan_file.hpp"
+#include "alpa/program/program.hpp"
+
+namespace alpa {
+
+/// What a user sees first: version, devices, model, the plan as a table.
+/// @param hosts host name of every rank
+[[nodiscard]] std::string start_text(const RunConfig& config, const Graph& graph, const Plan& plan,
+                                     const std::vector<ProgramTotals>& totals,
+                                     const Device& device, int threads,
+                                     const std::vector<std::string>& hosts);
+
+/// The figures of each stage for plan.yaml, from its first rank.
+[[nodiscard]] std::vector<StageFigures> stage_figures(const Plan& plan,
+                                                      const std::vector<ProgramTotals>& totals,
+                                                      const std::vector<Bytes>& arenas,
+                                                      Bytes capacity);
+
+}  // namespace alpa

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "alpa/config/run_config.hpp"
+#include "alpa/data/dataset.hpp"
+#include "alpa/device/device.hpp"
+#include "alpa/graph/graph.hpp"
+#include "alpa/lowering/lower.hpp"
+#include "alpa/plan/plan.hpp"
+#include "alpa/program/program.hpp"
+
+namespace alpa {
+
+/// Refuses values that are well formed but that this version cannot do, before anything else
+/// happens. @throws UserError (configuration) naming the key and what is there instead
+void refuse_absent(const RunConfig& config);
+
+/// The configuration without what may change between a run and its continuation. Equal texts mean
+/// that a run may go on.
+[[nodiscard]] std::string resume_key(const RunConfig& config);
+
+/// Lines of `found` and `expected` that differ, for messages.
+[[nodiscard]] std::string differing_lines(const std::string& found, const std::string& expected);
+
+/// Writes text as tokens beside the run, where the source is text. One rank calls it first.
+void prepare_data(const RunConfig& config, const std::filesystem::path& run_directory);
+
+/// Checks that what the data section names is there and readable. @throws UserError (66)
+void check_data_paths(const RunConfig& config);
+
+/// @throws UserError (65, 66) for data that is bad or missing, (78) if it does not fit the model
+[[nodiscard]] Dataset open_dataset(const RunConfig& config,
+                                   const std::filesystem::path& run_directory);
+
+/// Threads of one rank's CPU device: OMP_NUM_THREADS if set, else the cores of this host that this
+/// process may use over its ranks, at least 1.
+[[nodiscard]] int threads_of_rank(int ranks_of_host);
+
+[[nodiscard]] std::unique_ptr<Device> make_device(const RunConfig& config, int threads);
+
+/// Scratch as the device says.
+[[nodiscard]] WorkspaceSize workspace_of(const Device& device);
+
+/// Bytes that one rank may use: parallel.memory_limit, else 0.9 of the host's available memory (or
+/// of the cgroup's limit) over its ranks.
+[[nodiscard]] Bytes capacity_of_rank(const RunConfig& config, int ranks_of_host);
+
+/// The plan that the configuration asks for, for so many ranks; from `plan_file` if given.
+/// @throws PlanError, UserError
+[[nodiscard]] Plan choose_plan(const RunConfig& config, int world_size,
+                               const std::optional<std::string>& plan_file);
+
+/// Need and have per class, missing bytes, and settings that would fit, each lowered and packed.
+/// Empty if every rank's arena fits.
+[[nodiscard]] std::string memory_objection(const RunConfig& config, const Plan& plan,
+                                           const std::vector<ProgramTotals>& totals,
+                                           const std::vector<Bytes>& arenas, Bytes capacity);
+
+
+}  // namespace alpa

@@ -1,0 +1,238 @@
+#include "trainer.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "alpa/base/overloaded.hpp"
+#include "alpa/comm/hosts.hpp"
+#include "alpa/graph/training.hpp"
+#include "learning_rate.hpp"
+#include "world.hpp"
+
+namespace alpa {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+TimeLimit time_limit_of(const TrainingConfig& training) {
+  return std::visit(
+      overloaded{[](Automatic) { return TimeLimit::of_job(process_environment); },
+                 [](Never) { return TimeLimit(); },
+                 [](Seconds duration) { return TimeLimit::after_start(duration); }},
+      training.time_limit);
+}
+
+template <class T>
+std::span<T> as(std::span<std::byte> bytes) {
+  return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
+}
+
+std::string to_text(std::int64_t value) { return std::to_string(value); }
+
+}  // namespace
+
+Trainer::Trainer(TrainerInput input, Engine& engine, Checkpointer& checkpointer,
+                 Communicator& world, Process& process)
+    : in_(std::move(input)), engine_(engine), checkpointer_(checkpointer), world_(world),
+      process_(process), limit_(time_limit_of(in_.config.training)),
+      progress_(STDOUT_FILENO, [this](std::string_view text) { process_.log.warning(text); }) {
+  engine_.options.before = [this](const Instruction& instruction, const Call&) {
+    if (process_.faults.empty() || instruction.phase == StepPhase::transfer) return;
+    process_.faults.reach_step(step_ + 1, to_string(instruction.phase));
+  };
+}
+
+void Trainer::resume(std::int64_t step, const std::map<std::string, std::string>& run_state) {
+  step_ = step;
+  const auto number = [&](const char* name, std::int64_t otherwise) {
+    const auto it = run_state.find(name);
+    return it == run_state.end() ? otherwise : std::stoll(it->second);
+  };
+  updates_ = number("updates", step);
+  skipped_ = number("skipped", 0);
+}
+
+std::map<std::string, std::string> Trainer::run_state() const {
+  return {{"updates", to_text(updates_)}, {"skipped", to_text(skipped_)}};
+}
+
+std::map<std::string, double> Trainer::scalars(double weight, bool training) const {
+  return {{scalar_name::kLearningRate,
+           learning_rate(in_.config.optimizer, step_ + 1, in_.config.training.steps)},
+          {scalar_name::kOptimizerStep, static_cast<double>(updates_ + 1)},
+          {scalar_name::kDropoutStep, static_cast<double>(step_ + 1)},
+          {scalar_name::kTraining, training ? 1.0 : 0.0},
+          {scalar_name::kInverseWeight, weight > 0 ? 1.0 / weight : 0.0}};
+}
+
+FillInput Trainer::fill(Split split, std::int64_t batch) {
+  return [this, split, batch](const InputEntry& entry, int microbatch, std::span<std::byte> host) {
+    fill_one(split, batch, entry, microbatch, host);
+  };
+}
+
+void Trainer::fill_one(Split split, std::int64_t batch, const InputEntry& entry, int microbatch,
+                       std::span<std::byte> host) {
+  Box box = entry.box;
+  box.offset[0] += microbatch * in_.graph.microbatch_size;
+  if (entry.dtype == DType::i32) in_.dataset.fill(split, batch, entry.tensor, box, as<std::int32_t>(host));
+  else if (entry.dtype == DType::f32) in_.dataset.fill(split, batch, entry.tensor, box, as<float>(host));
+  else in_.dataset.fill(split, batch, entry.tensor, box, as<double>(host));
+  if (data_fault_ == FaultAction::none) return;
+  if (data_fault_ == FaultAction::bad_token && entry.dtype == DType::i32) {
+    as<std::int32_t>(host)[0] = std::numeric_limits<std::int32_t>::max();
+    data_fault_ = FaultAction::none;
+  } else if (entry.tensor == "weights") {
+    const double value = data_fault_ == FaultAction::nan ? std::numeric_limits<double>::quiet_NaN()
+                                                         : std::numeric_limits<double>::infinity();
+    if (entry.dtype == DType::f32) as<float>(host)[0] = static_cast<float>(value);
+    else as<double>(host)[0] = value;
+    data_fault_ = FaultAction::none;
+  }
+}
+
+ExitCode Trainer::run() {
+  if (is_root()) {
+    metrics_ = std::make_unique<MetricsWriter>(
+        in_.run_directory / "metrics.jsonl", step_,
+        [this](std::string_view text) { process_.log.warning(text); });
+  }
+  const TrainingConfig& training = in_.config.training;
+  while (step_ < training.steps) {
+    process_.watchdog.enter(RunPhase::train, step_ + 1);
+    train_step();
+    const bool last = step_ == training.steps;
+    const auto every = training.evaluate.every;
+    if (last || (every && step_ % *every == 0)) last_.eval_loss = evaluate();
+    if (is_root()) report(last_);
+    const Agreed agreed = agree();
+    if (agreed.checkpoint_ready) checkpointer_.advance();
+    if (agreed.save) clear_save_request();
+    const bool never = std::holds_alternative<Never>(in_.config.checkpoint.every);
+    if (agreed.stop || agreed.save || agreed.checkpoint_due || (last && !never)) save();
+    if (agreed.stop && !last) {
+      process_.watchdog.enter(RunPhase::checkpoint, step_);
+      checkpointer_.finish();
+      progress_.finish();
+      return ExitCode::stopped;
+    }
+  }
+  process_.watchdog.enter(RunPhase::checkpoint, step_);
+  checkpointer_.finish();
+  progress_.finish();
+  return ExitCode::done;
+}
+
+void Trainer::save() {
+  process_.watchdog.enter(RunPhase::checkpoint, step_);
+  if (metrics_) metrics_->sync();
+  checkpointer_.begin(step_, run_state());
+  if (!in_.config.checkpoint.asynchronous) checkpointer_.finish();
+}
+
+void Trainer::train_step() {
+  const auto start = Clock::now();
+  const std::int64_t step = step_ + 1;
+  data_fault_ = process_.faults.reach_step(step, "data");
+  const double weight = in_.dataset.total_weight(Split::training, step);
+  const auto values = scalars(weight, true);
+  const auto results = engine_.step(values, fill(Split::training, step));
+  const double loss = results.at(scalar_name::kLoss);
+  const double norm_squared = results.at(scalar_name::kNormSquared);
+  check_finite(loss, norm_squared);
+  last_ = {};
+  last_.skipped = !std::isfinite(norm_squared);
+  last_.step = step;
+  last_.loss = loss;
+  last_.lr = values.at(scalar_name::kLearningRate);
+  last_.grad_norm = std::sqrt(norm_squared);
+  last_.step_time.value = seconds_since(start);
+  last_.tokens = in_.graph.find_tensor("tokens").has_value();
+  const double count =
+      last_.tokens ? weight : static_cast<double>(in_.config.training.global_batch);
+  last_.rate = count / last_.step_time.value;
+  last_.flops_per_second = flops_per_microbatch(in_.graph).value * in_.plan.num_microbatches /
+                           last_.step_time.value;
+  last_.memory = in_.arena;
+  const bool first = recent_step_time_ == 0.0;
+  recent_step_time_ = first ? last_.step_time.value
+                            : 0.9 * recent_step_time_ + 0.1 * last_.step_time.value;
+  step_ = step;
+  if (last_.skipped) ++skipped_;
+  else ++updates_;
+}
+
+void Trainer::check_finite(double loss, double norm_squared) {
+  if (std::isfinite(loss) && std::isfinite(norm_squared)) return;
+  const auto limit = in_.config.training.skip_nonfinite;
+  if (limit && skipped_ < *limit && !std::isfinite(norm_squared)) return;
+  std::string mine;
+  for (const std::string& name : engine_.nonfinite_gradients()) {
+    mine += (mine.empty() ? "" : ", ") + name;
+    if (mine.size() > 200) break;
+  }
+  const auto texts = gather_texts(world_, mine);
+  std::string text = "step " + std::to_string(step_ + 1) + ": the loss is " + std::to_string(loss) +
+                     " and the squared gradient norm " + std::to_string(norm_squared);
+  for (std::size_t r = 0; r < texts.size(); ++r) {
+    if (texts[r].empty()) continue;
+    text += "; first on rank " + std::to_string(r) + ": " + texts[r];
+    break;
+  }
+  if (limit) text += "; " + std::to_string(skipped_) + " steps were skipped before";
+  throw UserError(text + ". Nothing was updated; lower optimizer.learning_rate, or set "
+                         "training.on_nonfinite={skip: N} to pass over such steps",
+                  ExitCode::numerics);
+}
+
+Trainer::Agreed Trainer::agree() {
+  const SignalRequests requests = signal_requests();
+  const bool out_of_time =
+      is_root() && must_stop(limit_.remaining(), checkpointer_.cost(),
+                             Seconds{recent_step_time_}, Seconds{2.0});
+  const bool due = is_root() && checkpointer_.due(step_);
+  const bool busy = checkpointer_.busy();
+  const auto any = world_max(
+      world_, {requests.stop || out_of_time ? 1.0 : 0.0, requests.save ? 1.0 : 0.0, due ? 1.0 : 0.0,
+               busy && !checkpointer_.ready() ? 1.0 : 0.0});
+  return {any[0] > 0, any[1] > 0, any[2] > 0, busy && any[3] == 0};
+}
+
+double Trainer::evaluate() {
+  double loss = 0;
+  double weight = 0;
+  for (std::int64_t batch = 0; batch < in_.dataset.num_evaluation_batches(); ++batch) {
+    process_.watchdog.enter(RunPhase::evaluate, step_);
+    process_.watchdog.alive();
+    const double w = in_.dataset.total_weight(Split::evaluation, batch);
+    if (w <= 0) continue;
+    const auto results = engine_.evaluate(scalars(w, false), fill(Split::evaluation, batch));
+    loss += results.at(scalar_name::kLoss) * w;
+    weight += w;
+  }
+  return weight > 0 ? loss / weight : std::numeric_limits<double>::quiet_NaN();
+}
+
+void Trainer::report(const StepMetrics& metrics) {
+  metrics_->write(metrics);
+  const std::int64_t steps = in_.config.training.steps;
+  const bool shown = metrics.step % in_.config.logging.every == 0 || metrics.step == steps ||
+                     metrics.step == 1 || metrics.eval_loss;
+  if (!shown) return;
+  const Seconds left{recent_step_time_ * static_cast<double>(steps - metrics.step)};
+  std::string line = progress_text(metrics, steps, std::nullopt, left);
+  if (metrics.eval_loss) line += "  eval_loss " + shortest(*metrics.eval_loss);
+  if (metrics.eval_loss) progress_.print(line);
+  else progress_.update(line);
+  process_.log.info(line);
+}
+
+}  // namespace alpa

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "alpa/comm/communicator.hpp"
+#include "alpa/config/run_config.hpp"
+#include "alpa/data/dataset.hpp"
+#include "alpa/plan/plan.hpp"
+#include "alpa/report/metrics.hpp"
+#include "alpa/report/progress.hpp"
+#include "alpa/runtime/engine.hpp"
+#include "alpa/runtime/signals.hpp"
+#include "checkpointer.hpp"
+#include "train.hpp"
+
+namespace alpa {
+
+/// What the loop needs to know of the run.
+struct TrainerInput {
+  const RunConfig& config;
+  const Graph& graph;
+  const Plan& plan;
+  Dataset dataset;
+  Bytes arena;  ///< of the largest rank
+  std::filesystem::path run_directory;
+};
+
+/// The training loop of one rank: what changes from step to step, what is decided together after
+/// each, evaluation, checkpoints, metrics.
+class Trainer {
+ public:
+  Trainer(TrainerInput input, Engine& engine, Checkpointer& checkpointer, Communicator& world,
+          Process& process);
+
+  /// Continues after `step` updates, with the run state of its checkpoint.
+  void resume(std::int64_t step, const std::map<std::string, std::string>& run_state);
+
+  /// Until the last step, or until a signal or the time limit asks to stop. Collective.
+  [[nodiscard]] ExitCode run();
+
+  [[nodiscard]] std::int64_t steps_done() const { return step_; }
+
+ private:
+  /// Requests of any rank after a step.
+  struct Agreed {
+    bool stop = false, save = false, checkpoint_due = false, checkpoint_ready = false;
+  };
+
+  void train_step();
+  void check_finite(double loss, double norm_squared);
+  [[nodiscard]] Agreed agree();
+  [[nodiscard]] double evaluate();
+  [[nodiscard]] std::map<std::string, double> scalars(double weight, bool training) const;
+  [[nodiscard]] FillInput fill(Split split, std::int64_t batch);
+  void fill_one(Split split, std::int64_t batch, const InputEntry& entry, int microbatch,
+                std::span<std::byte> host);
+  void save();
+  void report(const StepMetrics& metrics);
+  [[nodiscard]] std::map<std::string, std::string> run_state() const;
+  [[nodiscard]] bool is_root() const { return world_.rank() == 0; }
+
+  TrainerInput in_;
+  Engine& engine_;
+  Checkpointer& checkpointer_;
+  Communicator& world_;
+  Process& process_;
+  TimeLimit limit_;
+  std::unique_ptr<MetricsWriter> metrics_;
+  Progress progress_;
+  std::int64_t step_ = 0;     ///< batches consumed
+  std::int64_t updates_ = 0;  ///< of the optimizer: steps less those skipped
+  std::int64_t skipped_ = 0;
+  double recent_step_time_ = 0.0;
+  StepMetrics last_;
+  FaultAction data_fault_ = FaultAction::none;
+  std::vector<std::string> warned_;
+};
+
+}  // namespace alpa
