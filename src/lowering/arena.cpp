@@ -27,6 +27,8 @@ std::vector<Uses> uses_of(const Program& program) {
       };
       for (const Region& region : reads(instructions[i])) touch(region);
       for (const Region& region : writes(instructions[i])) touch(region);
+      const auto* run = std::get_if<RunKernel>(&instructions[i].action);
+      if (run != nullptr && run->workspace.valid()) touch({run->workspace, {}, {}});
     }
   }
   return uses;
