@@ -1,0 +1,14 @@
+# Tests of the planner's half and of the law of the project: any plan gives the numbers of one rank.
+alpa_tests(sharding DEPS sharding)
+alpa_tests(schedule DEPS schedule)
+alpa_tests(memory DEPS memory)
+
+add_library(alpa_law STATIC tests/law/harness.cpp)
+target_include_directories(alpa_law PUBLIC tests)
+target_link_libraries(alpa_law PUBLIC alpa::runtime alpa_warnings)
+file(GLOB law_tests CONFIGURE_DEPENDS tests/law/*_law_test.cpp)
+alpa_tests(law DEPS runtime model FILES ${law_tests} LINK alpa_law LABELS law)
+
+# Sharding rules against brute force on the reference kernels.
+alpa_tests(rules DEPS sharding device FILES tests/law/rules_test.cpp tests/device/cases_test.cpp
+           LABELS law)
