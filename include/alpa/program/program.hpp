@@ -38,12 +38,18 @@ struct Buffer {
 
 /// A dense piece of a tensor in a buffer: `box` of a tensor of shape `full`, `start` bytes after
 /// the buffer's first.
+///
+/// `version` counts how often the value has been written: before a read, after a write. What the
+/// host puts into a buffer is version 0, what is made anew version 1 (pieces put together by
+/// several copies, too), and each change in place adds 1; a sum over microbatches adds 1 for each of
+/// them. Nothing runs by it: `verify` checks that each read finds the version it was written for.
 struct Operand {
   BufferId buffer;
   Bytes start;
   DType dtype = DType::f32;
   Box box;
   Shape full;
+  int version = 0;
   [[nodiscard]] Bytes size() const { return bytes_of(box.extent, dtype); }
 };
 
@@ -56,10 +62,11 @@ struct RunKernel {
   double flops = 0.0;  ///< of these pieces
 };
 
-/// Bytes [start, start + size) of a buffer.
+/// Bytes [start, start + size) of a buffer; `version` as in Operand.
 struct Region {
   BufferId buffer;
   Bytes start, size;
+  int version = 0;
 };
 
 /// A collective over a group, on the collective queue. `piece_sizes` has the bytes of each member's
@@ -128,6 +135,7 @@ struct StateEntry {
   Box box;
   BufferId buffer;
   bool owner = true;  ///< exactly one rank owns each element of the tensor
+  int version = 0;    ///< of the value when the program has ended; see Operand
 };
 
 /// A model input that the host writes before a step, one slot per microbatch. The box is that of
@@ -157,6 +165,9 @@ struct Program {
   /// the global scalars, which start at 0.
   BufferId step_state;
   std::vector<std::string> step_scalars, global_scalars;
+  /// To each global scalar: how many Contributes this rank runs in all microbatches, before the
+  /// world's reduction, which counts as one more write.
+  std::vector<int> contributions;
   Bytes arena;  ///< size of the whole arena
 
   [[nodiscard]] const Buffer& buffer(BufferId id) const { return buffers.at(id.index()); }
