@@ -6,6 +6,7 @@
 
 #include "alpa/base/error.hpp"
 #include "alpa/base/overloaded.hpp"
+
 #include "world.hpp"
 
 namespace alpa {
@@ -13,8 +14,13 @@ namespace alpa {
 Checkpointer::Checkpointer(std::filesystem::path folder, const CheckpointConfig& config,
                            std::string model, const Engine& engine, const Graph& graph,
                            Communicator& world, FaultPlan faults, Log& log)
-    : folder_(std::move(folder)), config_(config), model_(std::move(model)), engine_(engine),
-      world_(world), faults_(std::move(faults)), log_(log),
+    : folder_(std::move(folder)),
+      config_(config),
+      model_(std::move(model)),
+      engine_(engine),
+      world_(world),
+      faults_(std::move(faults)),
+      log_(log),
       last_(std::chrono::steady_clock::now()) {
   gather_tensors(graph);
 }
@@ -40,17 +46,16 @@ void Checkpointer::gather_tensors(const Graph& graph) {
 
 bool Checkpointer::due(std::int64_t step) const {
   if (busy() || step == saved_step_) return false;
-  return std::visit(
-      overloaded{[&](Automatic) {
-                   // Young's interval: sqrt(2 * cost * mean time between failures).
-                   const double interval =
-                       std::sqrt(2 * cost_.value * config_.expected_failures.value);
-                   const auto since = std::chrono::steady_clock::now() - last_;
-                   return std::chrono::duration<double>(since).count() >= interval;
-                 },
-                 [](Never) { return false; },
-                 [&](std::int64_t every) { return step % every == 0; }},
-      config_.every);
+  return std::visit(overloaded{[&](Automatic) {
+                                 // Young's interval: sqrt(2 * cost * mean time between failures).
+                                 const double interval =
+                                     std::sqrt(2 * cost_.value * config_.expected_failures.value);
+                                 const auto since = std::chrono::steady_clock::now() - last_;
+                                 return std::chrono::duration<double>(since).count() >= interval;
+                               },
+                               [](Never) { return false; },
+                               [&](std::int64_t every) { return step % every == 0; }},
+                    config_.every);
 }
 
 void Checkpointer::begin(std::int64_t step, const std::map<std::string, std::string>& run_state) {
@@ -81,16 +86,21 @@ bool Checkpointer::ready() const {
     return future.wait_for(std::chrono::seconds(0)) != std::future_status::timeout;
   };
   switch (state_) {
-    case State::idle: return false;
-    case State::writing: return done(writing_);
-    case State::publishing: return world_.rank() != 0 || done(publishing_);
+    case State::idle:
+      return false;
+    case State::writing:
+      return done(writing_);
+    case State::publishing:
+      return world_.rank() != 0 || done(publishing_);
   }
   return false;
 }
 
 void Checkpointer::advance() {
-  if (state_ == State::writing) end_writing();
-  else if (state_ == State::publishing) end_publishing();
+  if (state_ == State::writing)
+    end_writing();
+  else if (state_ == State::publishing)
+    end_publishing();
 }
 
 void Checkpointer::finish() {
@@ -99,13 +109,14 @@ void Checkpointer::finish() {
 
 void Checkpointer::end_writing() {
   const Written mine = writing_.get();
-  const auto texts =
-      gather_texts(world_, mine.file ? "+" + to_text(*mine.file) : "-" + mine.error);
+  const auto texts = gather_texts(world_, mine.file ? "+" + to_text(*mine.file) : "-" + mine.error);
   std::vector<StateFile> files;
   std::string error;
   for (std::size_t r = 0; r < texts.size(); ++r) {
-    if (texts[r][0] == '+') files.push_back(state_file_from_text(texts[r].substr(1)));
-    else if (error.empty()) error = "rank " + std::to_string(r) + ": " + texts[r].substr(1);
+    if (texts[r][0] == '+')
+      files.push_back(state_file_from_text(texts[r].substr(1)));
+    else if (error.empty())
+      error = "rank " + std::to_string(r) + ": " + texts[r].substr(1);
   }
   if (!error.empty()) {
     if (world_.rank() == 0) abandon_checkpoint(folder_, step_);
@@ -119,9 +130,8 @@ void Checkpointer::end_writing() {
   publishing_ = std::async(policy, [this, files = std::move(files)]() -> std::string {
     try {
       const CheckpointInfo info{step_, model_, run_state_, tensors_};
-      const Published published =
-          publish_checkpoint(folder_, info, files, static_cast<int>(config_.keep),
-                             faults_.checkpoint_hook(step_));
+      const Published published = publish_checkpoint(
+          folder_, info, files, static_cast<int>(config_.keep), faults_.checkpoint_hook(step_));
       for (const std::string& warning : published.warnings) log_.warning(warning);
       return "";
     } catch (const Error& failure) {

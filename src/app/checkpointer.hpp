@@ -19,8 +19,9 @@
 
 namespace alpa {
 
-/// Saves and loads the state of one rank's engine. Members marked collective are called by all ranks
-/// in the same order. Files are written on a thread of its own; that thread makes no MPI call.
+/// Saves and loads the state of one rank's engine. Members marked collective are called by all
+/// ranks in the same order. Files are written on a thread of its own; that thread makes no MPI
+/// call.
 class Checkpointer {
  public:
   Checkpointer(std::filesystem::path folder, const CheckpointConfig& config, std::string model,

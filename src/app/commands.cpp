@@ -11,6 +11,7 @@
 #include "alpa/model/build_graph.hpp"
 #include "alpa/plan/plan_file.hpp"
 #include "alpa/storage/file.hpp"
+
 #include "plan_report.hpp"
 #include "setup.hpp"
 #include "version.hpp"
@@ -42,9 +43,12 @@ struct Target {
 
 Target target_of(const Options& options, const RunConfig& config, int ranks) {
   std::optional<ClusterConfig> cluster;
-  if (options.cluster) cluster = load_cluster(*options.cluster);
-  else if (const auto* file = std::get_if<ClusterFile>(&config.cluster)) cluster = load_cluster(file->path);
-  else if (const auto* inline_cluster = std::get_if<ClusterConfig>(&config.cluster)) cluster = *inline_cluster;
+  if (options.cluster)
+    cluster = load_cluster(*options.cluster);
+  else if (const auto* file = std::get_if<ClusterFile>(&config.cluster))
+    cluster = load_cluster(file->path);
+  else if (const auto* inline_cluster = std::get_if<ClusterConfig>(&config.cluster))
+    cluster = *inline_cluster;
   if (!cluster) return {ranks, capacity_of_rank(config, ranks)};
   Target target{0, {std::int64_t{1} << 62U}};
   for (const HostGroupConfig& group : cluster->hosts) {

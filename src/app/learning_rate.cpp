@@ -21,8 +21,10 @@ double learning_rate(const OptimizerConfig& optimizer, std::int64_t step, std::i
   };
   const double fall = 1.0 - schedule.final_share;
   switch (schedule.name) {
-    case RateSchedule::constant: return full;
-    case RateSchedule::linear: return full * (1.0 - fall * share(schedule.warmup, steps));
+    case RateSchedule::constant:
+      return full;
+    case RateSchedule::linear:
+      return full * (1.0 - fall * share(schedule.warmup, steps));
     case RateSchedule::cosine: {
       const double cosine = std::cos(std::numbers::pi * share(schedule.warmup, steps));
       return full * (schedule.final_share + fall * 0.5 * (1.0 + cosine));

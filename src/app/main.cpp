@@ -11,6 +11,7 @@
 #include "alpa/runtime/signals.hpp"
 #include "alpa/runtime/terminate.hpp"
 #include "alpa/runtime/watchdog.hpp"
+
 #include "commands.hpp"
 #include "options.hpp"
 #include "train.hpp"

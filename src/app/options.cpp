@@ -16,9 +16,9 @@ const std::vector<std::pair<std::string, std::string>> kAbsent = {
     {"--simulate", "the time line of a plan"},
 };
 
-const std::vector<std::string> kKnown = {"--plan-only", "--cluster", "--plan",         "--resume",
-                                         "--verify",    "--check",   "--print-config", "--help",
-                                         "--version"};
+const std::vector<std::string> kKnown = {"--plan-only",    "--cluster", "--plan",
+                                         "--resume",       "--verify",  "--check",
+                                         "--print-config", "--help",    "--version"};
 
 /// --help may stand alone or name a section, which CLI11's own help cannot.
 bool take_help(const std::vector<std::string>& arguments, Options& options) {

@@ -4,6 +4,7 @@
 
 #include "alpa/report/plan_table.hpp"
 #include "alpa/report/text.hpp"
+
 #include "version.hpp"
 
 namespace alpa {

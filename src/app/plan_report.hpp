@@ -14,9 +14,8 @@ namespace alpa {
 /// What a user sees first: version, devices, model, the plan as a table.
 /// @param hosts host name of every rank
 [[nodiscard]] std::string start_text(const RunConfig& config, const Graph& graph, const Plan& plan,
-                                     const std::vector<ProgramTotals>& totals,
-                                     const Device& device, int threads,
-                                     const std::vector<std::string>& hosts);
+                                     const std::vector<ProgramTotals>& totals, const Device& device,
+                                     int threads, const std::vector<std::string>& hosts);
 
 /// The figures of each stage for plan.yaml, from its first rank.
 [[nodiscard]] std::vector<StageFigures> stage_figures(const Plan& plan,

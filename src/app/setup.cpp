@@ -1,10 +1,9 @@
 #include "setup.hpp"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <sched.h>
 #include <set>
 #include <sstream>
 
@@ -28,8 +27,9 @@ const TransformerConfig* transformer(const RunConfig& config) {
 const TransformerConfig& token_model(const RunConfig& config) {
   const TransformerConfig* shape = transformer(config);
   if (shape == nullptr) {
-    throw UserError("data.source: the source gives tokens, the model takes features; expected "
-                    "synthetic data of kind classes or regression");
+    throw UserError(
+        "data.source: the source gives tokens, the model takes features; expected "
+        "synthetic data of kind classes or regression");
   }
   return *shape;
 }
@@ -121,8 +121,9 @@ void refuse_absent(const RunConfig& config) {
     refuse("data.source: images is not in this version; expected text, tokens, hdf5 or synthetic");
   }
   if (config.checkpoint.init_from) {
-    refuse("checkpoint.init_from is not in this version; expected none (--resume DIR goes on from "
-           "a checkpoint)");
+    refuse(
+        "checkpoint.init_from is not in this version; expected none (--resume DIR goes on from "
+        "a checkpoint)");
   }
   if (config.training.profile) {
     refuse("training.profile is not in this version; expected none");
@@ -209,8 +210,10 @@ Dataset open_dataset(const RunConfig& config, const std::filesystem::path& run_d
       }
       return windows_of(config, read_hdf5_tokens(data.hdf5.files[0], data.hdf5.dataset,
                                                  token_model(config).vocabulary));
-    case DataSource::synthetic: return synthetic(config);
-    case DataSource::images: break;
+    case DataSource::synthetic:
+      return synthetic(config);
+    case DataSource::images:
+      break;
   }
   check_failed("a source that refuse_absent lets through", SourceLine::here());
 }
@@ -226,10 +229,14 @@ int threads_of_rank(int ranks_of_host) {
 std::unique_ptr<Device> make_device(const RunConfig& config, int threads) {
   switch (config.device) {
     case DeviceChoice::automatic:
-    case DeviceChoice::cpu: return make_cpu_device(threads);
-    case DeviceChoice::debug: return make_debug_device();
-    case DeviceChoice::reference: return make_reference_device();
-    case DeviceChoice::cuda: break;
+    case DeviceChoice::cpu:
+      return make_cpu_device(threads);
+    case DeviceChoice::debug:
+      return make_debug_device();
+    case DeviceChoice::reference:
+      return make_reference_device();
+    case DeviceChoice::cuda:
+      break;
   }
   check_failed("a device that refuse_absent lets through", SourceLine::here());
 }
@@ -250,8 +257,7 @@ WorkspaceSize workspace_of(const Device& device) {
 
 Bytes capacity_of_rank(const RunConfig& config, int ranks_of_host) {
   if (config.parallel.memory_limit) return *config.parallel.memory_limit;
-  return {static_cast<std::int64_t>(0.9 * static_cast<double>(available_memory()) /
-                                    ranks_of_host)};
+  return {static_cast<std::int64_t>(0.9 * static_cast<double>(available_memory()) / ranks_of_host)};
 }
 
 Plan choose_plan(const RunConfig& config, int world_size,
@@ -280,8 +286,9 @@ Plan choose_plan(const RunConfig& config, int world_size,
   }
   const Graph graph = build_graph(config, config.training.global_batch / plan.num_microbatches);
   if (plan.graph_fingerprint != fingerprint(graph)) {
-    throw PlanError(*file + ": the plan is for another model, batch or optimizer: make it anew "
-                            "with --plan-only");
+    throw PlanError(*file +
+                    ": the plan is for another model, batch or optimizer: make it anew "
+                    "with --plan-only");
   }
   validate(plan, graph);
   return plan;
@@ -309,8 +316,10 @@ std::string memory_objection(const RunConfig& config, const Plan& plan,
       fits += "  would fit: " + change + " (" + to_text(*arena) + " per rank)\n";
     }
   };
-  for (const auto& [name, method] : {std::pair{"zero1", Method::zero1}, {"zero2", Method::zero2},
-                                     {"zero3", Method::zero3}, {"pipedream", Method::pipedream}}) {
+  for (const auto& [name, method] : {std::pair{"zero1", Method::zero1},
+                                     {"zero2", Method::zero2},
+                                     {"zero3", Method::zero3},
+                                     {"pipedream", Method::pipedream}}) {
     RunConfig changed = config;
     changed.parallel = ParallelConfig{};
     changed.parallel.method = method;

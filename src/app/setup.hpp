@@ -62,5 +62,4 @@ void check_data_paths(const RunConfig& config);
                                            const std::vector<ProgramTotals>& totals,
                                            const std::vector<Bytes>& arenas, Bytes capacity);
 
-
 }  // namespace alpa

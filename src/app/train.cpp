@@ -2,7 +2,10 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <optional>
+#include <sstream>
 
 #include "alpa/base/random.hpp"
 #include "alpa/comm/hosts.hpp"
@@ -16,6 +19,7 @@
 #include "alpa/runtime/terminate.hpp"
 #include "alpa/storage/run_lock.hpp"
 #include "alpa/storage/sha256.hpp"
+
 #include "plan_report.hpp"
 #include "setup.hpp"
 #include "trainer.hpp"
@@ -51,13 +55,6 @@ void check_same_program(const Options& options, Communicator& world) {
   check_equal_everywhere(world, "command line", arguments);
 }
 
-/// The run before, as its directory tells.
-struct Before {
-  std::optional<Checkpoint> checkpoint;
-  bool same_plan = false;
-  std::string plan_text;
-};
-
 fs::path checkpoints_of(const std::string& resume, const fs::path& run_directory) {
   if (resume == "auto" || resume == "none") return run_directory / "checkpoints";
   const fs::path given(resume);
@@ -65,8 +62,8 @@ fs::path checkpoints_of(const std::string& resume, const fs::path& run_directory
 }
 
 /// Finds where to go on. On rank 0 alone.
-std::optional<Checkpoint> find_checkpoint(const Options& options, const RunConfig& config,
-                                          const fs::path& run_directory, Log& log) {
+std::optional<Checkpoint> find_checkpoint(const Options& options, const fs::path& run_directory,
+                                          Log& log) {
   if (options.resume == "none") return std::nullopt;
   const fs::path where = checkpoints_of(options.resume, run_directory);
   if (fs::exists(where / "manifest") || where.filename().string().starts_with("step_")) {
@@ -79,7 +76,6 @@ std::optional<Checkpoint> find_checkpoint(const Options& options, const RunConfi
   }
   FoundCheckpoint found = find_newest_valid(where);
   for (const std::string& warning : found.warnings) log.warning(warning);
-  (void)config;
   return found.newest;
 }
 
@@ -109,8 +105,7 @@ std::string decide_plan(const Options& options, const RunConfig& config, int wor
     RunConfig before = parse_run_config(read_file(run_directory / "config.yaml"), "config.yaml");
     const bool same_request = before.parallel == config.parallel;
     if (plan.world_size == world_size && same_request) {
-      const Graph graph =
-          build_graph(config, config.training.global_batch / plan.num_microbatches);
+      const Graph graph = build_graph(config, config.training.global_batch / plan.num_microbatches);
       if (plan.graph_fingerprint == fingerprint(graph)) return text;
     }
     log.info("the plan of the run before is for " + std::to_string(plan.world_size) +
@@ -154,120 +149,223 @@ std::string to_text(const ProgramTotals& totals) {
   return out.str();
 }
 
-}  // namespace
+/// What rank 0 has found and decided before the ranks plan and load.
+struct Decisions {
+  std::string resume_from;  ///< checkpoint folder; empty: start anew
+  std::string plan;         ///< plan.yaml
+};
 
-ExitCode train(const Options& options, Communicator& world, Process& process) {
-  const bool root = world.rank() == 0;
-  check_same_program(options, world);
-  const RunConfig config = share_config(options, world);
-  process.watchdog.set_patience(config.training.watchdog);
-  const fs::path run_directory(config.output);
-
-  // Rank 0 owns the run directory: lock, leftovers, where to go on.
-  process.faults.reach("plan");
-  std::unique_ptr<RunLock> lock;
-  std::string resume_from;
-  std::string plan_text;
-  if (root) {
-    check_data_paths(config);
-    make_directories(run_directory / "checkpoints");
-    lock = std::make_unique<RunLock>(run_directory, this_process(job_id()));
-    if (lock->taken_over()) process.log.warning("took over the lock of a dead run");
-    process.log.open(run_directory / "log.txt");
-    remove_leftovers(run_directory / "checkpoints");
-    const auto checkpoint = find_checkpoint(options, config, run_directory, process.log);
-    const bool resumes = checkpoint && options.resume == "auto";
-    if (resumes) check_same_run(config, run_directory);
-    const LastExit before = note_start(run_directory, checkpoint ? checkpoint->info.step : 0);
-    if (!before.cause.empty()) process.log.info("the run before: " + before.cause);
-    if (checkpoint) resume_from = checkpoint->directory.string();
-    process.watchdog.enter(RunPhase::plan);
-    plan_text = decide_plan(options, config, world.size(), run_directory, resumes, process.log);
-    process.watchdog.enter(RunPhase::load);
-    prepare_data(config, run_directory);
+/// Issue order and sizes of the collectives of each group this rank is in, as text lines
+/// "members:hash".
+std::string group_fingerprints(const Program& program) {
+  std::map<std::size_t, std::string> sequences;
+  for (const Call& call : program.calls) {
+    for (const Instruction& i :
+         program.segments[static_cast<std::size_t>(call.segment)].instructions) {
+      const auto* c = std::get_if<Collective>(&i.action);
+      if (c == nullptr) continue;
+      Bytes total{0};
+      for (const Bytes size : c->piece_sizes) total += size;
+      const Bytes whole = c->kind == Collective::Kind::all_reduce ? c->in.size : total;
+      const bool uneven = c->kind == Collective::Kind::all_to_all;
+      sequences[c->group.index()] +=
+          to_string(c->kind) + (uneven ? "" : std::to_string(whole.value));
+    }
   }
-  resume_from = broadcast_text(world, resume_from);
-  plan_text = broadcast_text(world, plan_text);
-  check_equal_everywhere(world, "plan", std::to_string(hash_of(plan_text)));
-  process.watchdog.write_heartbeats(run_directory);
-  install_terminate_handler({world.rank(), host_name(), run_directory,
-                             [&process] { return process.watchdog.where(); },
-                             {}, world.size() > 1 ? abort_all : std::function<void(int)>()});
-
-  const Plan plan = parse_plan(plan_text, (run_directory / "plan.yaml").string());
-  const Graph graph = build_graph(config, config.training.global_batch / plan.num_microbatches);
-  validate(plan, graph);
-  const auto hosts = host_of_ranks(world);
-  const LocalRank local = local_rank(hosts, world.rank());
-  const int threads = threads_of_rank(local.size);
-  const std::unique_ptr<Device> device = make_device(config, threads);
-  RankPrograms programs = lower(graph, plan, world.rank(), workspace_of(*device));
-
-  // Every rank's figures on every rank: the table, the refusal before anything is allocated.
-  const ProgramTotals mine = totals(programs.step);
-  std::vector<ProgramTotals> all;
-  for (const auto& text : gather_texts(world, to_text(mine))) all.push_back(parse_totals(text));
-  std::vector<Bytes> arenas;
-  for (const auto& text : gather_texts(world, std::to_string(programs.step.arena.value))) {
-    arenas.push_back({std::stoll(text)});
+  std::string text;
+  for (const auto& [group, sequence] : sequences) {
+    for (const int member : program.groups[group]) text += std::to_string(member) + ",";
+    text += ":" + std::to_string(hash_of(sequence)) + "\n";
   }
-  const Bytes capacity = capacity_of_rank(config, local.size);
-  if (root) {
-    const std::string objection = memory_objection(config, plan, all, arenas, capacity);
-    if (!objection.empty()) throw UserError(objection, ExitCode::no_plan);
-    const std::string table = start_text(config, graph, plan, all, *device, threads, hosts);
-    std::fputs(table.c_str(), stdout);
-    std::fflush(stdout);
-    process.log.block(table);
-    replace_file(run_directory / "config.yaml", print_config(config));
-    replace_file(run_directory / "plan.yaml",
-                 to_yaml(plan, graph, stage_figures(plan, all, arenas, capacity)));
-  }
-  world.barrier();
+  return text;
+}
 
-  process.watchdog.enter(RunPhase::load);
-  process.faults.reach("load");
-  const Dataset dataset = open_dataset(config, run_directory);
-  Bytes largest{0};
-  for (const Bytes arena : arenas) largest = std::max(largest, arena);
-  Engine engine(std::move(programs), *device, world);
-  const std::string model = model_of(config);
-  Checkpointer checkpointer(run_directory / "checkpoints", config.checkpoint, model, engine, graph,
-                            world, process.faults, process.log);
-  Trainer trainer({config, graph, plan, dataset, largest, run_directory}, engine, checkpointer,
-                  world, process);
-  if (resume_from.empty()) {
-    engine.initialize(graph, static_cast<std::uint64_t>(config.training.seed));
-  } else {
+/// @throws Error (bug) if two members of a group would issue different collectives
+void check_groups(const Program& program, Communicator& world) {
+  std::map<std::string, std::pair<std::size_t, std::string>> first;
+  const auto texts = gather_texts(world, group_fingerprints(program));
+  for (std::size_t rank = 0; rank < texts.size(); ++rank) {
+    std::istringstream lines(texts[rank]);
+    for (std::string line; std::getline(lines, line);) {
+      const auto colon = line.find(':');
+      const auto [it, is_new] = first.try_emplace(line.substr(0, colon), rank, line.substr(colon));
+      if (is_new || it->second.second == line.substr(colon)) continue;
+      throw SystemError("ranks " + std::to_string(it->second.first) + " and " +
+                            std::to_string(rank) + " disagree on the collectives of group " +
+                            it->first,
+                        ExitCode::bug);
+    }
+  }
+}
+
+/// One rank's way from configuration to exit.yaml.
+class Run {
+ public:
+  Run(const Options& options, Communicator& world, Process& process)
+      : options_(options), world_(world), process_(process), root_(world.rank() == 0) {}
+
+  ExitCode train() {
+    check_same_program(options_, world_);
+    config_ = share_config(options_, world_);
+    directory_ = config_.output;
+    process_.watchdog.set_patience(config_.training.watchdog);
+    process_.faults.reach("plan");
+    Decisions decisions = share(root_ ? decide() : Decisions{});
+    watch_directory({});
+    const Plan plan = parse_plan(decisions.plan, (directory_ / "plan.yaml").string());
+    const Graph graph = build_graph(config_, config_.training.global_batch / plan.num_microbatches);
+    validate(plan, graph);
+    return run_plan(plan, graph, decisions.resume_from);
+  }
+
+ private:
+  /// Rank 0 owns the run directory: lock, leftovers, where to go on, the plan, the kept text.
+  Decisions decide() {
+    check_data_paths(config_);
+    make_directories(directory_ / "checkpoints");
+    lock_ = std::make_unique<RunLock>(directory_, this_process(job_id()));
+    if (lock_->taken_over()) process_.log.warning("took over the lock of a dead run");
+    process_.log.open(directory_ / "log.txt");
+    remove_leftovers(directory_ / "checkpoints");
+    const auto checkpoint = find_checkpoint(options_, directory_, process_.log);
+    const bool resumes = checkpoint && options_.resume == "auto";
+    if (resumes) check_same_run(config_, directory_);
+    const LastExit before = note_start(directory_, checkpoint ? checkpoint->info.step : 0);
+    if (!before.cause.empty()) process_.log.info("the run before: " + before.cause);
+    Decisions decisions;
+    if (checkpoint) decisions.resume_from = checkpoint->directory.string();
+    process_.watchdog.enter(RunPhase::plan);
+    decisions.plan =
+        decide_plan(options_, config_, world_.size(), directory_, resumes, process_.log);
+    process_.watchdog.enter(RunPhase::load);
+    prepare_data(config_, directory_);
+    return decisions;
+  }
+
+  Decisions share(Decisions decisions) {
+    decisions.resume_from = broadcast_text(world_, decisions.resume_from);
+    decisions.plan = broadcast_text(world_, decisions.plan);
+    check_equal_everywhere(world_, "plan", std::to_string(hash_of(decisions.plan)));
+    return decisions;
+  }
+
+  /// From now on heartbeats and the terminate handler use the run directory.
+  void watch_directory(std::function<std::int64_t()> step) {
+    process_.watchdog.write_heartbeats(directory_);
+    TerminateContext context;
+    context.rank = world_.rank();
+    context.host = host_name();
+    context.run_directory = directory_;
+    context.where = [this] { return process_.watchdog.where(); };
+    context.step = std::move(step);
+    if (world_.size() > 1) context.end = abort_all;
+    install_terminate_handler(std::move(context));
+  }
+
+  ExitCode run_plan(const Plan& plan, const Graph& graph, const std::string& resume_from) {
+    const auto hosts = host_of_ranks(world_);
+    const LocalRank local = local_rank(hosts, world_.rank());
+    const int threads = threads_of_rank(local.size);
+    const std::unique_ptr<Device> device = make_device(config_, threads);
+    RankPrograms programs = lower(graph, plan, world_.rank(), workspace_of(*device));
+    check_groups(programs.step, world_);
+    const ProgramTotals mine = totals(programs.step);
+    const Bytes largest =
+        show_plan(plan, graph, programs.step, mine, *device, threads, hosts, local);
+    process_.watchdog.enter(RunPhase::load);
+    process_.faults.reach("load");
+    const Dataset dataset = open_dataset(config_, directory_);
+    Engine engine(std::move(programs), *device, world_);
+    return run_engine({config_, graph, plan, dataset, largest, directory_}, engine, resume_from,
+                      mine);
+  }
+
+  /// Every rank's figures on rank 0: the table, and the refusal before anything is allocated.
+  Bytes show_plan(const Plan& plan, const Graph& graph, const Program& program,
+                  const ProgramTotals& mine, const Device& device, int threads,
+                  const std::vector<std::string>& hosts, const LocalRank& local) {
+    std::vector<ProgramTotals> all;
+    for (const auto& text : gather_texts(world_, to_text(mine))) all.push_back(parse_totals(text));
+    std::vector<Bytes> arenas;
+    Bytes largest{0};
+    for (const auto& text : gather_texts(world_, std::to_string(program.arena.value))) {
+      arenas.push_back({std::stoll(text)});
+      largest = std::max(largest, arenas.back());
+    }
+    const Bytes capacity = capacity_of_rank(config_, local.size);
+    if (root_) {
+      const std::string objection = memory_objection(config_, plan, all, arenas, capacity);
+      if (!objection.empty()) throw UserError(objection, ExitCode::no_plan);
+      const std::string table = start_text(config_, graph, plan, all, device, threads, hosts);
+      std::fputs(table.c_str(), stdout);
+      std::fflush(stdout);
+      process_.log.block(table);
+      replace_file(directory_ / "config.yaml", print_config(config_));
+      replace_file(directory_ / "plan.yaml",
+                   to_yaml(plan, graph, stage_figures(plan, all, arenas, capacity)));
+    }
+    world_.barrier();
+    return largest;
+  }
+
+  ExitCode run_engine(TrainerInput input, Engine& engine, const std::string& resume_from,
+                      const ProgramTotals& mine) {
+    const Graph& graph = input.graph;
+    const std::string model = model_of(config_);
+    Checkpointer checkpointer(directory_ / "checkpoints", config_.checkpoint, model, engine, graph,
+                              world_, process_.faults, process_.log);
+    Trainer trainer(std::move(input), engine, checkpointer, world_, process_);
+    if (resume_from.empty()) {
+      engine.initialize(graph, static_cast<std::uint64_t>(config_.training.seed));
+    } else {
+      go_on(resume_from, model, engine, checkpointer, trainer);
+    }
+    const Program& program = engine.programs().step;
+    process_.watchdog.watch(engine.position(), [&program](const Position& position) {
+      return describe(program, position);
+    });
+    watch_directory([&trainer] { return trainer.steps_done(); });
+    const ExitCode code = trainer.run();
+    process_.watchdog.unwatch();
+    process_.watchdog.enter(RunPhase::finalize, trainer.steps_done());
+    process_.faults.reach("finalize");
+    watch_directory({});
+    const auto ranks =
+        gather_texts(world_, rank_yaml(world_.rank(), engine.executed(), mine.memory));
+    if (root_) {
+      const std::string reason =
+          code == ExitCode::done ? "done" : "stopped on request after saving";
+      write_exit_yaml(directory_, {static_cast<int>(code), reason, trainer.steps_done(), 0}, ranks);
+    }
+    return code;
+  }
+
+  void go_on(const std::string& resume_from, const std::string& model, Engine& engine,
+             Checkpointer& checkpointer, Trainer& trainer) {
     const Checkpoint checkpoint = read_checkpoint(resume_from);
     load_checkpoint(checkpoint, model, checkpointer.tensors(), engine);
     trainer.resume(checkpoint.info.step, checkpoint.info.run_state);
     checkpointer.set_saved_step(checkpoint.info.step);
-    if (root) process.log.info("going on after step " + std::to_string(checkpoint.info.step));
-    if (root && checkpoint.info.step >= config.training.steps) {
+    if (!root_) return;
+    process_.log.info("going on after step " + std::to_string(checkpoint.info.step));
+    if (checkpoint.info.step >= config_.training.steps) {
       std::fputs("nothing to do: the run has all its steps\n", stdout);
     }
   }
-  const Program& step_program = engine.programs().step;
-  process.watchdog.watch(engine.position(), [&step_program](const Position& position) {
-    return describe(step_program, position);
-  });
-  install_terminate_handler({world.rank(), host_name(), run_directory,
-                             [&process] { return process.watchdog.where(); },
-                             [&trainer] { return trainer.steps_done(); },
-                             world.size() > 1 ? abort_all : std::function<void(int)>()});
-  const ExitCode code = trainer.run();
 
-  process.watchdog.unwatch();
-  process.watchdog.enter(RunPhase::finalize, trainer.steps_done());
-  process.faults.reach("finalize");
-  const auto ranks = gather_texts(world, rank_yaml(world.rank(), engine.executed(), mine.memory));
-  if (root) {
-    const std::string reason = code == ExitCode::done ? "done" : "stopped on request after saving";
-    write_exit_yaml(run_directory, {static_cast<int>(code), reason, trainer.steps_done(), 0},
-                    ranks);
-  }
-  return code;
+  const Options& options_;
+  Communicator& world_;
+  Process& process_;
+  bool root_;
+  RunConfig config_;
+  fs::path directory_;
+  std::unique_ptr<RunLock> lock_;
+};
+
+}  // namespace
+
+ExitCode train(const Options& options, Communicator& world, Process& process) {
+  return Run(options, world, process).train();
 }
 
 }  // namespace alpa

@@ -5,6 +5,7 @@
 #include "alpa/report/log.hpp"
 #include "alpa/runtime/fault.hpp"
 #include "alpa/runtime/watchdog.hpp"
+
 #include "options.hpp"
 
 namespace alpa {

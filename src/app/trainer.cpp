@@ -1,15 +1,15 @@
 #include "trainer.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <unistd.h>
 
 #include "alpa/base/overloaded.hpp"
 #include "alpa/comm/hosts.hpp"
 #include "alpa/graph/training.hpp"
+
 #include "learning_rate.hpp"
 #include "world.hpp"
 
@@ -23,11 +23,10 @@ double seconds_since(Clock::time_point start) {
 }
 
 TimeLimit time_limit_of(const TrainingConfig& training) {
-  return std::visit(
-      overloaded{[](Automatic) { return TimeLimit::of_job(process_environment); },
-                 [](Never) { return TimeLimit(); },
-                 [](Seconds duration) { return TimeLimit::after_start(duration); }},
-      training.time_limit);
+  return std::visit(overloaded{[](Automatic) { return TimeLimit::of_job(process_environment); },
+                               [](Never) { return TimeLimit(); },
+                               [](Seconds duration) { return TimeLimit::after_start(duration); }},
+                    training.time_limit);
 }
 
 template <class T>
@@ -41,8 +40,12 @@ std::string to_text(std::int64_t value) { return std::to_string(value); }
 
 Trainer::Trainer(TrainerInput input, Engine& engine, Checkpointer& checkpointer,
                  Communicator& world, Process& process)
-    : in_(std::move(input)), engine_(engine), checkpointer_(checkpointer), world_(world),
-      process_(process), limit_(time_limit_of(in_.config.training)),
+    : in_(std::move(input)),
+      engine_(engine),
+      checkpointer_(checkpointer),
+      world_(world),
+      process_(process),
+      limit_(time_limit_of(in_.config.training)),
       progress_(STDOUT_FILENO, [this](std::string_view text) { process_.log.warning(text); }) {
   engine_.options.before = [this](const Instruction& instruction, const Call&) {
     if (process_.faults.empty() || instruction.phase == StepPhase::transfer) return;
@@ -83,9 +86,12 @@ void Trainer::fill_one(Split split, std::int64_t batch, const InputEntry& entry,
                        std::span<std::byte> host) {
   Box box = entry.box;
   box.offset[0] += microbatch * in_.graph.microbatch_size;
-  if (entry.dtype == DType::i32) in_.dataset.fill(split, batch, entry.tensor, box, as<std::int32_t>(host));
-  else if (entry.dtype == DType::f32) in_.dataset.fill(split, batch, entry.tensor, box, as<float>(host));
-  else in_.dataset.fill(split, batch, entry.tensor, box, as<double>(host));
+  if (entry.dtype == DType::i32)
+    in_.dataset.fill(split, batch, entry.tensor, box, as<std::int32_t>(host));
+  else if (entry.dtype == DType::f32)
+    in_.dataset.fill(split, batch, entry.tensor, box, as<float>(host));
+  else
+    in_.dataset.fill(split, batch, entry.tensor, box, as<double>(host));
   if (data_fault_ == FaultAction::none) return;
   if (data_fault_ == FaultAction::bad_token && entry.dtype == DType::i32) {
     as<std::int32_t>(host)[0] = std::numeric_limits<std::int32_t>::max();
@@ -93,8 +99,10 @@ void Trainer::fill_one(Split split, std::int64_t batch, const InputEntry& entry,
   } else if (entry.tensor == "weights") {
     const double value = data_fault_ == FaultAction::nan ? std::numeric_limits<double>::quiet_NaN()
                                                          : std::numeric_limits<double>::infinity();
-    if (entry.dtype == DType::f32) as<float>(host)[0] = static_cast<float>(value);
-    else as<double>(host)[0] = value;
+    if (entry.dtype == DType::f32)
+      as<float>(host)[0] = static_cast<float>(value);
+    else
+      as<double>(host)[0] = value;
     data_fault_ = FaultAction::none;
   }
 }
@@ -159,15 +167,17 @@ void Trainer::train_step() {
   const double count =
       last_.tokens ? weight : static_cast<double>(in_.config.training.global_batch);
   last_.rate = count / last_.step_time.value;
-  last_.flops_per_second = flops_per_microbatch(in_.graph).value * in_.plan.num_microbatches /
-                           last_.step_time.value;
+  last_.flops_per_second =
+      flops_per_microbatch(in_.graph).value * in_.plan.num_microbatches / last_.step_time.value;
   last_.memory = in_.arena;
   const bool first = recent_step_time_ == 0.0;
-  recent_step_time_ = first ? last_.step_time.value
-                            : 0.9 * recent_step_time_ + 0.1 * last_.step_time.value;
+  recent_step_time_ =
+      first ? last_.step_time.value : 0.9 * recent_step_time_ + 0.1 * last_.step_time.value;
   step_ = step;
-  if (last_.skipped) ++skipped_;
-  else ++updates_;
+  if (last_.skipped)
+    ++skipped_;
+  else
+    ++updates_;
 }
 
 void Trainer::check_finite(double loss, double norm_squared) {
@@ -188,21 +198,21 @@ void Trainer::check_finite(double loss, double norm_squared) {
     break;
   }
   if (limit) text += "; " + std::to_string(skipped_) + " steps were skipped before";
-  throw UserError(text + ". Nothing was updated; lower optimizer.learning_rate, or set "
-                         "training.on_nonfinite={skip: N} to pass over such steps",
+  throw UserError(text +
+                      ". Nothing was updated; lower optimizer.learning_rate, or set "
+                      "training.on_nonfinite={skip: N} to pass over such steps",
                   ExitCode::numerics);
 }
 
 Trainer::Agreed Trainer::agree() {
   const SignalRequests requests = signal_requests();
-  const bool out_of_time =
-      is_root() && must_stop(limit_.remaining(), checkpointer_.cost(),
-                             Seconds{recent_step_time_}, Seconds{2.0});
+  const bool out_of_time = is_root() && must_stop(limit_.remaining(), checkpointer_.cost(),
+                                                  Seconds{recent_step_time_}, Seconds{2.0});
   const bool due = is_root() && checkpointer_.due(step_);
   const bool busy = checkpointer_.busy();
-  const auto any = world_max(
-      world_, {requests.stop || out_of_time ? 1.0 : 0.0, requests.save ? 1.0 : 0.0, due ? 1.0 : 0.0,
-               busy && !checkpointer_.ready() ? 1.0 : 0.0});
+  const auto any =
+      world_max(world_, {requests.stop || out_of_time ? 1.0 : 0.0, requests.save ? 1.0 : 0.0,
+                         due ? 1.0 : 0.0, busy && !checkpointer_.ready() ? 1.0 : 0.0});
   return {any[0] > 0, any[1] > 0, any[2] > 0, busy && any[3] == 0};
 }
 
@@ -230,8 +240,10 @@ void Trainer::report(const StepMetrics& metrics) {
   const Seconds left{recent_step_time_ * static_cast<double>(steps - metrics.step)};
   std::string line = progress_text(metrics, steps, std::nullopt, left);
   if (metrics.eval_loss) line += "  eval_loss " + shortest(*metrics.eval_loss);
-  if (metrics.eval_loss) progress_.print(line);
-  else progress_.update(line);
+  if (metrics.eval_loss)
+    progress_.print(line);
+  else
+    progress_.update(line);
   process_.log.info(line);
 }
 

@@ -16,6 +16,7 @@
 #include "alpa/report/progress.hpp"
 #include "alpa/runtime/engine.hpp"
 #include "alpa/runtime/signals.hpp"
+
 #include "checkpointer.hpp"
 #include "train.hpp"
 

@@ -10,8 +10,7 @@ namespace alpa {
 namespace {
 
 std::vector<double> reduce(Communicator& world, std::vector<double> values, Reduction op) {
-  const auto request =
-      world.all_reduce(std::as_writable_bytes(std::span(values)), DType::f64, op);
+  const auto request = world.all_reduce(std::as_writable_bytes(std::span(values)), DType::f64, op);
   wait(*request);
   return values;
 }
@@ -54,8 +53,7 @@ std::vector<double> world_max(Communicator& world, std::vector<double> values) {
   return reduce(world, std::move(values), Reduction::max);
 }
 
-void check_equal_everywhere(Communicator& world, const std::string& what,
-                            const std::string& mine) {
+void check_equal_everywhere(Communicator& world, const std::string& what, const std::string& mine) {
   const auto texts = gather_texts(world, mine);
   std::string differing;
   for (std::size_t r = 1; r < texts.size(); ++r) {
