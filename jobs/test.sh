@@ -3,7 +3,7 @@
 #
 #   bash jobs/test.sh [--slow] [CMAKE ARGUMENT...]
 #
-#   --slow   also the tests labelled `slow` (hours; without it their names are listed)
+#   --slow   also the tests labelled `slow`, which take long; without it their names are listed
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
