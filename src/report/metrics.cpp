@@ -15,6 +15,7 @@
 namespace alpa {
 namespace {
 
+constexpr std::size_t kLongest = 65536;  ///< bytes of a line; ours have some hundreds
 constexpr std::string_view kFirstKey = "{\"step\":";
 
 /// JSON has no word for what is not finite.
@@ -38,6 +39,7 @@ class KeptLines {
   bool take(std::string_view bytes) {
     for (const char c : bytes) {
       if (c != '\n') {
+        if (line_.size() == kLongest) return false;
         line_ += c;
         continue;
       }

@@ -25,7 +25,10 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr double kStaleAfter = 5.0;  ///< seconds without a heartbeat of a rank that lives
+constexpr double kStaleAfter = 5.0;  ///< intervals without a heartbeat: the rank does not live
+constexpr double kSilence = 3.0;     ///< intervals that the others leave to the rank that speaks
+constexpr double kPause = 2.0;       ///< intervals missed: this process was stopped
+constexpr double kEndWithin = 5.0;   ///< intervals that ending the job may take
 /// A rank that polls sleeps hundreds of times a second; one that hangs, or computes, hardly ever.
 constexpr double kPollsPerSecond = 20.0;
 
@@ -54,21 +57,25 @@ struct Progress {
 
 std::string rounded(double seconds) { return std::to_string(static_cast<std::int64_t>(seconds)); }
 
-std::string hang_message(const Heartbeat& culprit, double idle) {
+void sleep_for(double seconds) {
+  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+}
+
+std::string hang_message(const Heartbeat& culprit, double idle, double stale_after) {
   std::string text = "no rank has made progress for " + rounded(idle) + " s; " + describe(culprit) +
                      " keeps the others waiting";
-  if (culprit.age > kStaleAfter) {
+  if (culprit.age > stale_after) {
     text += " (it has shown no sign of life for " + rounded(culprit.age) + " s)";
   }
   return text + ". Start again; if that work takes so long, raise training.watchdog";
 }
 
-[[noreturn]] void end_process(const std::function<void(int)>& end) {
+[[noreturn]] void end_process(const WatchdogOptions& options) {
   const int code = static_cast<int>(ExitCode::rank_lost);
-  if (end) {
+  if (options.end) {
     // the library that hangs may be the one that is asked to end the job
-    std::thread([end, code] { end(code); }).detach();
-    std::this_thread::sleep_for(std::chrono::seconds(5));
+    std::thread([end = options.end, code] { end(code); }).detach();
+    sleep_for(kEndWithin * options.interval.value);
   }
   ::_exit(code);
 }
@@ -122,13 +129,13 @@ struct Watchdog::State {
   void observe(const Heartbeat& b, Clock::time_point now) {
     const double elapsed = seconds_between(looked, now);
     const double stopped = elapsed - options.interval.value;
-    if (stopped > 2.0 + options.interval.value) {  // this process was stopped, not hanging
+    if (stopped > kPause * options.interval.value) {  // this process was stopped, not hanging
       since += std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(stopped));
     }
     const Progress progress{b.phase, b.step, alive.load(std::memory_order_relaxed), b.ticks};
     if (progress != last) since = now;
     last = progress;
-    if (elapsed > 0.05) {
+    if (elapsed > 0.5 * options.interval.value) {
       const std::int64_t count = sleeps_of(main_thread);
       polling =
           static_cast<double>(count - std::exchange(sleeps, count)) > kPollsPerSecond * elapsed;
@@ -168,22 +175,24 @@ struct Watchdog::State {
     const bool known = std::any_of(beats.begin(), beats.end(),
                                    [&](const Heartbeat& b) { return b.rank == own.rank; });
     if (!known) beats.push_back(own);
-    const auto lives = [](const Heartbeat& b) {
-      return b.state == Heartbeat::State::running && b.age <= kStaleAfter;
+    const double stale_after = kStaleAfter * options.interval.value;
+    const auto lives = [&](const Heartbeat& b) {
+      return b.state == Heartbeat::State::running && b.age <= stale_after;
     };
     for (const Heartbeat& b : beats) {
       if (lives(b) && b.idle < options.patience.value) return;
     }
-    const Heartbeat& culprit = beats[least_progress(beats, kStaleAfter).value_or(0)];
+    const Heartbeat& culprit = beats[least_progress(beats, stale_after).value_or(0)];
     const auto speaker =
         lives(culprit) ? culprit.rank : std::find_if(beats.begin(), beats.end(), lives)->rank;
-    if (speaker != own.rank) std::this_thread::sleep_for(std::chrono::seconds(3));
+    if (speaker != own.rank) sleep_for(kSilence * options.interval.value);
     give_up(own, culprit, directory, options);
   }
 
   [[noreturn]] static void give_up(const Heartbeat& own, const Heartbeat& culprit,
                                    const fs::path& directory, const WatchdogOptions& options) {
-    const std::string reason = hang_message(culprit, own.idle);
+    const std::string reason =
+        hang_message(culprit, own.idle, kStaleAfter * options.interval.value);
     const ExitRecord record{.code = static_cast<int>(ExitCode::rank_lost),
                             .reason = reason,
                             .step = own.step,
@@ -194,7 +203,7 @@ struct Watchdog::State {
       text += ": " + reason + "\n";
       [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
     }
-    end_process(options.end);
+    end_process(options);
   }
 };
 

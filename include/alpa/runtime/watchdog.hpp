@@ -19,7 +19,7 @@ struct WatchdogOptions {
   int rank = 0;             ///< as far as known before MPI starts
   std::string host;
   /// Ends the job with that code, say by abort_all. Called on a thread of its own; where it takes
-  /// longer than 5 s or is empty, the process ends by _exit.
+  /// longer than five intervals or is empty, the process ends by _exit.
   std::function<void(int)> end;
 };
 
