@@ -9,9 +9,7 @@
 namespace alpa {
 namespace {
 
-bool is_parameter(const Tensor& t) {
-  return t.role == Role::parameter || t.role == Role::replica;
-}
+bool is_parameter(const Tensor& t) { return t.role == Role::parameter || t.role == Role::replica; }
 
 class HandChooser {
  public:
@@ -21,14 +19,16 @@ class HandChooser {
   void choose(const Operator& op) {
     Strategy& s = stage_.strategies[op.name];
     s = {};
-    const Role result =
-        op.results.empty() ? Role::activation : graph_.tensor(op.results[0]).role;
+    const Role result = op.results.empty() ? Role::activation : graph_.tensor(op.results[0]).role;
     if (result == Role::global_scalar) {
       carry_partial(op, s);
     } else if (op.phase == Phase::forward || op.phase == Phase::backward) {
-      if (result == Role::accumulator) accumulate(op, s);
-      else if (axes_.largest >= 0) split_largest(op, s);
-      else compute(op, s);
+      if (result == Role::accumulator)
+        accumulate(op, s);
+      else if (axes_.largest >= 0)
+        split_largest(op, s);
+      else
+        compute(op, s);
     } else if (op.phase == Phase::reduce && is_sum_of_accumulators(op)) {
       accumulate(op, s);
     } else {
@@ -74,8 +74,10 @@ class HandChooser {
       return;
     }
     use_tensor_axis(op, s);
-    if (axes_.zero >= 2) split_storage(op, s);
-    else use_linear(op, s, axes_.data);
+    if (axes_.zero >= 2)
+      split_storage(op, s);
+    else
+      use_linear(op, s, axes_.data);
   }
 
   /// Parameters and optimizer states as stored, and what reads gradients with them.
@@ -95,9 +97,8 @@ class HandChooser {
     std::stable_sort(factors.begin(), factors.end(),
                      [](const Factor& a, const Factor& b) { return a.size > b.size; });
     for (const Factor& factor : factors) {
-      const bool taken = std::any_of(s.uses.begin(), s.uses.end(), [&](const AxisUse& u) {
-        return u.factor == factor.name;
-      });
+      const bool taken = std::any_of(s.uses.begin(), s.uses.end(),
+                                     [&](const AxisUse& u) { return u.factor == factor.name; });
       if (!taken && use(op, s, axes_.data, factor.name)) return;
     }
     for (const Factor& factor : factors) {
@@ -134,9 +135,8 @@ class HandChooser {
 
   [[nodiscard]] bool is_sum_of_accumulators(const Operator& op) const {
     return !op.operands.empty() && !op.rule.linear.empty() &&
-           std::all_of(op.operands.begin(), op.operands.end(), [&](TensorId t) {
-             return graph_.tensor(t).role == Role::accumulator;
-           });
+           std::all_of(op.operands.begin(), op.operands.end(),
+                       [&](TensorId t) { return graph_.tensor(t).role == Role::accumulator; });
   }
 
   [[nodiscard]] const Tensor* parameter_of(const Operator& op) const {

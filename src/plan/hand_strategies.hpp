@@ -9,8 +9,8 @@ namespace alpa {
 struct HandAxes {
   MeshAxis data = -1;
   MeshAxis tensor = -1;
-  int zero = 0;            ///< stage of ZeRO on the data axis, 0 to 3
-  MeshAxis largest = -1;   ///< heuristic: splits the largest dimension of each parameter
+  int zero = 0;           ///< stage of ZeRO on the data axis, 0 to 3
+  MeshAxis largest = -1;  ///< heuristic: splits the largest dimension of each parameter
 };
 
 /// Fills strategies and retention of every operator of the stage.

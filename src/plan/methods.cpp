@@ -6,6 +6,7 @@
 
 #include "alpa/base/error.hpp"
 #include "alpa/graph/glob.hpp"
+
 #include "hand_strategies.hpp"
 
 namespace alpa {
@@ -35,9 +36,8 @@ Shape3 megatron_degrees(const ParallelConfig& parallel, int ranks) {
       parallel.data.value_or(std::max(1, ranks / (shape.tensor * shape.pipeline))));
   if (shape.data * shape.tensor * shape.pipeline != ranks) {
     throw PlanError("parallel: data " + std::to_string(shape.data) + " x tensor " +
-                    std::to_string(shape.tensor) + " x pipeline " +
-                    std::to_string(shape.pipeline) + " = " +
-                    std::to_string(shape.data * shape.tensor * shape.pipeline) +
+                    std::to_string(shape.tensor) + " x pipeline " + std::to_string(shape.pipeline) +
+                    " = " + std::to_string(shape.data * shape.tensor * shape.pipeline) +
                     " ranks, found " + std::to_string(ranks) +
                     ": start as many ranks, or change the degrees");
   }
@@ -49,11 +49,19 @@ Shape3 shape_of(const MethodRequest& request) {
   Shape3 shape;
   shape.data = ranks;
   switch (request.parallel.method) {
-    case Method::data: return shape;
-    case Method::zero1: shape.zero = 1; return shape;
-    case Method::zero2: shape.zero = 2; return shape;
-    case Method::zero3: shape.zero = 3; return shape;
-    case Method::megatron: return megatron_degrees(request.parallel, ranks);
+    case Method::data:
+      return shape;
+    case Method::zero1:
+      shape.zero = 1;
+      return shape;
+    case Method::zero2:
+      shape.zero = 2;
+      return shape;
+    case Method::zero3:
+      shape.zero = 3;
+      return shape;
+    case Method::megatron:
+      return megatron_degrees(request.parallel, ranks);
     case Method::intra_only:
       while (shape.tensor * 2 * shape.tensor * 2 <= ranks && ranks % (shape.tensor * 2) == 0) {
         shape.tensor *= 2;
@@ -70,7 +78,9 @@ Shape3 shape_of(const MethodRequest& request) {
       shape.data = 1;
       shape.pipeline = ranks;
       return shape;
-    case Method::heuristic: shape.heuristic = true; return shape;
+    case Method::heuristic:
+      shape.heuristic = true;
+      return shape;
     case Method::automatic:
       throw PlanError(
           "parallel.method: auto: the search for a plan is not in this version; expected data, "
@@ -155,20 +165,25 @@ void check_constraints(const MethodRequest& request, const Shape3& shape, const 
     }
   }
   if (parallel.recompute != Recompute::automatic && parallel.recompute != Recompute::none) {
-    throw PlanError("parallel.recompute: recomputation is not in this version; expected auto or "
-                    "none");
+    throw PlanError(
+        "parallel.recompute: recomputation is not in this version; expected auto or "
+        "none");
   }
 }
 
 PipelineKind choose_schedule(const ParallelConfig& parallel, const Shape3& shape) {
   switch (parallel.schedule) {
-    case PipelineSchedule::automatic: return shape.pipeline == 1 ? PipelineKind::gpipe : shape.schedule;
-    case PipelineSchedule::gpipe: return PipelineKind::gpipe;
-    case PipelineSchedule::one_forward_one_backward: return PipelineKind::one_f_one_b;
+    case PipelineSchedule::automatic:
+      return shape.pipeline == 1 ? PipelineKind::gpipe : shape.schedule;
+    case PipelineSchedule::gpipe:
+      return PipelineKind::gpipe;
+    case PipelineSchedule::one_forward_one_backward:
+      return PipelineKind::one_f_one_b;
     case PipelineSchedule::interleaved:
     case PipelineSchedule::zero_bubble:
-      throw PlanError("parallel.schedule: interleaved and zero_bubble are not in this version; "
-                      "expected auto, gpipe or 1f1b");
+      throw PlanError(
+          "parallel.schedule: interleaved and zero_bubble are not in this version; "
+          "expected auto, gpipe or 1f1b");
   }
   check_failed("known schedule", SourceLine::here());
 }

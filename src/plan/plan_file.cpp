@@ -47,11 +47,16 @@ std::vector<std::string> layout_texts(const OperatorLayout& layout) {
 
 std::string phase_name(Phase phase) {
   switch (phase) {
-    case Phase::prepare: return "prepare";
-    case Phase::forward: return "forward";
-    case Phase::backward: return "backward";
-    case Phase::reduce: return "reduce";
-    case Phase::update: return "update";
+    case Phase::prepare:
+      return "prepare";
+    case Phase::forward:
+      return "forward";
+    case Phase::backward:
+      return "backward";
+    case Phase::reduce:
+      return "reduce";
+    case Phase::update:
+      return "update";
   }
   check_failed("known phase", SourceLine::here());
 }
@@ -70,8 +75,8 @@ void add_collectives(const Plan& plan, const Graph& graph, const StagePlan& stag
                      const Operator* producer, TensorId t, const ShardingSpec& wanted,
                      std::vector<std::string>& kinds) {
   const Tensor& tensor = graph.tensor(t);
-  const bool elsewhere = producer == nullptr || tensor.role == Role::step_scalar ||
-                         tensor.role == Role::global_scalar;
+  const bool elsewhere =
+      producer == nullptr || tensor.role == Role::step_scalar || tensor.role == Role::global_scalar;
   if (elsewhere) return;
   const StagePlan& there =
       plan.stages[static_cast<std::size_t>(stage_of_layer(plan, producer->layer))];
@@ -112,8 +117,7 @@ YamlNode operators_node(const Plan& plan, const Graph& graph, const StagePlan& s
     node.set("kind", YamlNode::of_text(kind_of(op.kernel)));
     node.set("phase", YamlNode::of_text(phase_name(op.phase)));
     node.set("strategy", YamlNode::of_text(to_string(strategy)));
-    node.set("layouts",
-             texts(layout_texts(*apply_strategy(op.rule, strategy, stage.mesh).layout)));
+    node.set("layouts", texts(layout_texts(*apply_strategy(op.rule, strategy, stage.mesh).layout)));
     node.set("collectives", texts(collectives_of(plan, graph, stage, op, producers)));
     list.items.push_back(std::move(node));
   }
@@ -179,8 +183,7 @@ class PlanReader {
     if (const auto cluster = child(top, "cluster", YamlNode::Kind::mapping)) {
       plan.world_size = static_cast<int>(integer(*cluster, "devices", 1, 1 << 24).value_or(1));
     }
-    plan.num_microbatches =
-        static_cast<int>(integer(top, "microbatches", 1, 1 << 24).value_or(1));
+    plan.num_microbatches = static_cast<int>(integer(top, "microbatches", 1, 1 << 24).value_or(1));
     read_schedule(top, plan);
     if (const auto stages = child(top, "stages", YamlNode::Kind::sequence)) {
       for (std::size_t s = 0; s < stages->node.items.size(); ++s) {
@@ -231,7 +234,8 @@ class PlanReader {
   std::vector<int> integers(const Cursor& list, std::int64_t low, std::int64_t high) {
     std::vector<int> values;
     for (std::size_t i = 0; i < list.node.items.size(); ++i) {
-      if (const auto v = to_integer(list.item(i), low, high)) values.push_back(static_cast<int>(*v));
+      if (const auto v = to_integer(list.item(i), low, high))
+        values.push_back(static_cast<int>(*v));
     }
     return values;
   }
@@ -247,7 +251,8 @@ class PlanReader {
     const auto value = text(*model, "fingerprint");
     std::uint64_t number = 0;
     if (value) {
-      const auto [end, code] = std::from_chars(value->data(), value->data() + value->size(), number, 16);
+      const auto [end, code] =
+          std::from_chars(value->data(), value->data() + value->size(), number, 16);
       if (code != std::errc{} || end != value->data() + value->size()) {
         Cursor{*model->node.find("fingerprint"), "model.fingerprint", errors_}.refuse(
             "16 hexadecimal digits");
@@ -261,7 +266,8 @@ class PlanReader {
     if (!schedule) return;
     refuse_unknown_keys(*schedule, {"name", "warm_up"});
     const auto name = text(*schedule, "name");
-    if (name && *name == "1f1b") plan.schedule = PipelineKind::one_f_one_b;
+    if (name && *name == "1f1b")
+      plan.schedule = PipelineKind::one_f_one_b;
     else if (name && *name != "gpipe") {
       Cursor{*schedule->node.find("name"), "schedule.name", errors_}.refuse("gpipe or 1f1b");
     }
@@ -276,15 +282,17 @@ class PlanReader {
       at.refuse("a mapping");
       return stage;
     }
-    refuse_unknown_keys(at, {"chunks", "mesh", "ranks", "logical_mesh", "recompute", "time",
-                             "memory", "flops", "communication", "summary", "retention",
-                             "arrivals", "operators"});
+    refuse_unknown_keys(
+        at, {"chunks", "mesh", "ranks", "logical_mesh", "recompute", "time", "memory", "flops",
+             "communication", "summary", "retention", "arrivals", "operators"});
     if (const auto chunks = child(at, "chunks", YamlNode::Kind::sequence)) {
       for (std::size_t c = 0; c < chunks->node.items.size(); ++c) {
         const Cursor chunk = chunks->item(c);
         const auto ends = integers(chunk, 0, 1 << 24);
-        if (ends.size() == 2) stage.chunks.emplace_back(ends[0], ends[1]);
-        else chunk.refuse("two layers, first and last");
+        if (ends.size() == 2)
+          stage.chunks.emplace_back(ends[0], ends[1]);
+        else
+          chunk.refuse("two layers, first and last");
       }
     }
     if (const auto ranks = child(at, "ranks", YamlNode::Kind::sequence)) {
@@ -305,10 +313,14 @@ class PlanReader {
       for (std::size_t i = 0; i < map->node.items.size(); ++i) {
         const Cursor value = map->item(i);
         const std::string& word = value.node.text;
-        if (word == "step") stage.retention[map->node.keys[i].text] = Retention::step;
-        else if (word == "keep") stage.retention[map->node.keys[i].text] = Retention::keep;
-        else if (word == "repeat") stage.retention[map->node.keys[i].text] = Retention::repeat;
-        else value.refuse("step, keep or repeat");
+        if (word == "step")
+          stage.retention[map->node.keys[i].text] = Retention::step;
+        else if (word == "keep")
+          stage.retention[map->node.keys[i].text] = Retention::keep;
+        else if (word == "repeat")
+          stage.retention[map->node.keys[i].text] = Retention::repeat;
+        else
+          value.refuse("step, keep or repeat");
       }
     }
     if (const auto map = child(at, "arrivals", YamlNode::Kind::mapping, false)) {
