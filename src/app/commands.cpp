@@ -42,24 +42,10 @@ struct Target {
 };
 
 Target target_of(const Options& options, const RunConfig& config, int ranks) {
-  std::optional<ClusterConfig> cluster;
-  if (options.cluster)
-    cluster = load_cluster(*options.cluster);
-  else if (const auto* file = std::get_if<ClusterFile>(&config.cluster))
-    cluster = load_cluster(file->path);
-  else if (const auto* inline_cluster = std::get_if<ClusterConfig>(&config.cluster))
-    cluster = *inline_cluster;
+  const auto cluster = options.cluster ? load_cluster(*options.cluster) : cluster_of(config);
   if (!cluster) return {ranks, capacity_of_rank(config, ranks)};
-  Target target{0, {std::int64_t{1} << 62U}};
-  for (const HostGroupConfig& group : cluster->hosts) {
-    target.ranks += static_cast<int>(group.count * group.devices);
-    if (!group.device.memory) continue;
-    target.capacity = std::min(target.capacity, *group.device.memory - group.device.reserve);
-  }
-  if (config.parallel.memory_limit) {
-    target.capacity = std::min(target.capacity, *config.parallel.memory_limit);
-  }
-  return target;
+  const ClusterFigures figures = figures_of(*cluster);
+  return {figures.devices, config.parallel.memory_limit.value_or(figures.capacity)};
 }
 
 /// Makes and prices in bytes the plan for the target. With `run_directory`, writes plan.yaml there.

@@ -255,8 +255,25 @@ WorkspaceSize workspace_of(const Device& device) {
   };
 }
 
+std::optional<ClusterConfig> cluster_of(const RunConfig& config) {
+  if (const auto* file = std::get_if<ClusterFile>(&config.cluster)) return load_cluster(file->path);
+  if (const auto* content = std::get_if<ClusterConfig>(&config.cluster)) return *content;
+  return std::nullopt;
+}
+
+ClusterFigures figures_of(const ClusterConfig& cluster) {
+  ClusterFigures figures;
+  for (const HostGroupConfig& group : cluster.hosts) {
+    figures.devices += static_cast<int>(group.count * group.devices);
+    if (!group.device.memory) continue;
+    figures.capacity = std::min(figures.capacity, *group.device.memory - group.device.reserve);
+  }
+  return figures;
+}
+
 Bytes capacity_of_rank(const RunConfig& config, int ranks_of_host) {
   if (config.parallel.memory_limit) return *config.parallel.memory_limit;
+  if (const auto cluster = cluster_of(config)) return figures_of(*cluster).capacity;
   return {static_cast<std::int64_t>(0.9 * static_cast<double>(available_memory()) / ranks_of_host)};
 }
 

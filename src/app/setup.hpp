@@ -47,8 +47,18 @@ void check_data_paths(const RunConfig& config);
 /// Scratch as the device says.
 [[nodiscard]] WorkspaceSize workspace_of(const Device& device);
 
-/// Bytes that one rank may use: parallel.memory_limit, else 0.9 of the host's available memory (or
-/// of the cgroup's limit) over its ranks.
+/// The cluster that the configuration names (a file or its content); nothing for `detect`.
+[[nodiscard]] std::optional<ClusterConfig> cluster_of(const RunConfig& config);
+
+/// Devices of a cluster, and what the smallest of them holds beside its reserve.
+struct ClusterFigures {
+  int devices = 0;
+  Bytes capacity{std::int64_t{1} << 62U};
+};
+[[nodiscard]] ClusterFigures figures_of(const ClusterConfig& cluster);
+
+/// Bytes that one rank may use: parallel.memory_limit, else what the named cluster's devices hold,
+/// else 0.9 of the host's available memory (or of the cgroup's limit) over its ranks.
 [[nodiscard]] Bytes capacity_of_rank(const RunConfig& config, int ranks_of_host);
 
 /// The plan that the configuration asks for, for so many ranks; from `plan_file` if given.

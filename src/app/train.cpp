@@ -221,6 +221,7 @@ class Run {
  private:
   /// Rank 0 owns the run directory: lock, leftovers, where to go on, the plan, the kept text.
   Decisions decide() {
+    check_cluster();
     check_data_paths(config_);
     make_directories(directory_ / "checkpoints");
     lock_ = std::make_unique<RunLock>(directory_, this_process(job_id()));
@@ -240,6 +241,17 @@ class Run {
     process_.watchdog.enter(RunPhase::load);
     prepare_data(config_, directory_);
     return decisions;
+  }
+
+  void check_cluster() const {
+    const auto cluster = cluster_of(config_);
+    if (!cluster) return;
+    const int devices = figures_of(*cluster).devices;
+    if (devices != world_.size()) {
+      throw UserError("cluster: it has " + std::to_string(devices) + " devices, found " +
+                      std::to_string(world_.size()) +
+                      " ranks: start one rank per device, or plan alone with --plan-only");
+    }
   }
 
   Decisions share(Decisions decisions) {

@@ -95,7 +95,7 @@ void Engine::initialize(const Graph& graph, std::uint64_t seed) {
 
 std::map<std::string, double> Engine::run(const Program& program,
                                           const std::map<std::string, double>& scalars,
-                                          const FillInput& fill) {
+                                          const FillInput& fill, Executed& executed) {
   std::vector<double> values;
   for (const std::string& name : program.step_scalars) values.push_back(scalars.at(name));
   values.resize(program.step_scalars.size() + program.global_scalars.size(), 0.0);
@@ -110,7 +110,7 @@ std::map<std::string, double> Engine::run(const Program& program,
       if (used) device_.copy_in(address(program, entry.buffer, m), scratch_);
     }
   }
-  execute(program, device_, arena_, groups_, world_, options, executed_, position_);
+  execute(program, device_, arena_, groups_, world_, options, executed, position_);
   device_.copy_out(std::as_writable_bytes(std::span(values)), step_state);
   std::map<std::string, double> results;
   for (std::size_t g = 0; g < program.global_scalars.size(); ++g) {
@@ -121,12 +121,13 @@ std::map<std::string, double> Engine::run(const Program& program,
 
 std::map<std::string, double> Engine::step(const std::map<std::string, double>& scalars,
                                            const FillInput& fill) {
-  return run(programs_.step, scalars, fill);
+  ++executed_steps_;
+  return run(programs_.step, scalars, fill, executed_);
 }
 
 std::map<std::string, double> Engine::evaluate(const std::map<std::string, double>& scalars,
                                                const FillInput& fill) {
-  return run(programs_.evaluate, scalars, fill);
+  return run(programs_.evaluate, scalars, fill, evaluated_);
 }
 
 void Engine::read_state(const StateEntry& entry, std::span<std::byte> host) const {

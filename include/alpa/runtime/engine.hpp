@@ -47,7 +47,10 @@ class Engine {
   /// Names of gradient sums of this rank that hold a value that is not finite.
   [[nodiscard]] std::vector<std::string> nonfinite_gradients() const;
 
+  /// What this rank has executed in steps since it was built, and in how many; evaluation apart.
   [[nodiscard]] const Executed& executed() const { return executed_; }
+  [[nodiscard]] std::int64_t executed_steps() const { return executed_steps_; }
+  [[nodiscard]] const Executed& executed_in_evaluation() const { return evaluated_; }
   [[nodiscard]] const Position& position() const { return position_; }
   [[nodiscard]] const RankPrograms& programs() const { return programs_; }
 
@@ -56,7 +59,7 @@ class Engine {
  private:
   std::map<std::string, double> run(const Program& program,
                                     const std::map<std::string, double>& scalars,
-                                    const FillInput& fill);
+                                    const FillInput& fill, Executed& executed);
   [[nodiscard]] std::byte* address(const Program& program, BufferId buffer, int slot) const;
 
   RankPrograms programs_;
@@ -64,7 +67,8 @@ class Engine {
   Communicator& world_;
   Groups groups_;
   std::byte* arena_ = nullptr;
-  Executed executed_;
+  Executed executed_, evaluated_;
+  std::int64_t executed_steps_ = 0;
   Position position_;
   std::vector<std::byte> scratch_;
 };
