@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "alpa/model/build_graph.hpp"
+
 #include "law/harness.hpp"
 
 namespace alpa::law {

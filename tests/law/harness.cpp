@@ -10,6 +10,8 @@
 #include "alpa/comm/communicator.hpp"
 #include "alpa/runtime/engine.hpp"
 
+#include "sharding/all_specs.hpp"
+
 namespace alpa::law {
 namespace {
 
@@ -161,6 +163,10 @@ std::vector<int> random_parts(int n, int parts, std::mt19937_64& random) {
   return sizes;
 }
 
+ShardingSpec random_layout(const Tensor& tensor, const DeviceMesh& mesh, std::mt19937_64& random) {
+  return pick(test::all_specs(tensor.shape, mesh, test::Partial::none), random);
+}
+
 }  // namespace
 
 Outcome train(const Case& test, const Plan& plan) {
@@ -169,6 +175,8 @@ Outcome train(const Case& test, const Plan& plan) {
   validate(plan, graph);
   const Inputs inputs(test, microbatch);
   Outcome outcome;
+  outcome.executed.resize(static_cast<std::size_t>(plan.world_size));
+  outcome.totals.resize(static_cast<std::size_t>(plan.world_size));
   std::mutex mutex;
   run_ranks(plan.world_size, kPatienceMs, [&](Communicator& world) {
     const auto device = test.make_device();
@@ -203,6 +211,9 @@ Outcome train(const Case& test, const Plan& plan) {
       }
     }
     const std::scoped_lock lock(mutex);
+    const auto rank = static_cast<std::size_t>(world.rank());
+    outcome.executed[rank] = engine.executed();
+    outcome.totals[rank] = totals(engine.programs().step);
     collect(engine, outcome.final_state);
   });
   return outcome;
@@ -256,7 +267,11 @@ Plan random_plan(const Case& test, int world_size, std::mt19937_64& random) {
     stage.strategies[op.name] = pick(all_strategies(op.rule, stage.mesh), random);
   }
   for (const Tensor& tensor : graph.tensors) {
+    const bool may_cross = tensor.role == Role::activation || tensor.role == Role::gradient;
     for (StagePlan& stage : plan.stages) {
+      if (may_cross && random() % 4 == 0) {
+        stage.arrivals[tensor.name] = random_layout(tensor, stage.mesh, random);
+      }
       const bool parameter = tensor.role == Role::parameter || tensor.role == Role::replica;
       if (parameter) {
         const std::vector<Retention> choices{Retention::step, Retention::keep, Retention::repeat};

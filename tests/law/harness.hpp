@@ -13,6 +13,7 @@
 #include "alpa/graph/graph.hpp"
 #include "alpa/lowering/lower.hpp"
 #include "alpa/plan/plan.hpp"
+#include "alpa/runtime/executor.hpp"
 
 namespace alpa::law {
 
@@ -34,6 +35,8 @@ struct Case {
 struct Outcome {
   std::vector<double> losses, norms;
   std::map<std::string, std::vector<double>> initial, final_state;  ///< whole tensors by name
+  std::vector<Executed> executed;                                   ///< per rank, over all steps
+  std::vector<ProgramTotals> totals;  ///< per rank, of one step, counted from its program
 };
 
 /// Trains under the plan on plan.world_size ranks that are threads. Inputs are random numbers that
