@@ -90,8 +90,11 @@ std::vector<Message> receive_messages(SegmentBuilder& builder, const Crossing& c
   const Box whole = builder.box_of(crossing.tensor, crossing.arrives, builder.seat().index);
   Arrival arrival;
   arrival.crossing = &crossing;
+  // What arrives in `prepare` is another stage's parameter, and stays for the step.
+  const auto memory_class =
+      crossing.phase == Phase::prepare ? MemoryClass::parameters : MemoryClass::buffers;
   arrival.buffer = builder.add_buffer("arrived " + tensor.name,
-                                      bytes_of(whole.extent, tensor.dtype), MemoryClass::buffers);
+                                      bytes_of(whole.extent, tensor.dtype), memory_class);
   std::vector<Message> messages;
   for (const Transfer& transfer : transfers_of(placed, crossing)) {
     if (transfer.receiver != builder.seat().index) continue;

@@ -90,10 +90,15 @@ void SegmentBuilder::add_state(bool accumulators) {
       if (seat_.stage < 0 || placed_.stage_of_tensor[t.index()] != seat_.stage) continue;
       const ShardingSpec& spec = placed_.source[t.index()];
       const Box box = box_of(t, spec, seat_.index);
+      const auto shared = leader_.find(t);
       const BufferId buffer =
-          add_buffer(tensor(t).name, bytes_of(box.extent, tensor(t).dtype), class_of(role), true);
+          shared != leader_.end()
+              ? available_[shared->second.index()].front().buffer
+              : add_buffer(tensor(t).name, bytes_of(box.extent, tensor(t).dtype), class_of(role),
+                           true);
       available_[t.index()].push_back({spec, buffer, -1, true});
       if (role == Role::accumulator) continue;
+      // Among the holders of one piece, tensors take turns: each writes its share of checkpoints.
       bool owner = true;
       const auto place = coordinates(stage_->mesh, seat_.index);
       for (std::size_t a = 0; a < place.size(); ++a) {
@@ -101,7 +106,7 @@ void SegmentBuilder::add_state(bool accumulators) {
             std::any_of(spec.dim_axes.begin(), spec.dim_axes.end(), [&](const auto& axes) {
               return std::find(axes.begin(), axes.end(), static_cast<MeshAxis>(a)) != axes.end();
             });
-        owner = owner && (splits || place[a] == 0);
+        owner = owner && (splits || place[a] == t.value % stage_->mesh.extents[a]);
       }
       program.state.push_back(
           {tensor(t).name, tensor(t).shape, tensor(t).dtype, box, buffer, owner});
@@ -118,7 +123,61 @@ void SegmentBuilder::add_state(bool accumulators) {
   }
   const auto count = static_cast<std::int64_t>(step_state_index_.size());
   program.step_state = add_buffer("step_state", {8 * count}, MemoryClass::buffers, true);
-  if (accumulators) add(Role::accumulator);
+  if (!accumulators) return;
+  share_accumulators();
+  add(Role::accumulator);
+}
+
+bool SegmentBuilder::is_sum_of_accumulators(const Operator& op) const {
+  const auto* map = std::get_if<Map>(&op.kernel);
+  return op.phase == Phase::reduce && map != nullptr && map->op == MapOp::add &&
+         std::all_of(op.operands.begin(), op.operands.end(),
+                     [&](TensorId t) { return tensor(t).role == Role::accumulator; });
+}
+
+/// Gradient sums of one parameter that lie alike on one stage add up in one buffer.
+void SegmentBuilder::share_accumulators() {
+  const Graph& graph = *placed_.graph;
+  for (std::size_t o = 0; o < graph.operators.size(); ++o) {
+    const Operator& op = graph.operators[o];
+    if (placed_.stage_of_op[o] != seat_.stage || !is_sum_of_accumulators(op)) continue;
+    std::vector<TensorId> here;
+    for (const TensorId t : op.operands) {
+      if (placed_.stage_of_tensor[t.index()] == seat_.stage) here.push_back(t);
+    }
+    std::sort(here.begin(), here.end());
+    for (std::size_t i = 1; i < here.size(); ++i) {
+      const bool alike = placed_.source[here[i].index()] == placed_.source[here[0].index()] &&
+                         tensor(here[i]).dtype == tensor(here[0]).dtype;
+      if (alike) leader_[here[i]] = here[0];
+    }
+  }
+}
+
+/// The operands of a sum, without those that share another's buffer.
+bool SegmentBuilder::sum_shared(int segment, std::size_t index) {
+  const Operator& op = placed_.graph->operators[index];
+  if (!is_sum_of_accumulators(op)) return false;
+  const OperatorLayout& layout = placed_.layout_of_op[index];
+  RunKernel run;
+  Map map = std::get<Map>(op.kernel);
+  map.operands.clear();
+  for (std::size_t i = 0; i < op.operands.size(); ++i) {
+    if (leader_.contains(op.operands[i])) continue;
+    const BufferId buffer = want(segment, op.operands[i], layout.operands[i]);
+    run.operands.push_back(operand(op.operands[i], layout.operands[i], buffer));
+    map.operands.push_back(std::get<Map>(op.kernel).operands[i]);
+  }
+  const ShardingSpec& spec = layout.results[0];
+  const TensorId sum = op.results[0];
+  if (run.operands.size() == 1 && tensor(sum).dtype == run.operands[0].dtype) {
+    available_[sum.index()].push_back({spec, run.operands[0].buffer, segment, true});
+    return true;
+  }
+  run.kernel = map;
+  run.results.push_back(result_operand(segment, index, 0));
+  emit(segment, {op.name, std::move(run), {}, {}});
+  return true;
 }
 
 Box SegmentBuilder::box_of(TensorId t, const ShardingSpec& spec, int index) const {
@@ -464,7 +523,7 @@ void SegmentBuilder::contribute(int segment, const Operator& op, const ShardingS
 }
 
 void SegmentBuilder::lower_operator(int segment, std::size_t index) {
-  if (alias_copy(segment, index)) return;
+  if (alias_copy(segment, index) || sum_shared(segment, index)) return;
   const Operator& op = placed_.graph->operators[index];
   const OperatorLayout& layout = placed_.layout_of_op[index];
   RunKernel run;
@@ -480,7 +539,8 @@ void SegmentBuilder::lower_operator(int segment, std::size_t index) {
   for (std::size_t r = 0; r < op.results.size(); ++r) {
     run.results.push_back(result_operand(segment, index, r));
   }
-  run.first = std::holds_alternative<Accumulate>(op.kernel);
+  run.first =
+      std::holds_alternative<Accumulate>(op.kernel) && summed_.insert(run.results[0].buffer).second;
   run.flops = flops_of_pieces(op.rule, run.operands, run.results);
   emit(segment, {op.name, std::move(run), {}, {}});
 }

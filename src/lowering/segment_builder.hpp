@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -96,6 +97,9 @@ class SegmentBuilder {
   GroupId group(std::vector<int> world_ranks);
   [[nodiscard]] Operand result_operand(int segment, std::size_t op, std::size_t r);
   bool alias_copy(int segment, std::size_t op);
+  [[nodiscard]] bool is_sum_of_accumulators(const Operator& op) const;
+  void share_accumulators();
+  bool sum_shared(int segment, std::size_t op);
   void emit(int segment, Instruction instruction);
   void contribute(int segment, const Operator& op, const ShardingSpec& spec, BufferId value);
   [[nodiscard]] Operand step_state_operand(TensorId t) const;
@@ -107,6 +111,8 @@ class SegmentBuilder {
   std::vector<bool> static_;
   std::vector<std::vector<Available>> available_;  ///< [tensor]
   std::map<TensorId, Arrival> arrivals_;
+  std::map<TensorId, TensorId> leader_;  ///< gradient sums that share another's buffer
+  std::set<BufferId> summed_;            ///< gradient sums that have been begun
   std::map<TensorId, int> step_state_index_;
   std::map<std::vector<int>, GroupId> group_ids_;
 };
