@@ -14,6 +14,7 @@
 
 #include "commands.hpp"
 #include "options.hpp"
+#include "terminal.hpp"
 #include "train.hpp"
 
 namespace alpa {
@@ -49,7 +50,7 @@ int run(const std::vector<std::string>& arguments) {
   FaultPlan faults = FaultPlan::from_environment();
   faults.set_rank(rank);
   faults.reach("init");
-  Process process{watchdog, faults, log};
+  Process process{watchdog, faults, log, is_watched(launcher, 1), is_watched(launcher, 2)};
   ExitCode code = ExitCode::done;
   if (launcher.starts_mpi()) {
     watchdog.set_end(abort_all);

@@ -209,6 +209,10 @@ class Run {
     config_ = share_config(options_, world_);
     directory_ = config_.output;
     process_.watchdog.set_patience(config_.training.watchdog);
+    const Color color = config_.logging.color;
+    process_.log.configure(
+        config_.logging.level,
+        color == Color::always || (color == Color::automatic && process_.stderr_watched));
     process_.faults.reach("plan");
     Decisions decisions = share(root_ ? decide() : Decisions{});
     watch_directory({});
@@ -281,6 +285,7 @@ class Run {
     const std::unique_ptr<Device> device = make_device(config_, threads);
     RankPrograms programs = lower(graph, plan, world_.rank(), workspace_of(*device));
     check_groups(programs.step, world_);
+    if (root_ && process_.log.shows(LogLevel::trace)) trace_program(programs.step);
     const ProgramTotals mine = totals(programs.step);
     const Bytes largest =
         show_plan(plan, graph, programs.step, mine, *device, threads, hosts, local);
@@ -290,6 +295,11 @@ class Run {
     Engine engine(std::move(programs), *device, world_);
     return run_engine({config_, graph, plan, dataset, largest, directory_}, engine, resume_from,
                       mine);
+  }
+
+  void trace_program(const Program& program) {
+    std::istringstream lines(alpa::to_text(program));
+    for (std::string line; std::getline(lines, line);) process_.log.trace(line);
   }
 
   /// Every rank's figures on rank 0: the table, and the refusal before anything is allocated.

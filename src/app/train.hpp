@@ -15,6 +15,8 @@ struct Process {
   Watchdog& watchdog;
   FaultPlan faults;
   Log& log;
+  bool stdout_watched = false;  ///< a person sees stdout on a terminal
+  bool stderr_watched = false;
 };
 
 /// Trains on all ranks of `world`, from configuration to exit.yaml. Collective.

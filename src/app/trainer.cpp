@@ -46,7 +46,8 @@ Trainer::Trainer(TrainerInput input, Engine& engine, Checkpointer& checkpointer,
       world_(world),
       process_(process),
       limit_(time_limit_of(in_.config.training)),
-      progress_(STDOUT_FILENO, [this](std::string_view text) { process_.log.warning(text); }) {
+      progress_(STDOUT_FILENO, process.stdout_watched,
+                [this](std::string_view text) { process_.log.warning(text); }) {
   engine_.options.before = [this](const Instruction& instruction, const Call&) {
     if (process_.faults.empty() || instruction.phase == StepPhase::transfer) return;
     process_.faults.reach_step(step_ + 1, to_string(instruction.phase));
@@ -233,17 +234,19 @@ double Trainer::evaluate() {
 
 void Trainer::report(const StepMetrics& metrics) {
   metrics_->write(metrics);
+  process_.log.debug(to_json(metrics));
   const std::int64_t steps = in_.config.training.steps;
   const bool shown = metrics.step % in_.config.logging.every == 0 || metrics.step == steps ||
                      metrics.step == 1 || metrics.eval_loss;
   if (!shown) return;
   const Seconds left{recent_step_time_ * static_cast<double>(steps - metrics.step)};
-  std::string line = progress_text(metrics, steps, std::nullopt, left);
-  if (metrics.eval_loss) line += "  eval_loss " + shortest(*metrics.eval_loss);
-  if (metrics.eval_loss)
-    progress_.print(line);
-  else
-    progress_.update(line);
+  const std::string line = progress_text(metrics, steps, std::nullopt, left);
+  if (process_.log.shows(LogLevel::info)) {
+    if (metrics.eval_loss)
+      progress_.print(line);
+    else
+      progress_.update(line);
+  }
   process_.log.info(line);
 }
 

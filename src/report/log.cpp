@@ -57,28 +57,48 @@ void Log::open(const std::filesystem::path& path) {
                                "; the run goes on without it\n");
 }
 
+void Log::configure(LogLevel level, bool color) {
+  const std::lock_guard held(mutex_);
+  level_ = level;
+  color_ = color;
+}
+
+void Log::trace(std::string_view text) {
+  const std::lock_guard held(mutex_);
+  put(LogLevel::trace, text);
+}
+
+void Log::debug(std::string_view text) {
+  const std::lock_guard held(mutex_);
+  put(LogLevel::debug, text);
+}
+
 void Log::info(std::string_view text) {
   const std::lock_guard held(mutex_);
-  put("info", text);
+  put(LogLevel::info, text);
 }
 
 void Log::warning(std::string_view text) {
   const std::lock_guard held(mutex_);
-  put("warning", text);
-  write_all(STDERR_FILENO, "alpa: warning: " + printable(text) + "\n");
+  put(LogLevel::warning, text);
+  if (!shows(LogLevel::warning)) return;
+  const char* begin = color_ ? "\x1b[33m" : "";
+  const char* end = color_ ? "\x1b[0m" : "";
+  write_all(STDERR_FILENO, begin + std::string("alpa: warning: ") + end + printable(text) + "\n");
 }
 
 void Log::block(std::string_view lines) {
   const std::lock_guard held(mutex_);
   while (!lines.empty()) {
     const std::string_view line = lines.substr(0, lines.find('\n'));
-    put("info", line);
+    put(LogLevel::info, line);
     lines.remove_prefix(std::min(lines.size(), line.size() + 1));
   }
 }
 
-void Log::put(std::string_view level, std::string_view text) {
-  std::string line = time_stamp() + " " + std::string(level);
+void Log::put(LogLevel level, std::string_view text) {
+  if (!shows(level)) return;
+  std::string line = time_stamp() + " " + std::string(name_of(level));
   if (!text.empty()) line += " " + printable(text);
   line += "\n";
   if (fd_ < 0) {

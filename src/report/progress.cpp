@@ -49,8 +49,8 @@ std::string progress_text(const StepMetrics& m, std::int64_t steps, std::optiona
   return text + "  " + to_text(m.memory) + "  left " + duration_text(seconds_left);
 }
 
-Progress::Progress(int fd, Warn warn)
-    : fd_(fd), warn_(std::move(warn)), terminal_(::isatty(fd) == 1) {}
+Progress::Progress(int fd, bool terminal, Warn warn)
+    : fd_(fd), warn_(std::move(warn)), terminal_(terminal) {}
 
 void Progress::update(const std::string& line) {
   if (!terminal_) return put(line + "\n");

@@ -175,7 +175,7 @@ TEST(ProgressLine, PlainLinesInAFileAndOneLineOnATerminal) {
   const TemporaryDirectory run;
   const int file = ::open((run / "out").c_str(), O_RDWR | O_CREAT, 0600);
   Warnings warnings;
-  Progress plain(file, warnings.sink());
+  Progress plain(file, false, warnings.sink());
   plain.update("a");
   plain.update("b");
   plain.print("c");
@@ -189,7 +189,7 @@ TEST(ProgressLine, PlainLinesInAFileAndOneLineOnATerminal) {
   ASSERT_EQ(::unlockpt(main_end), 0);
   const int terminal = ::open(::ptsname(main_end), O_RDWR | O_NOCTTY);
   ASSERT_GE(terminal, 0);
-  Progress in_place(terminal, warnings.sink());
+  Progress in_place(terminal, true, warnings.sink());
   in_place.update("a");
   in_place.update(std::string(200, 'b'));
   in_place.print("c");
@@ -216,7 +216,7 @@ TEST(ProgressLine, AStdoutThatFailsGivesOneWarning) {
   const int full = ::open("/dev/full", O_WRONLY);
   for (const int fd : {ends[1], full, -1}) {
     Warnings warnings;
-    Progress progress(fd, warnings.sink());
+    Progress progress(fd, false, warnings.sink());
     for (int i = 0; i < 5; ++i) progress.update("line");
     progress.finish();
     ASSERT_EQ(warnings.texts.size(), 1U) << fd;

@@ -23,7 +23,8 @@ namespace alpa {
 /// lines elsewhere. Where it cannot be written (closed, full), warns once and is silent.
 class Progress {
  public:
-  Progress(int fd, Warn warn);
+  /// @param terminal whether lines are rewritten in place
+  Progress(int fd, bool terminal, Warn warn);
 
   /// The state of things; replaces the last one on a terminal.
   void update(const std::string& line);
