@@ -3,7 +3,7 @@ alpa_tests(sharding DEPS sharding)
 alpa_tests(schedule DEPS schedule)
 alpa_tests(memory DEPS memory)
 
-add_library(alpa_law STATIC tests/law/harness.cpp)
+add_library(alpa_law STATIC tests/law/harness.cpp tests/law/coverage.cpp)
 target_include_directories(alpa_law PUBLIC tests)
 target_link_libraries(alpa_law PUBLIC alpa::runtime alpa_warnings)
 file(GLOB law_tests CONFIGURE_DEPENDS tests/law/*_law_test.cpp)
@@ -12,3 +12,8 @@ alpa_tests(law DEPS runtime model FILES ${law_tests} LINK alpa_law LABELS law)
 # Sharding rules against brute force on the reference kernels.
 alpa_tests(rules DEPS sharding device FILES tests/law/rules_test.cpp tests/device/cases_test.cpp
            LABELS law)
+
+# The same law under 200 plans a model.
+add_test(NAME law.random_plans COMMAND law_tests --gtest_filter=RandomPlansLaw.*)
+set_tests_properties(law.random_plans PROPERTIES LABELS slow TIMEOUT 1800
+                                                 ENVIRONMENT ALPA_LAW_PLANS=200)

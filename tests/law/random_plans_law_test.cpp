@@ -1,0 +1,210 @@
+#include <cstdlib>
+#include <iostream>
+
+#include <gtest/gtest.h>
+
+#include "alpa/graph/builder.hpp"
+#include "alpa/graph/derivative.hpp"
+#include "alpa/graph/training.hpp"
+
+#include "law/coverage.hpp"
+#include "law/models.hpp"
+
+/// The law of the project under random plans: strategies, storage, accumulation, retention, arrival
+/// layouts, cuts, meshes, microbatches, schedules, idle ranks; on all devices, queues in any order.
+namespace alpa::law {
+namespace {
+
+/// Plans a model; ALPA_LAW_PLANS sets another number (the tests labelled slow).
+int num_plans(int otherwise) {
+  const char* wanted = std::getenv("ALPA_LAW_PLANS");
+  return wanted == nullptr ? otherwise : std::atoi(wanted);
+}
+
+/// Sizes that nothing divides evenly.
+ModelConfig uneven_gpt() {
+  ModelConfig model = preset_defaults(Preset::gpt);
+  TransformerConfig shape;
+  shape.layers = 8;
+  shape.hidden = 6;
+  shape.heads = 3;
+  shape.feed_forward = 10;
+  shape.vocabulary = 11;
+  shape.sequence = 5;
+  shape.dropout = 0.1;
+  shape.initializer.std = 0.25;
+  model.shape = shape;
+  return model;
+}
+
+/// RMS norm after the sum, swiglu, no bias, own head: the other branches of a transformer.
+ModelConfig other_transformer() {
+  ModelConfig model = uneven_gpt();
+  auto& shape = std::get<TransformerConfig>(model.shape);
+  shape.layers = 3;
+  shape.norm = Norm::rms;
+  shape.norm_position = NormPosition::post;
+  shape.activation = Activation::swiglu;
+  shape.bias = false;
+  shape.tied_embedding = false;
+  return model;
+}
+
+ModelConfig uneven_mlp(Loss loss) {
+  ModelConfig model = preset_defaults(Preset::mlp);
+  model.shape = MlpConfig{
+      .layers = 7,
+      .hidden = 7,
+      .features = 5,
+      .classes = 6,
+      .activation = loss == Loss::cross_entropy ? Activation::gelu_tanh : Activation::relu,
+      .dropout = 0.1,
+      .loss = loss,
+      .initializer = {}};
+  return model;
+}
+
+Case case_of_model(const ModelConfig& model, OptimizerKind kind) {
+  Case made;
+  made.learning_rate = 0.01;
+  made.vocabulary = {{"tokens", 11}, {"labels", model.preset == Preset::gpt ? 11 : 6}};
+  made.make_graph = [model, kind](std::int64_t microbatch) {
+    OptimizerConfig optimizer;
+    optimizer.name = kind;
+    ModelOptions options;
+    options.precision = Precision::fp64;
+    if (kind != OptimizerKind::momentum) options.clip_norm = 0.5;
+    options.microbatch = microbatch;
+    options.features = 5;
+    return build_graph(model, optimizer, options);
+  };
+  return made;
+}
+
+std::unique_ptr<Device> one_thread_cpu() { return make_cpu_device(1); }
+
+/// Runs the case under one random plan and compares with the truth.
+void run_one(Case test, const Outcome& truth, std::mt19937_64& random, Coverage& coverage) {
+  const int world = 1 + static_cast<int>(random() % 8);
+  const Plan plan = random_plan(test, world, random);
+  const auto device = random() % 4;
+  if (device >= 2) test.make_device = one_thread_cpu;
+  if (device == 1 && world <= 3) test.make_device = make_debug_device;
+  if (random() % 2 == 0) test.shuffle_seed = random();
+  const Outcome found = train(test, plan);
+  const Difference d = compare(truth, found);
+  EXPECT_TRUE(d.initial_equal);
+  EXPECT_LT(d.losses, 1e-9);
+  EXPECT_LT(d.norms, 1e-9);
+  EXPECT_LT(d.state, 1e-9) << d.worst_tensor;
+  coverage.add(test.make_graph(test.global_batch / plan.num_microbatches), plan, found);
+}
+
+/// At least `plans` plans, and up to three times as many until everything has been executed.
+void expect_law(const std::vector<Case>& cases, int plans, std::uint64_t seed) {
+  std::vector<Outcome> truths;
+  for (const Case& test : cases) {
+    truths.push_back(train(test, single_rank_plan(test.make_graph(test.global_batch))));
+    EXPECT_NE(truths.back().initial, truths.back().final_state);
+  }
+  std::mt19937_64 random(seed);
+  Coverage coverage;
+  for (int i = 0; i < plans || (i < 3 * plans && !coverage.missing().empty()); ++i) {
+    SCOPED_TRACE("plan " + std::to_string(i) + " of seed " + std::to_string(seed));
+    const std::size_t c = static_cast<std::size_t>(i) % cases.size();
+    run_one(cases[c], truths[c], random, coverage);
+    if (testing::Test::HasFailure()) return;
+  }
+  std::cout << coverage.table();
+  EXPECT_EQ(coverage.missing(), std::vector<std::string>{});
+}
+
+std::vector<Case> with_optimizers(const ModelConfig& model) {
+  return {case_of_model(model, OptimizerKind::momentum),
+          case_of_model(model, OptimizerKind::adamw)};
+}
+
+TEST(RandomPlansLaw, Gpt) { expect_law(with_optimizers(uneven_gpt()), num_plans(40), 1); }
+
+TEST(RandomPlansLaw, OtherTransformer) {
+  expect_law({case_of_model(other_transformer(), OptimizerKind::adam)}, num_plans(24), 2);
+}
+
+TEST(RandomPlansLaw, MlpWithCrossEntropy) {
+  expect_law(with_optimizers(uneven_mlp(Loss::cross_entropy)), num_plans(40), 3);
+}
+
+TEST(RandomPlansLaw, MlpWithSquaredError) {
+  expect_law({case_of_model(uneven_mlp(Loss::squared_error), OptimizerKind::sgd)}, num_plans(24),
+             4);
+}
+
+// ---- An operator that no module knows.
+// -------------------------------------------------------------
+
+/// y[b,e,g] = x[b,e]^2 for every value of a new index g, on the kernel of an elementwise product:
+/// it has its own shape (g stands in no operand), its own rule (g whole, no partial sums) and its
+/// own derivative, dx = 2 x * sum over g of dy.
+TensorId spread_square(GraphBuilder& builder, const std::string& name, TensorId x,
+                       std::int64_t copies) {
+  const Shape in = builder.tensor(x).shape;
+  const Shape out{in[0], in[1], copies};
+  const Map kernel{MapOp::multiply, {"be", "be"}, "beg"};
+  ShardingRule rule = rule_of(kernel, {in, in}, {out});
+  rule.linear.clear();
+  rule.factors.at(static_cast<std::size_t>(rule.factor('g'))).whole = true;
+  const Derivative derivative = [](Backward& backward) {
+    const TensorId total =
+        backward.add("total", Reduce{.operand = "beg", .result = "be"}, {backward.gradient(0)});
+    const TensorId product = backward.add("product", Map{MapOp::multiply, {"be", "be"}, "be"},
+                                          {backward.operand(0), total});
+    const TensorId twice = backward.add("twice", Map{MapOp::scale, {"be"}, "be", 2.0}, {product});
+    if (backward.wanted(0)) backward.give(0, twice);
+  };
+  return builder.add(name, kernel, {x, x},
+                     {.shapes = {out}, .dims = {"beg"}, .rule = rule, .derivative = derivative});
+}
+
+Graph made_up_model(std::int64_t b) {
+  GraphBuilder builder(3, b, DType::f64);
+  const auto weight = [&](const std::string& name, const Dims& dims, const Shape& shape) {
+    return builder.parameter(name, dims, shape, {Initializer::Kind::normal, 0.0, 0.4});
+  };
+  builder.at(0);
+  const TensorId x = builder.input("features", "bi", {b, 5}, DType::f64);
+  const TensorId weights = builder.input("weights", "b", {b}, DType::f64);
+  TensorId y = builder.add("in", Einsum{"bi", "ie", "be"}, {x, weight("in.weight", "ie", {5, 7})});
+  builder.at(1);
+  y = spread_square(builder, "made_up", y, 3);
+  builder.at(2);
+  y = builder.add("out", Einsum{"beg", "egc", "bc"}, {y, weight("out.weight", "egc", {7, 3, 4})});
+  const TensorId targets = builder.input("targets", "bc", {b, 4}, DType::f64);
+  const TensorId inverse = builder.scalar(scalar_name::kInverseWeight, Role::step_scalar);
+  const TensorId errors =
+      builder.add("errors", Map{MapOp::squared_error, {"bc", "bc", "b", ""}, "bc", 0.5},
+                  {y, targets, weights, inverse});
+  OptimizerSpec spec;
+  spec.kind = OptimizerKind::adamw;
+  spec.clip_norm = 0.5;
+  add_training(builder, {add_loss(builder, "loss", errors)}, spec);
+  return builder.build();
+}
+
+TEST(RandomPlansLaw, AnOperatorThatExistsInThisTestOnly) {
+  Case test;
+  test.learning_rate = 0.01;
+  test.make_graph = made_up_model;
+  const Graph graph = made_up_model(8);
+  bool found = false;
+  for (const Operator& op : graph.operators) {
+    if (op.name != "made_up") continue;
+    found = true;
+    EXPECT_TRUE(op.rule.linear.empty());
+    EXPECT_EQ(all_strategies(op.rule, {{2}}).size(), 3U);  // replicated, b, e
+  }
+  EXPECT_TRUE(found);
+  expect_law({test}, std::max(50, num_plans(50)), 5);
+}
+
+}  // namespace
+}  // namespace alpa::law
