@@ -88,6 +88,26 @@ std::string message(const TerminateContext& context, const Failure& failure,
   return text + ": " + printable_lines(failure.what) + "\n";
 }
 
+/// Mistakes that every rank finds in what all of them read.
+bool is_common(ExitCode code) {
+  return code == ExitCode::usage || code == ExitCode::configuration || code == ExitCode::no_plan;
+}
+
+/// Whether this rank is the one to speak. The others give it a second, in which it ends the job.
+bool speaks(const TerminateContext& context, const Failure& failure, std::int64_t step) {
+  const auto silence = std::chrono::seconds(1);
+  if (context.run_directory.empty()) {
+    if (context.rank > 0 && is_common(failure.code)) std::this_thread::sleep_for(silence);
+    return true;
+  }
+  const bool first = record_exit(context.run_directory, {.code = static_cast<int>(failure.code),
+                                                         .reason = failure.what,
+                                                         .step = step,
+                                                         .rank = context.rank});
+  if (!first) std::this_thread::sleep_for(silence);
+  return first;
+}
+
 [[noreturn]] void on_terminate() {
   // A second failure while the first is being told (another thread's, or the handler's own).
   static std::atomic_flag entered;
@@ -104,16 +124,7 @@ std::string message(const TerminateContext& context, const Failure& failure,
   const std::string where = context.where ? context.where() : "";
   const std::int64_t step = context.step ? context.step() : 0;
   const int code = static_cast<int>(failure.code);
-  const bool first =
-      context.run_directory.empty() ||
-      record_exit(context.run_directory,
-                  {.code = code, .reason = failure.what, .step = step, .rank = context.rank});
-  if (first) {
-    say(message(context, failure, where));
-  } else {
-    // the rank that speaks ends the job; if it cannot, this one does
-    std::this_thread::sleep_for(std::chrono::seconds(1));
-  }
+  if (speaks(context, failure, step)) say(message(context, failure, where));
   if (context.end) context.end(code);
   std::_Exit(code);
 }

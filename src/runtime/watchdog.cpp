@@ -65,7 +65,7 @@ std::string hang_message(const Heartbeat& culprit, double idle, double stale_aft
   std::string text = "no rank has made progress for " + rounded(idle) + " s; " + describe(culprit) +
                      " keeps the others waiting";
   if (culprit.age > stale_after) {
-    text += " (it has shown no sign of life for " + rounded(culprit.age) + " s)";
+    text += " (so it said " + rounded(culprit.age) + " s ago; no sign of life since)";
   }
   return text + ". Start again; if that work takes so long, raise training.watchdog";
 }
@@ -279,7 +279,10 @@ void Watchdog::write_heartbeats(const fs::path& run_directory) {
 }
 
 std::string Watchdog::where() const {
-  const std::lock_guard held(state_->mutex);
+  // For messages of failures, which may come while the mutex is held for ever.
+  std::unique_lock held(state_->mutex, std::try_to_lock);
+  for (int i = 0; i < 50 && !held.owns_lock() && !held.try_lock(); ++i) sleep_for(0.01);
+  if (!held.owns_lock()) return "";
   std::string text = to_string(state_->phase);
   if (state_->step > 0) text += ", step " + std::to_string(state_->step);
   const std::string doing = state_->doing();

@@ -307,6 +307,24 @@ TEST(Terminate, OnlyTheFirstRankSpeaks) {
   EXPECT_EQ(*record, (ExitRecord{74, "disk", 19, 3}));
 }
 
+TEST(Terminate, MistakesThatAllRanksFindAreLeftToRankZero) {
+  const auto seconds_of = [](int rank, ExitCode code) {
+    const auto start = std::chrono::steady_clock::now();
+    const ChildEnd end = run_child([&] {
+      TerminateContext context;
+      context.rank = rank;
+      install_terminate_handler(context);
+      throw UserError("found x", code);
+    });
+    EXPECT_EQ(end.code(), static_cast<int>(code));
+    EXPECT_NE(end.said.find("found x"), std::string::npos);  // nobody ended the job meanwhile
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  EXPECT_LT(seconds_of(0, ExitCode::usage), 0.9);
+  EXPECT_GE(seconds_of(3, ExitCode::usage), 1.0);
+  EXPECT_LT(seconds_of(3, ExitCode::input_missing), 0.9);
+}
+
 TEST(Terminate, TheJobIsEndedByTheCallGiven) {
   const ChildEnd end = run_child([] {
     TerminateContext context;

@@ -18,9 +18,10 @@ struct TerminateContext {
 };
 
 /// From now on an exception that nobody catches ends the job without unwinding: the first rank to
-/// fail prints one message (rank, host, where, what) and the job ends with the exit code of the
-/// alpa::Error, 71 for std::bad_alloc (with the memory in use), 70 for everything else. The second
-/// call replaces the context. Does not return control: where `end` returns or is empty, std::_Exit.
+/// fail prints one message (rank, host, where, what; mistakes that every rank finds, before there
+/// is a run directory, are left to rank 0) and the job ends with the exit code of the alpa::Error,
+/// 71 for std::bad_alloc (with the memory in use), 70 for everything else. The second call replaces
+/// the context. Does not return control: where `end` returns or is empty, std::_Exit.
 void install_terminate_handler(TerminateContext context);
 
 }  // namespace alpa

@@ -60,7 +60,8 @@ class Watchdog {
   /// From now on writes heartbeats there, the first at once.
   void write_heartbeats(const std::filesystem::path& run_directory);
 
-  /// "train, step 20, backward 3, instruction 45 all_reduce grad.w1", for error messages.
+  /// "train, step 20, backward 3, instruction 45 all_reduce grad.w1", for error messages. Never
+  /// waits for long; empty where it would have to.
   [[nodiscard]] std::string where() const;
 
  private:
