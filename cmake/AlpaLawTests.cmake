@@ -8,6 +8,7 @@ target_include_directories(alpa_law PUBLIC tests)
 target_link_libraries(alpa_law PUBLIC alpa::runtime alpa_warnings)
 file(GLOB law_tests CONFIGURE_DEPENDS tests/law/*_law_test.cpp)
 alpa_tests(law DEPS runtime model FILES ${law_tests} LINK alpa_law LABELS law)
+alpa_tests(plan DEPS plan model LINK alpa_law)
 
 # Sharding rules against brute force on the reference kernels.
 alpa_tests(rules DEPS sharding device FILES tests/law/rules_test.cpp tests/device/cases_test.cpp

@@ -10,6 +10,16 @@ namespace {
 
 std::string name_of_stage(std::size_t s) { return "stages[" + std::to_string(s) + "]"; }
 
+/// Devices of a mesh, or anything above `most` if there are more: extents come from files.
+std::int64_t devices_up_to(const DeviceMesh& mesh, std::int64_t most) {
+  std::int64_t devices = 1;
+  for (const int n : mesh.extents) {
+    devices *= n;
+    if (devices > most) break;
+  }
+  return devices;
+}
+
 void check_stages(const Plan& plan, const Graph& graph) {
   std::set<int> used;
   int next_layer = 0;
@@ -29,10 +39,10 @@ void check_stages(const Plan& plan, const Graph& graph) {
                       std::to_string(graph.num_layers));
     }
     next_layer = last + 1;
-    if (static_cast<int>(stage.ranks.size()) != num_devices(stage.mesh)) {
-      throw PlanError(where + ".ranks: found " + std::to_string(stage.ranks.size()) +
-                      " ranks, expected " + std::to_string(num_devices(stage.mesh)) +
-                      " as in the logical mesh");
+    const auto ranks = static_cast<std::int64_t>(stage.ranks.size());
+    if (ranks != devices_up_to(stage.mesh, ranks)) {
+      throw PlanError(where + ".ranks: found " + std::to_string(ranks) +
+                      " ranks, expected as many as the logical mesh has devices");
     }
     if (!std::is_sorted(stage.ranks.begin(), stage.ranks.end())) {
       throw PlanError(where + ".ranks: expected ascending ranks");
@@ -70,6 +80,23 @@ void check_strategies(const Plan& plan, const Graph& graph) {
         throw PlanError(name_of_stage(s) + ": operator " + op.name +
                         ": state cannot be stored as partial sums");
       }
+    }
+  }
+}
+
+/// Decisions about what the model does not have are mistakes, not remarks.
+void check_names(const Plan& plan, const Graph& graph) {
+  std::set<std::string> operators, tensors;
+  for (const Operator& op : graph.operators) operators.insert(op.name);
+  for (const Tensor& tensor : graph.tensors) tensors.insert(tensor.name);
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    for (const auto& [name, strategy] : plan.stages[s].strategies) {
+      if (operators.contains(name)) continue;
+      throw PlanError(name_of_stage(s) + ".operators: the model has no operator " + name);
+    }
+    for (const auto& [name, retention] : plan.stages[s].retention) {
+      if (tensors.contains(name)) continue;
+      throw PlanError(name_of_stage(s) + ".retention: the model has no tensor " + name);
     }
   }
 }
@@ -153,6 +180,7 @@ void validate(const Plan& plan, const Graph& graph) {
   check_schedule(plan);
   check_stages(plan, graph);
   check_strategies(plan, graph);
+  check_names(plan, graph);
   check_arrivals(plan, graph);
 }
 

@@ -1,0 +1,160 @@
+#include "alpa/plan/methods.hpp"
+
+#include <functional>
+
+#include <gtest/gtest.h>
+
+#include "alpa/base/error.hpp"
+
+#include "law/models.hpp"
+
+namespace alpa {
+namespace {
+
+law::Case model(Preset preset = Preset::mlp) {
+  return law::case_of({preset, OptimizerKind::adamw, Precision::fp32, 0.5});
+}
+
+struct Bad {
+  std::string name;
+  Method method;
+  int ranks;
+  std::function<void(ParallelConfig&)> set;
+  ExitCode code;
+  std::string message;
+};
+
+class BadMethod : public testing::TestWithParam<Bad> {};
+
+TEST_P(BadMethod, SaysWhyAndWhatToDo) {
+  const Bad& bad = GetParam();
+  ParallelConfig parallel;
+  bad.set(parallel);
+  try {
+    static_cast<void>(law::plan_of(model(), bad.method, bad.ranks, parallel));
+    FAIL() << "accepted";
+  } catch (const PlanError& error) {
+    EXPECT_EQ(error.code(), bad.code) << error.what();
+    EXPECT_NE(std::string(error.what()).find(bad.message), std::string::npos) << error.what();
+  }
+}
+
+void nothing(ParallelConfig&) {}
+
+// A model of 8 layers and a batch of 8 samples.
+const std::vector<Bad> kBad = {
+    {"too_few_layers", Method::inter_only, 9, nothing, ExitCode::no_plan,
+     "9 stages need as many layers, the model has 8"},
+    {"too_few_layers_pipedream", Method::pipedream, 12, nothing, ExitCode::no_plan,
+     "12 stages need as many layers"},
+    {"too_few_samples", Method::data, 16, nothing, ExitCode::no_plan,
+     "a microbatch of 8 samples cannot be split over 16 ranks"},
+    {"too_few_samples_a_microbatch", Method::zero3, 4,
+     [](ParallelConfig& p) { p.microbatches = 4; }, ExitCode::no_plan,
+     "a microbatch of 2 samples cannot be split over 4 ranks"},
+    {"degrees", Method::megatron, 8, [](ParallelConfig& p) { p = law::degrees(2, 2, 1); },
+     ExitCode::configuration, "data 2 x tensor 2 x pipeline 1 = 4 ranks, found 8"},
+    {"degrees_without_data", Method::megatron, 8, [](ParallelConfig& p) { p.tensor = 3; },
+     ExitCode::configuration, "= 6 ranks, found 8"},
+    {"microbatches", Method::pipedream, 2, [](ParallelConfig& p) { p.microbatches = 3; },
+     ExitCode::configuration, "parallel.microbatches: found 3, expected a divisor"},
+    {"stages", Method::inter_only, 4, [](ParallelConfig& p) { p.stages = 2; },
+     ExitCode::configuration, "parallel.stages: found 2, method inter_only makes 4"},
+    {"mesh", Method::data, 4,
+     [](ParallelConfig& p) { p.logical_mesh = std::vector<std::int64_t>{2, 2}; },
+     ExitCode::configuration, "parallel.logical_mesh: method data makes [4]"},
+    {"recompute", Method::data, 2, [](ParallelConfig& p) { p.recompute = Recompute::full; },
+     ExitCode::configuration, "parallel.recompute"},
+    {"interleaved", Method::pipedream, 2,
+     [](ParallelConfig& p) { p.schedule = PipelineSchedule::interleaved; }, ExitCode::configuration,
+     "expected auto, gpipe or 1f1b"},
+    {"zero_bubble", Method::data, 2,
+     [](ParallelConfig& p) { p.schedule = PipelineSchedule::zero_bubble; }, ExitCode::configuration,
+     "zero_bubble"},
+    {"layout_of_nothing", Method::data, 2,
+     [](ParallelConfig& p) { p.layouts = {{"nothing.*", "b@0"}}; }, ExitCode::configuration,
+     "'nothing.*' matches no operator"},
+    {"layout_text", Method::data, 2,
+     [](ParallelConfig& p) { p.layouts = {{"layers.1.linear", "b0"}}; }, ExitCode::configuration,
+     "'b0' is not of the form"},
+    {"layout_of_another_rule", Method::data, 2,
+     [](ParallelConfig& p) { p.layouts = {{"layers.1.linear", "z@0"}}; }, ExitCode::configuration,
+     "layers.1.linear: strategy 'z@0'"},
+    {"plan_without_file", Method::plan, 2, nothing, ExitCode::configuration, "parallel.plan"},
+};
+
+INSTANTIATE_TEST_SUITE_P(All, BadMethod, testing::ValuesIn(kBad),
+                         [](const auto& each) { return each.param.name; });
+
+TEST(Methods, ArrangeRanks) {
+  const law::Case test = model(Preset::gpt);
+  const auto stages = [&](Method method, int ranks, const ParallelConfig& parallel) {
+    std::string text;
+    for (const StagePlan& s : law::plan_of(test, method, ranks, parallel).stages) {
+      text += std::to_string(s.chunks[0].first) + "-" + std::to_string(s.chunks[0].second) + ":";
+      for (const int n : s.mesh.extents) text += " " + std::to_string(n);
+      text += ";";
+    }
+    return text;
+  };
+  EXPECT_EQ(stages(Method::data, 4, {}), "0-7: 4;");
+  EXPECT_EQ(stages(Method::intra_only, 8, {}), "0-7: 4 2;");
+  EXPECT_EQ(stages(Method::intra_only, 4, {}), "0-7: 2 2;");
+  EXPECT_EQ(stages(Method::intra_only, 3, {}), "0-7: 3;");
+  EXPECT_EQ(stages(Method::pipedream, 4, {}), "0-1: 1;2-3: 1;4-5: 1;6-7: 1;");
+  EXPECT_EQ(stages(Method::megatron, 8, law::degrees(2, 2, 2)), "0-3: 2 2;4-7: 2 2;");
+  EXPECT_EQ(stages(Method::megatron, 4, {}), "0-7: 4;");
+}
+
+TEST(Methods, ChooseSchedulesAndMicrobatches) {
+  const law::Case test = model();
+  const Plan data = law::plan_of(test, Method::data, 4);
+  EXPECT_EQ(data.num_microbatches, 1);
+  const Plan inter = law::plan_of(test, Method::inter_only, 2);
+  EXPECT_EQ(inter.schedule, PipelineKind::gpipe);
+  EXPECT_EQ(inter.num_microbatches, 8);
+  EXPECT_EQ(law::plan_of(test, Method::pipedream, 2).schedule, PipelineKind::one_f_one_b);
+  ParallelConfig gpipe;
+  gpipe.schedule = PipelineSchedule::gpipe;
+  EXPECT_EQ(law::plan_of(test, Method::pipedream, 2, gpipe).schedule, PipelineKind::gpipe);
+}
+
+// inter_only: no cut of the layers has a smaller largest stage.
+TEST(Methods, InterOnlyBalancesFlops) {
+  const law::Case test = model(Preset::gpt);
+  const Plan plan = law::plan_of(test, Method::inter_only, 2);
+  const Graph graph = test.make_graph(1);
+  const auto largest = [&](int cut) {
+    double first = 0, rest = 0;
+    for (const Operator& op : graph.operators) {
+      (op.layer < cut ? first : rest) += flops_of(op).value;
+    }
+    return std::max(first, rest);
+  };
+  const int cut = plan.stages[1].chunks[0].first;
+  for (int other = 1; other < graph.num_layers; ++other) {
+    EXPECT_LE(largest(cut), largest(other)) << other;
+  }
+}
+
+TEST(Methods, LayoutsReplaceStrategies) {
+  ParallelConfig parallel;
+  parallel.layouts = {{"layers.*.gelu", "replicated"}, {"layers.2.gelu", "f@0"}};
+  const Plan plan = law::plan_of(model(), Method::data, 2, parallel);
+  const auto& strategies = plan.stages[0].strategies;
+  EXPECT_EQ(to_string(strategies.at("layers.1.gelu")), "replicated");
+  EXPECT_EQ(to_string(strategies.at("layers.2.gelu")), "f@0");
+  EXPECT_EQ(to_string(strategies.at("layers.2.linear")), "b@0");
+}
+
+// Every method that splits a parameter splits its optimizer state alike.
+TEST(Methods, HeuristicSplitsTheLargestDimension) {
+  const law::Case test = model(Preset::gpt);
+  const Plan plan = law::plan_of(test, Method::heuristic, 4);
+  const auto& strategies = plan.stages[0].strategies;
+  EXPECT_EQ(to_string(strategies.at("embedding.weight.update")), "v@0");                 // [24, 8]
+  EXPECT_EQ(to_string(strategies.at("layers.0.feed_forward.in.weight.update")), "f@0");  // [8, 16]
+}
+
+}  // namespace
+}  // namespace alpa
