@@ -71,7 +71,8 @@ void plan_command(const Options& options, const RunConfig& config, int ranks, bo
   if (!write) return;
   make_directories(config.output);
   const fs::path file = fs::path(config.output) / "plan.yaml";
-  replace_file(file, to_yaml(plan, graph, stage_figures(plan, all, arenas, target.capacity)));
+  replace_file(
+      file, to_yaml(plan, graph, plan_figures(config, plan, all, arenas, target.capacity, hosts)));
   replace_file(fs::path(config.output) / "config.yaml", print_config(config));
   print("wrote " + file.string());
 }

@@ -8,6 +8,7 @@
 #include "alpa/comm/hosts.hpp"
 #include "alpa/comm/launcher.hpp"
 #include "alpa/comm/mpi.hpp"
+#include "alpa/config/run_config.hpp"
 #include "alpa/runtime/signals.hpp"
 #include "alpa/runtime/terminate.hpp"
 #include "alpa/runtime/watchdog.hpp"
@@ -19,6 +20,20 @@
 
 namespace alpa {
 namespace {
+
+/// The watchdog starts before there is a configuration: an argument counts from the start, a bad
+/// one is reported with the rest.
+Seconds patience_of(const Options& options) {
+  for (const std::string& word : options.overrides) {
+    if (!word.starts_with("training.watchdog=")) continue;
+    try {
+      return parse_run_config("{}", "command line", {word}).training.watchdog;
+    } catch (const UserError&) {
+      break;
+    }
+  }
+  return TrainingConfig().watchdog;
+}
 
 /// Nothing here catches: an exception reaches the terminate handler with the stack still standing,
 /// because unwinding through MPI or HDF5 would wait for ranks that no longer answer.
@@ -45,6 +60,7 @@ int run(const std::vector<std::string>& arguments) {
   WatchdogOptions watch;
   watch.rank = rank;
   watch.host = context.host;
+  watch.patience = patience_of(options);
   Watchdog watchdog(watch);
   watchdog.enter(RunPhase::init);
   FaultPlan faults = FaultPlan::from_environment();
@@ -63,8 +79,7 @@ int run(const std::vector<std::string>& arguments) {
     install_terminate_handler(context);
     code = train(options, *world, process);
   } else {
-    constexpr int kNeverMs = 1 << 30;
-    run_ranks(1, kNeverMs, [&](Communicator& world) { code = train(options, world, process); });
+    run_alone([&](Communicator& world) { code = train(options, world, process); });
   }
   return static_cast<int>(code);
 }

@@ -27,21 +27,28 @@ std::string start_text(const RunConfig& config, const Graph& graph, const Plan& 
   return text;
 }
 
-std::vector<StageFigures> stage_figures(const Plan& plan, const std::vector<ProgramTotals>& totals,
-                                        const std::vector<Bytes>& arenas, Bytes capacity) {
-  std::vector<StageFigures> figures;
+PlanFigures plan_figures(const RunConfig& config, const Plan& plan,
+                         const std::vector<ProgramTotals>& totals, const std::vector<Bytes>& arenas,
+                         Bytes capacity, const std::vector<std::string>& hosts) {
+  PlanFigures figures;
+  figures.preset = std::string(name_of(config.model.preset));
+  figures.hosts = static_cast<int>(std::set<std::string>(hosts.begin(), hosts.end()).size());
   for (const StagePlan& stage : plan.stages) {
     const auto rank = static_cast<std::size_t>(stage.ranks.front());
     StageFigures f;
+    std::set<std::string> here;
+    for (const int r : stage.ranks) here.insert(hosts[static_cast<std::size_t>(r)]);
+    f.hosts = static_cast<int>(here.size());
     for (int c = 0; c < kNumMemoryClasses; ++c) {
       f.memory.emplace_back(to_string(static_cast<MemoryClass>(c)),
                             totals[rank].memory[static_cast<std::size_t>(c)]);
     }
+    f.memory.emplace_back("reserve", Bytes{0});
     f.memory.emplace_back("total", arenas[rank]);
     f.memory.emplace_back("capacity", capacity);
     f.flops = totals[rank].flops;
     f.bytes_sent = totals[rank].bytes_sent;
-    figures.push_back(std::move(f));
+    figures.stages.push_back(std::move(f));
   }
   return figures;
 }

@@ -17,10 +17,11 @@ namespace alpa {
                                      const std::vector<ProgramTotals>& totals, const Device& device,
                                      int threads, const std::vector<std::string>& hosts);
 
-/// The figures of each stage for plan.yaml, from its first rank.
-[[nodiscard]] std::vector<StageFigures> stage_figures(const Plan& plan,
-                                                      const std::vector<ProgramTotals>& totals,
-                                                      const std::vector<Bytes>& arenas,
-                                                      Bytes capacity);
+/// The figures for plan.yaml, of each stage's first rank.
+/// @param hosts host name of every rank
+[[nodiscard]] PlanFigures plan_figures(const RunConfig& config, const Plan& plan,
+                                       const std::vector<ProgramTotals>& totals,
+                                       const std::vector<Bytes>& arenas, Bytes capacity,
+                                       const std::vector<std::string>& hosts);
 
 }  // namespace alpa

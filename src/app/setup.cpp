@@ -218,6 +218,12 @@ Dataset open_dataset(const RunConfig& config, const std::filesystem::path& run_d
   check_failed("a source that refuse_absent lets through", SourceLine::here());
 }
 
+std::int64_t id_limit(const RunConfig& config) {
+  if (const TransformerConfig* shape = transformer(config)) return shape->vocabulary;
+  const SyntheticData& data = config.data.synthetic;
+  return data.kind == SyntheticKind::classes ? data.classes.value_or(0) : 0;
+}
+
 int threads_of_rank(int ranks_of_host) {
   if (const char* given = std::getenv("OMP_NUM_THREADS")) {
     const int threads = std::atoi(given);

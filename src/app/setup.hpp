@@ -38,6 +38,9 @@ void check_data_paths(const RunConfig& config);
 [[nodiscard]] Dataset open_dataset(const RunConfig& config,
                                    const std::filesystem::path& run_directory);
 
+/// Bound of the integer inputs (token ids, class labels); 0 if the model takes none.
+[[nodiscard]] std::int64_t id_limit(const RunConfig& config);
+
 /// Threads of one rank's CPU device: OMP_NUM_THREADS if set, else the cores of this host that this
 /// process may use over its ranks, at least 1.
 [[nodiscard]] int threads_of_rank(int ranks_of_host);

@@ -113,7 +113,7 @@ std::string decide_plan(const Options& options, const RunConfig& config, int wor
   }
   const Plan plan = choose_plan(config, world_size, options.plan);
   const Graph graph = build_graph(config, config.training.global_batch / plan.num_microbatches);
-  return to_yaml(plan, graph, {});
+  return to_yaml(plan, graph);
 }
 
 ProgramTotals parse_totals(const std::string& text) {
@@ -148,12 +148,6 @@ std::string to_text(const ProgramTotals& totals) {
   for (const Bytes b : totals.memory) out << b.value << ' ';
   return out.str();
 }
-
-/// What rank 0 has found and decided before the ranks plan and load.
-struct Decisions {
-  std::string resume_from;  ///< checkpoint folder; empty: start anew
-  std::string plan;         ///< plan.yaml
-};
 
 /// Issue order and sizes of the collectives of each group this rank is in, as text lines
 /// "members:hash".
@@ -213,18 +207,22 @@ class Run {
     process_.log.configure(
         config_.logging.level,
         color == Color::always || (color == Color::automatic && process_.stderr_watched));
+    process_.watchdog.enter(RunPhase::plan);
     process_.faults.reach("plan");
-    Decisions decisions = share(root_ ? decide() : Decisions{});
+    const std::string resume_from = broadcast_text(world_, root_ ? take_directory() : "");
     watch_directory({});
-    const Plan plan = parse_plan(decisions.plan, (directory_ / "plan.yaml").string());
+    const std::string plan_text = broadcast_text(world_, root_ ? prepare(resume_from) : "");
+    check_equal_everywhere(world_, "plan", std::to_string(hash_of(plan_text)));
+    const Plan plan = parse_plan(plan_text, (directory_ / "plan.yaml").string());
     const Graph graph = build_graph(config_, config_.training.global_batch / plan.num_microbatches);
     validate(plan, graph);
-    return run_plan(plan, graph, decisions.resume_from);
+    return run_plan(plan, graph, resume_from);
   }
 
  private:
-  /// Rank 0 owns the run directory: lock, leftovers, where to go on, the plan, the kept text.
-  Decisions decide() {
+  /// Rank 0 owns the run directory: lock, leftovers. Returns the checkpoint to go on from, or
+  /// nothing.
+  std::string take_directory() {
     check_cluster();
     check_data_paths(config_);
     make_directories(directory_ / "checkpoints");
@@ -233,18 +231,20 @@ class Run {
     process_.log.open(directory_ / "log.txt");
     remove_leftovers(directory_ / "checkpoints");
     const auto checkpoint = find_checkpoint(options_, directory_, process_.log);
-    const bool resumes = checkpoint && options_.resume == "auto";
-    if (resumes) check_same_run(config_, directory_);
+    if (checkpoint && options_.resume == "auto") check_same_run(config_, directory_);
     const LastExit before = note_start(directory_, checkpoint ? checkpoint->info.step : 0);
     if (!before.cause.empty()) process_.log.info("the run before: " + before.cause);
-    Decisions decisions;
-    if (checkpoint) decisions.resume_from = checkpoint->directory.string();
-    process_.watchdog.enter(RunPhase::plan);
-    decisions.plan =
+    return checkpoint ? checkpoint->directory.string() : "";
+  }
+
+  /// The plan as text, and the text of the data as tokens.
+  std::string prepare(const std::string& resume_from) {
+    const bool resumes = !resume_from.empty() && options_.resume == "auto";
+    std::string plan =
         decide_plan(options_, config_, world_.size(), directory_, resumes, process_.log);
     process_.watchdog.enter(RunPhase::load);
     prepare_data(config_, directory_);
-    return decisions;
+    return plan;
   }
 
   void check_cluster() const {
@@ -258,13 +258,6 @@ class Run {
     }
   }
 
-  Decisions share(Decisions decisions) {
-    decisions.resume_from = broadcast_text(world_, decisions.resume_from);
-    decisions.plan = broadcast_text(world_, decisions.plan);
-    check_equal_everywhere(world_, "plan", std::to_string(hash_of(decisions.plan)));
-    return decisions;
-  }
-
   /// From now on heartbeats and the terminate handler use the run directory.
   void watch_directory(std::function<std::int64_t()> step) {
     process_.watchdog.write_heartbeats(directory_);
@@ -272,7 +265,7 @@ class Run {
     context.rank = world_.rank();
     context.host = host_name();
     context.run_directory = directory_;
-    context.where = [this] { return process_.watchdog.where(); };
+    context.where = [&watchdog = process_.watchdog] { return watchdog.where(); };
     context.step = std::move(step);
     if (world_.size() > 1) context.end = abort_all;
     install_terminate_handler(std::move(context));
@@ -293,8 +286,10 @@ class Run {
     process_.faults.reach("load");
     const Dataset dataset = open_dataset(config_, directory_);
     Engine engine(std::move(programs), *device, world_);
-    return run_engine({config_, graph, plan, dataset, largest, directory_}, engine, resume_from,
-                      mine);
+    const std::string data = dataset.fingerprint();
+    check_equal_everywhere(world_, "data", data);
+    return run_engine({config_, graph, plan, dataset, data, id_limit(config_), largest, directory_},
+                      engine, resume_from, mine);
   }
 
   void trace_program(const Program& program) {
@@ -324,7 +319,7 @@ class Run {
       process_.log.block(table);
       replace_file(directory_ / "config.yaml", print_config(config_));
       replace_file(directory_ / "plan.yaml",
-                   to_yaml(plan, graph, stage_figures(plan, all, arenas, capacity)));
+                   to_yaml(plan, graph, plan_figures(config_, plan, all, arenas, capacity, hosts)));
     }
     world_.barrier();
     return largest;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <unistd.h>
+#include <utility>
 
 #include "alpa/base/overloaded.hpp"
 #include "alpa/comm/hosts.hpp"
@@ -29,6 +30,18 @@ TimeLimit time_limit_of(const TrainingConfig& training) {
                     training.time_limit);
 }
 
+/// The last look before a kernel takes them as indices.
+void check_ids(const InputEntry& entry, std::span<const std::int32_t> ids, std::int64_t limit) {
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] >= 0 && ids[i] < limit) continue;
+    throw UserError("the batch's " + entry.tensor + ", element " + std::to_string(i) +
+                        " of this rank's part " + to_string(entry.box) + ", is " +
+                        std::to_string(ids[i]) + ", expected an id in [0, " +
+                        std::to_string(limit) + ")",
+                    ExitCode::bad_data);
+  }
+}
+
 template <class T>
 std::span<T> as(std::span<std::byte> bytes) {
   return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
@@ -49,6 +62,9 @@ Trainer::Trainer(TrainerInput input, Engine& engine, Checkpointer& checkpointer,
       progress_(STDOUT_FILENO, process.stdout_watched,
                 [this](std::string_view text) { process_.log.warning(text); }) {
   engine_.options.before = [this](const Instruction& instruction, const Call&) {
+    if (before_sums_ && instruction.phase == StepPhase::reduce) {
+      std::exchange(before_sums_, nullptr)();
+    }
     if (process_.faults.empty() || instruction.phase == StepPhase::transfer) return;
     process_.faults.reach_step(step_ + 1, to_string(instruction.phase));
   };
@@ -56,6 +72,13 @@ Trainer::Trainer(TrainerInput input, Engine& engine, Checkpointer& checkpointer,
 
 void Trainer::resume(std::int64_t step, const std::map<std::string, std::string>& run_state) {
   step_ = step;
+  const auto data = run_state.find("data");
+  if (data != run_state.end() && data->second != in_.data_fingerprint) {
+    throw UserError("the data is not what the run was trained on up to step " + to_text(step) +
+                        ": its SHA-256 is " + in_.data_fingerprint + ", expected " + data->second +
+                        ": bring the data back, or start anew with --resume none",
+                    ExitCode::checkpoint);
+  }
   const auto number = [&](const char* name, std::int64_t otherwise) {
     const auto it = run_state.find(name);
     return it == run_state.end() ? otherwise : std::stoll(it->second);
@@ -65,7 +88,9 @@ void Trainer::resume(std::int64_t step, const std::map<std::string, std::string>
 }
 
 std::map<std::string, std::string> Trainer::run_state() const {
-  return {{"updates", to_text(updates_)}, {"skipped", to_text(skipped_)}};
+  return {{"updates", to_text(updates_)},
+          {"skipped", to_text(skipped_)},
+          {"data", in_.data_fingerprint}};
 }
 
 std::map<std::string, double> Trainer::scalars(double weight, bool training) const {
@@ -93,6 +118,13 @@ void Trainer::fill_one(Split split, std::int64_t batch, const InputEntry& entry,
     in_.dataset.fill(split, batch, entry.tensor, box, as<float>(host));
   else
     in_.dataset.fill(split, batch, entry.tensor, box, as<double>(host));
+  inject(entry, host);
+  if (entry.dtype == DType::i32 && in_.id_limit > 0) {
+    check_ids(entry, as<std::int32_t>(host), in_.id_limit);
+  }
+}
+
+void Trainer::inject(const InputEntry& entry, std::span<std::byte> host) {
   if (data_fault_ == FaultAction::none) return;
   if (data_fault_ == FaultAction::bad_token && entry.dtype == DType::i32) {
     as<std::int32_t>(host)[0] = std::numeric_limits<std::int32_t>::max();
@@ -150,13 +182,14 @@ void Trainer::save() {
 void Trainer::train_step() {
   const auto start = Clock::now();
   const std::int64_t step = step_ + 1;
-  data_fault_ = process_.faults.reach_step(step, "data");
+  step_fault_ = process_.faults.reach_step(step, "data");
+  data_fault_ = step_fault_;
   const double weight = in_.dataset.total_weight(Split::training, step);
   const auto values = scalars(weight, true);
   const auto results = engine_.step(values, fill(Split::training, step));
   const double loss = results.at(scalar_name::kLoss);
   const double norm_squared = results.at(scalar_name::kNormSquared);
-  check_finite(loss, norm_squared);
+  check_finite(loss, norm_squared, values);
   last_ = {};
   last_.skipped = !std::isfinite(norm_squared);
   last_.step = step;
@@ -181,24 +214,41 @@ void Trainer::train_step() {
     ++updates_;
 }
 
-void Trainer::check_finite(double loss, double norm_squared) {
+/// Computes the failed step again to see which ranks go wrong before sums over ranks spread it.
+/// Parameters are as before the step; what becomes of them now does not matter any more.
+std::vector<std::string> Trainer::nonfinite_before_sums(
+    const std::map<std::string, double>& values) {
+  std::string mine;
+  before_sums_ = [&] {
+    for (const std::string& name : engine_.nonfinite_gradients()) {
+      if (mine.size() < 200) mine += (mine.empty() ? "" : ", ") + name;
+    }
+  };
+  data_fault_ = step_fault_;
+  (void)engine_.step(values, fill(Split::training, step_ + 1));
+  before_sums_ = nullptr;
+  return gather_texts(world_, mine);
+}
+
+void Trainer::check_finite(double loss, double norm_squared,
+                           const std::map<std::string, double>& values) {
   if (std::isfinite(loss) && std::isfinite(norm_squared)) return;
   const auto limit = in_.config.training.skip_nonfinite;
   if (limit && skipped_ < *limit && !std::isfinite(norm_squared)) return;
-  std::string mine;
-  for (const std::string& name : engine_.nonfinite_gradients()) {
-    mine += (mine.empty() ? "" : ", ") + name;
-    if (mine.size() > 200) break;
-  }
-  const auto texts = gather_texts(world_, mine);
+  const auto texts = nonfinite_before_sums(values);
   std::string text = "step " + std::to_string(step_ + 1) + ": the loss is " + std::to_string(loss) +
                      " and the squared gradient norm " + std::to_string(norm_squared);
-  for (std::size_t r = 0; r < texts.size(); ++r) {
-    if (texts[r].empty()) continue;
-    text += "; first on rank " + std::to_string(r) + ": " + texts[r];
-    break;
+  std::string where;
+  for (std::size_t r = 0; r < texts.size() && where.size() < 1000; ++r) {
+    if (!texts[r].empty()) where += "; not finite on rank " + std::to_string(r) + ": " + texts[r];
   }
-  if (limit) text += "; " + std::to_string(skipped_) + " steps were skipped before";
+  if (where.empty()) {
+    where =
+        "; no gradient is bad when the step is computed again: a sum over ranks overflows, or a "
+        "machine is faulty";
+  }
+  text += where;
+  if (limit) text += "; steps skipped before: " + std::to_string(skipped_);
   throw UserError(text +
                       ". Nothing was updated; lower optimizer.learning_rate, or set "
                       "training.on_nonfinite={skip: N} to pass over such steps",

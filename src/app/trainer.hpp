@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -28,7 +29,9 @@ struct TrainerInput {
   const Graph& graph;
   const Plan& plan;
   Dataset dataset;
-  Bytes arena;  ///< of the largest rank
+  std::string data_fingerprint;
+  std::int64_t id_limit = 0;  ///< token ids and labels are below it; 0: the inputs have none
+  Bytes arena;                ///< of the largest rank
   std::filesystem::path run_directory;
 };
 
@@ -54,7 +57,10 @@ class Trainer {
   };
 
   void train_step();
-  void check_finite(double loss, double norm_squared);
+  void check_finite(double loss, double norm_squared, const std::map<std::string, double>& values);
+  [[nodiscard]] std::vector<std::string> nonfinite_before_sums(
+      const std::map<std::string, double>& values);
+  void inject(const InputEntry& entry, std::span<std::byte> host);
   [[nodiscard]] Agreed agree();
   [[nodiscard]] double evaluate();
   [[nodiscard]] std::map<std::string, double> scalars(double weight, bool training) const;
@@ -79,7 +85,9 @@ class Trainer {
   std::int64_t skipped_ = 0;
   double recent_step_time_ = 0.0;
   StepMetrics last_;
-  FaultAction data_fault_ = FaultAction::none;
+  FaultAction step_fault_ = FaultAction::none;  ///< of this step's data
+  FaultAction data_fault_ = FaultAction::none;  ///< the same, until it has happened
+  std::function<void()> before_sums_;           ///< called once at a step's first sum over ranks
   std::vector<std::string> warned_;
 };
 

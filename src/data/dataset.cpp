@@ -118,6 +118,11 @@ std::int64_t Dataset::samples_per_epoch() const {
   return windows == nullptr ? 0 : windows->samples_per_epoch();
 }
 
+std::string Dataset::fingerprint() const {
+  const auto* windows = std::get_if<TokenWindows>(&source_->kind);
+  return windows == nullptr ? "" : windows->fingerprint();
+}
+
 std::int64_t Dataset::num_evaluation_batches() const {
   return (num_evaluation_samples(*source_) + global_batch() - 1) / global_batch();
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
@@ -24,6 +25,7 @@ class TokenWindows {
 
   [[nodiscard]] std::vector<Field> fields() const;
   [[nodiscard]] std::int64_t samples_per_epoch() const { return windows_; }
+  [[nodiscard]] std::string fingerprint() const { return tokens_.fingerprint(); }
   [[nodiscard]] std::int64_t num_evaluation_samples() const;
   [[nodiscard]] double weight(SampleId sample) const;
   void integers(std::string_view field, SampleId sample, std::span<std::int32_t> row) const;

@@ -140,15 +140,23 @@ YamlNode stage_node(const Plan& plan, const Graph& graph, std::size_t s,
   node.set("ranks", numbers(stage.ranks));
   node.set("logical_mesh", numbers(stage.mesh.extents));
   if (s < figures.size()) {
+    const int on_a_host = static_cast<int>(stage.ranks.size()) / figures[s].hosts;
+    node.set("mesh", numbers({figures[s].hosts, on_a_host}));
     node.set("memory", figures_node(figures[s].memory));
     node.set("flops", YamlNode::plain(float_text(figures[s].flops)));
+    double total = 0;
+    for (const auto& [kind, bytes] : figures[s].bytes_sent) total += bytes;
     YamlNode sent = YamlNode::mapping();
+    sent.set("bytes", YamlNode::plain(float_text(total)));
     for (const auto& [kind, bytes] : figures[s].bytes_sent) {
       sent.set(kind, YamlNode::plain(float_text(bytes)));
     }
     node.set("communication", std::move(sent));
   }
-  node.set("summary", YamlNode::of_text(summary_of(stage, graph)));
+  YamlNode summary = YamlNode::mapping();
+  for (const auto& [name, how] : summary_of(stage, graph))
+    summary.set(name, YamlNode::of_text(how));
+  node.set("summary", std::move(summary));
   YamlNode retention = YamlNode::mapping();
   for (const auto& [name, kept] : stage.retention) {
     retention.set(name, YamlNode::of_text(to_string(kept)));
@@ -358,7 +366,11 @@ class PlanReader {
 
 }  // namespace
 
-std::string summary_of(const StagePlan& stage, const Graph& graph) {
+std::vector<std::pair<std::string, std::string>> summary_of(const StagePlan& stage,
+                                                            const Graph& graph) {
+  static const std::map<char, std::string> kNames = {{'b', "batch"},        {'h', "heads"},
+                                                     {'f', "feed_forward"}, {'v', "vocabulary"},
+                                                     {'t', "time"},         {'e', "hidden"}};
   std::map<char, std::set<MeshAxis>> split;
   const auto [first, last] = stage.chunks.front();
   for (const Operator& op : graph.operators) {
@@ -367,23 +379,25 @@ std::string summary_of(const StagePlan& stage, const Graph& graph) {
       if (use.linear < 0) split[use.factor].insert(use.axis);
     }
   }
-  std::string text;
+  std::vector<std::pair<std::string, std::string>> summary;
   for (const auto& [letter, axes] : split) {
+    std::string text = "split over";
     for (const MeshAxis axis : axes) {
-      if (!text.empty()) text += ", ";
-      text += std::string(1, letter) + " over axis " + std::to_string(axis) + " (" +
+      text += (axis == *axes.begin() ? " axis " : " and axis ") + std::to_string(axis) + " (" +
               std::to_string(extent(stage.mesh, axis)) + ")";
     }
+    const auto name = kNames.find(letter);
+    summary.emplace_back(name == kNames.end() ? std::string(1, letter) : name->second, text);
   }
-  return text.empty() ? "nothing split" : text;
+  return summary;
 }
 
-std::string to_yaml(const Plan& plan, const Graph& graph,
-                    const std::vector<StageFigures>& figures) {
+std::string to_yaml(const Plan& plan, const Graph& graph, const PlanFigures& figures) {
   YamlNode root = YamlNode::mapping();
   root.set("version", number(kVersion));
   root.set("method", YamlNode::of_text(plan.method));
   YamlNode model = YamlNode::mapping();
+  if (!figures.preset.empty()) model.set("preset", YamlNode::of_text(figures.preset));
   model.set("fingerprint", YamlNode::of_text(hex(plan.graph_fingerprint)));
   model.set("parameters", number(num_parameters(graph)));
   model.set("flops_per_step",
@@ -392,6 +406,7 @@ std::string to_yaml(const Plan& plan, const Graph& graph,
   int busy = 0;
   for (const StagePlan& stage : plan.stages) busy += static_cast<int>(stage.ranks.size());
   YamlNode cluster = YamlNode::mapping();
+  cluster.set("hosts", number(figures.hosts));
   cluster.set("devices", number(plan.world_size));
   cluster.set("idle", number(plan.world_size - busy));
   root.set("cluster", std::move(cluster));
@@ -402,7 +417,7 @@ std::string to_yaml(const Plan& plan, const Graph& graph,
   root.set("schedule", std::move(schedule));
   YamlNode stages = YamlNode::sequence();
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {
-    stages.items.push_back(stage_node(plan, graph, s, figures));
+    stages.items.push_back(stage_node(plan, graph, s, figures.stages));
   }
   root.set("stages", std::move(stages));
   return to_yaml(root);

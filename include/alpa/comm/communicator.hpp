@@ -138,4 +138,8 @@ void wait_asleep(Request& request);
 /// is rethrown here once all threads have ended. The communicators end with `body`.
 void run_ranks(int size, int patience_ms, const std::function<void(Communicator&)>& body);
 
+/// Runs `body` as the only rank, on the calling thread. Catches nothing: an exception reaches the
+/// terminate handler with the stack still standing, as it does under MPI.
+void run_alone(const std::function<void(Communicator&)>& body);
+
 }  // namespace alpa

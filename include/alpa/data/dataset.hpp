@@ -65,6 +65,10 @@ class Dataset {
   void fill(Split split, std::int64_t batch, std::string_view field, const Box& box,
             std::span<double> out) const;
 
+  /// The same for equal contents, wherever they are stored; empty for synthetic samples, which the
+  /// configuration determines. Reads all tokens.
+  [[nodiscard]] std::string fingerprint() const;
+
   struct Source;
   explicit Dataset(std::shared_ptr<const Source> source);
 

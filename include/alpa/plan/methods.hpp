@@ -26,8 +26,8 @@ struct MethodRequest {
 ///   zero2       zero1, with gradients kept split
 ///   zero3       zero2, with parameters gathered for each use
 ///   megatron    data x tensor x pipeline: heads, feed-forward and vocabulary split over `tensor`;
-///               equal numbers of layers a stage. Degrees left to `auto`: pipeline 1, tensor 1, data
-///               what remains
+///               equal numbers of layers a stage. Degrees left to `auto`: pipeline 1, tensor 1,
+///               data what remains
 ///   intra_only  one stage: data x tensor with tensor the largest power of 2 up to sqrt(ranks)
 ///   inter_only  one rank a stage, layers cut so that the largest FLOPs of a stage are least, GPipe
 ///   pipedream   one rank a stage, equal numbers of layers, 1F1B

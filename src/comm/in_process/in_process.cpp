@@ -232,4 +232,11 @@ void run_ranks(int size, int patience_ms, const std::function<void(Communicator&
   outcome.rethrow_first(fabric);
 }
 
+void run_alone(const std::function<void(Communicator&)>& body) {
+  constexpr int kNeverMs = 1 << 30;
+  Fabric fabric(1, kNeverMs);
+  InProcessCommunicator communicator(0, std::make_shared<Group>(fabric, std::vector<int>{0}));
+  body(communicator);
+}
+
 }  // namespace alpa
