@@ -1,0 +1,219 @@
+// The moves of redistributions: what SegmentBuilder emits to bring a tensor into another layout.
+
+#include <algorithm>
+
+#include "alpa/base/error.hpp"
+
+#include "segment_builder.hpp"
+
+namespace alpa {
+namespace {
+
+/// True if pieces that lie one behind the other along `dim` are, dense and in order, the whole.
+bool is_outermost(const Box& whole, int dim) {
+  for (int d = 0; d < dim; ++d) {
+    if (whole.extent[static_cast<std::size_t>(d)] != 1) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+BufferId SegmentBuilder::redistribute(int segment, TensorId t, const ShardingSpec& spec) {
+  std::vector<Move> best;
+  double best_cost = -1;
+  const Available* source = nullptr;
+  for (const Available& value : available_[t.index()]) {
+    if (!visible(value, t, segment)) continue;
+    auto path = redistribution(tensor(t).shape, tensor(t).dtype, value.spec, spec, stage_->mesh);
+    double cost = 0;
+    for (const Move& move : path) {
+      cost += move_cost(tensor(t).shape, tensor(t).dtype, move, stage_->mesh);
+    }
+    if (best_cost < 0 || cost < best_cost) {
+      best = std::move(path);
+      best_cost = cost;
+      source = &value;
+    }
+  }
+  ALPA_CHECK(source != nullptr);
+  const auto& demands = placed_.demands[t.index()];
+  const auto here = demands.find(seat_.stage);
+  BufferId buffer = source->buffer;
+  // What outlives the microbatch must not be changed by each microbatch.
+  const bool once = info[static_cast<std::size_t>(segment)].kind == SegmentInfo::Kind::once;
+  bool mine = (source->segment >= 0 || once) && tensor(t).role != Role::input;
+  for (const Move& move : best) {
+    const bool needed = here != demands.end() && here->second.contains(move.before);
+    const BufferId from = buffer;
+    buffer = apply_move(segment, t, move, from, mine && !needed);
+    mine = mine || buffer != from;
+    auto& values = available_[t.index()];
+    if (buffer == from && move.kind == Move::Kind::all_reduce) {
+      std::erase_if(values,
+                    [&](const Available& v) { return v.buffer == from && v.spec == move.before; });
+    }
+    const bool lasts = segment == prepare_segment;
+    const bool replaces = buffer == from && move.kind == Move::Kind::all_reduce;
+    values.push_back({move.after, buffer, lasts ? -1 : segment, replaces});
+  }
+  return buffer;
+}
+
+BufferId SegmentBuilder::piece_buffer(int segment, TensorId t, const ShardingSpec& spec,
+                                      const std::string& what) {
+  const bool once = segment == prepare_segment;
+  const auto memory_class = once ? MemoryClass::parameters : MemoryClass::transient;
+  return add_buffer(tensor(t).name + " " + what,
+                    bytes_of(box_of(t, spec, seat_.index).extent, tensor(t).dtype), memory_class);
+}
+
+std::vector<int> SegmentBuilder::members(const Move& move) const {
+  return devices_along(stage_->mesh, seat_.index, move.axes);
+}
+
+GroupId SegmentBuilder::group(std::vector<int> world_ranks) {
+  const auto next = static_cast<std::int32_t>(program.groups.size());
+  const auto [it, is_new] = group_ids_.try_emplace(world_ranks, GroupId{next});
+  if (is_new) program.groups.push_back(std::move(world_ranks));
+  return it->second;
+}
+
+BufferId SegmentBuilder::apply_move(int segment, TensorId t, const Move& move, BufferId from,
+                                    bool may_overwrite) {
+  if (members(move).size() == 1) return from;
+  if (move.kind == Move::Kind::all_reduce && may_overwrite) {
+    const Bytes size = program.buffer(from).size;
+    Collective c = collective(Collective::Kind::all_reduce, move, tensor(t).dtype);
+    c.in = c.out = {from, {}, size};
+    c.op = move.before.partial_op;
+    emit(segment, {"all_reduce " + tensor(t).name, c, {}, {}});
+    return from;
+  }
+  const BufferId to = piece_buffer(segment, t, move.after, to_string(move.after));
+  const Operand source = operand(t, move.before, from);
+  const Operand target = operand(t, move.after, to);
+  switch (move.kind) {
+    case Move::Kind::all_reduce: {
+      copy_box(segment, source, target, "copy " + tensor(t).name);
+      Collective c = collective(Collective::Kind::all_reduce, move, tensor(t).dtype);
+      c.in = c.out = {to, {}, target.size()};
+      c.op = move.before.partial_op;
+      emit(segment, {"all_reduce " + tensor(t).name, c, {}, {}});
+      break;
+    }
+    case Move::Kind::all_gather:
+      gather(segment, t, move, from, to);
+      break;
+    case Move::Kind::reduce_scatter:
+      scatter(segment, t, move, from, to);
+      break;
+    case Move::Kind::all_to_all:
+      transpose(segment, t, move, from, to);
+      break;
+    case Move::Kind::slice:
+      copy_box(segment, source, target, "slice " + tensor(t).name);
+      break;
+    case Move::Kind::to_partial: {
+      const auto place = coordinates(stage_->mesh, seat_.index);
+      const bool keeps = place[static_cast<std::size_t>(move.axes[0])] == 0;
+      if (keeps)
+        copy_box(segment, source, target, "to_partial " + tensor(t).name);
+      else
+        emit(segment, {"to_partial " + tensor(t).name,
+                       RunKernel{Fill{}, {}, {target}, {}, false, 0.0},
+                       {},
+                       {}});
+      break;
+    }
+  }
+  return to;
+}
+
+Collective SegmentBuilder::collective(Collective::Kind kind, const Move& move, DType dtype) {
+  std::vector<int> world;
+  for (const int index : members(move)) {
+    world.push_back(stage_->ranks[static_cast<std::size_t>(index)]);
+  }
+  Collective c;
+  c.kind = kind;
+  c.group = group(std::move(world));
+  c.dtype = dtype;
+  return c;
+}
+
+void SegmentBuilder::gather(int segment, TensorId t, const Move& move, BufferId from, BufferId to) {
+  Collective c = collective(Collective::Kind::all_gather, move, tensor(t).dtype);
+  const Operand whole = operand(t, move.after, to);
+  std::vector<Operand> pieces;
+  Bytes total{0};
+  for (const int index : members(move)) {
+    pieces.push_back({{}, total, tensor(t).dtype, box_of(t, move.before, index), tensor(t).shape});
+    c.piece_sizes.push_back(pieces.back().size());
+    total += pieces.back().size();
+  }
+  const bool direct = is_outermost(whole.box, move.from_dim);
+  const BufferId landing =
+      direct ? to : add_buffer(tensor(t).name + " gathered", total, MemoryClass::transient);
+  c.in = {from, {}, program.buffer(from).size};
+  c.out = {landing, {}, total};
+  emit(segment, {"all_gather " + tensor(t).name, c, {}, {}});
+  for (Operand& piece : pieces) {
+    piece.buffer = landing;
+    if (!direct) copy_box(segment, piece, whole, "unpack " + tensor(t).name);
+  }
+}
+
+void SegmentBuilder::scatter(int segment, TensorId t, const Move& move, BufferId from,
+                             BufferId to) {
+  Collective c = collective(Collective::Kind::reduce_scatter, move, tensor(t).dtype);
+  c.op = move.before.partial_op;
+  const Operand whole = operand(t, move.before, from);
+  std::vector<Operand> pieces;
+  Bytes total{0};
+  for (const int index : members(move)) {
+    pieces.push_back({{}, total, tensor(t).dtype, box_of(t, move.after, index), tensor(t).shape});
+    c.piece_sizes.push_back(pieces.back().size());
+    total += pieces.back().size();
+  }
+  const bool direct = is_outermost(whole.box, move.to_dim);
+  const BufferId packed =
+      direct ? from : add_buffer(tensor(t).name + " packed", total, MemoryClass::transient);
+  for (Operand& piece : pieces) {
+    piece.buffer = packed;
+    if (!direct) copy_box(segment, whole, piece, "pack " + tensor(t).name);
+  }
+  c.in = {packed, {}, total};
+  c.out = {to, {}, program.buffer(to).size};
+  emit(segment, {"reduce_scatter " + tensor(t).name, c, {}, {}});
+}
+
+void SegmentBuilder::transpose(int segment, TensorId t, const Move& move, BufferId from,
+                               BufferId to) {
+  Collective c = collective(Collective::Kind::all_to_all, move, tensor(t).dtype);
+  const Operand mine = operand(t, move.before, from);
+  const Operand target = operand(t, move.after, to);
+  const BufferId out = add_buffer(tensor(t).name + " packed", mine.size(), MemoryClass::transient);
+  const BufferId in =
+      add_buffer(tensor(t).name + " received", target.size(), MemoryClass::transient);
+  std::vector<Operand> received;
+  Bytes sent{0};
+  Bytes got{0};
+  for (const int index : members(move)) {
+    const Box theirs = box_of(t, move.after, index);
+    const Operand part{out, sent, mine.dtype, intersect(mine.box, theirs), mine.full};
+    copy_box(segment, mine, part, "pack " + tensor(t).name);
+    c.piece_sizes.push_back(part.size());
+    sent += part.size();
+    const Box source = box_of(t, move.before, index);
+    received.push_back({in, got, mine.dtype, intersect(source, target.box), mine.full});
+    c.in_sizes.push_back(received.back().size());
+    got += received.back().size();
+  }
+  c.in = {out, {}, sent};
+  c.out = {in, {}, got};
+  emit(segment, {"all_to_all " + tensor(t).name, c, {}, {}});
+  for (const Operand& part : received) copy_box(segment, part, target, "unpack " + tensor(t).name);
+}
+
+}  // namespace alpa
