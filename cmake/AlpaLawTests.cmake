@@ -9,6 +9,7 @@ target_link_libraries(alpa_law PUBLIC alpa::runtime alpa_warnings)
 file(GLOB law_tests CONFIGURE_DEPENDS tests/law/*_law_test.cpp)
 alpa_tests(law DEPS runtime model FILES ${law_tests} LINK alpa_law LABELS law)
 alpa_tests(plan DEPS plan model LINK alpa_law)
+alpa_tests(lowering DEPS lowering model LINK alpa_law LABELS law)
 
 # Sharding rules against brute force on the reference kernels.
 alpa_tests(rules DEPS sharding device FILES tests/law/rules_test.cpp tests/device/cases_test.cpp
@@ -18,3 +19,7 @@ alpa_tests(rules DEPS sharding device FILES tests/law/rules_test.cpp tests/devic
 add_test(NAME law.random_plans COMMAND law_tests --gtest_filter=RandomPlansLaw.*)
 set_tests_properties(law.random_plans PROPERTIES LABELS slow TIMEOUT 1800
                                                  ENVIRONMENT ALPA_LAW_PLANS=200)
+
+alpa_tests(names DEPS config FILES tests/law/names_test.cpp)
+alpa_tests(scaling DEPS runtime model FILES tests/law/scaling_test.cpp LINK alpa_law
+           LABELS scaling)
