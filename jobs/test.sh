@@ -36,7 +36,9 @@ ctest --test-dir build --output-on-failure --no-tests=error --parallel "$(nproc)
   --output-junit "$PWD/build/tests.xml" "${selection[@]}" || result=$?
 
 # A test program that passes may have skipped cases, for want of h5py or of data: they are named.
-skipped=$(sed -n 's/^\[  SKIPPED \] \([A-Za-z_0-9./]*\) (.*/\1/p' build/Testing/Temporary/LastTest.log | sort -u)
+skipped=$(awk '/^[0-9]+\/[0-9]+ Test: / { test = $3 }
+               /^\[  SKIPPED \] .* \(/ { print $4 }
+               /^OK \(.*skipped=/ { print test }' build/Testing/Temporary/LastTest.log | sort -u)
 if [ -n "$skipped" ]; then
   echo "Skipped cases inside tests that passed:" $skipped
   failed=$(grep -c '<failure' build/tests.xml || true)
