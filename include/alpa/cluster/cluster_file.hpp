@@ -1,0 +1,12 @@
+#pragma once
+
+#include "alpa/cluster/cluster_spec.hpp"
+#include "alpa/config/cluster_config.hpp"
+
+namespace alpa {
+
+/// A cluster as its file describes it. tf32 is not a type of its own here: it is the rate of f32
+/// products where the run's precision asks for it (`tf32`).
+[[nodiscard]] ClusterSpec cluster_spec(const ClusterConfig& config, bool tf32 = false);
+
+}  // namespace alpa
