@@ -199,17 +199,21 @@ Outcome train(const Case& test, const Plan& plan) {
       const std::scoped_lock lock(mutex);
       collect(engine, outcome.initial);
     }
-    for (int step = 1; step <= test.steps; ++step) {
-      const auto results =
-          engine.step(scalars(test, graph, inputs, step),
-                      [&](const InputEntry& entry, int m, std::span<std::byte> host) {
-                        inputs.fill(step, entry, m, host);
-                      });
+    int step = 1;
+    const FillInput fill = [&](const InputEntry& entry, int m, std::span<std::byte> host) {
+      inputs.fill(step, entry, m, host);
+    };
+    for (; step <= test.steps; ++step) {
+      const auto results = engine.step(scalars(test, graph, inputs, step), fill);
       if (world.rank() == 0) {
         outcome.losses.push_back(results.at("step.loss"));
         outcome.norms.push_back(std::sqrt(results.at("step.norm_squared")));
       }
     }
+    auto evaluation = scalars(test, graph, inputs, step);
+    evaluation["step.training"] = 0;
+    const double loss = engine.evaluate(evaluation, fill).at("step.loss");
+    if (world.rank() == 0) outcome.evaluation = loss;
     const std::scoped_lock lock(mutex);
     const auto rank = static_cast<std::size_t>(world.rank());
     outcome.executed[rank] = engine.executed();
@@ -300,6 +304,7 @@ Difference compare(const Outcome& truth, const Outcome& other) {
   };
   d.losses = relative(truth.losses, other.losses);
   d.norms = relative(truth.norms, other.norms);
+  d.evaluation = relative({truth.evaluation}, {other.evaluation});
   d.initial_equal = truth.initial == other.initial;
   for (const auto& [name, values] : truth.final_state) {
     const auto it = other.final_state.find(name);

@@ -34,6 +34,7 @@ struct Case {
 /// What a run leaves to be compared.
 struct Outcome {
   std::vector<double> losses, norms;
+  double evaluation = 0;  ///< loss of a batch after the last step, without dropout
   std::map<std::string, std::vector<double>> initial, final_state;  ///< whole tensors by name
   std::vector<Executed> executed;                                   ///< per rank, over all steps
   std::vector<ProgramTotals> totals;  ///< per rank, of one step, counted from its program
@@ -53,7 +54,7 @@ struct Outcome {
 /// Largest relative difference, |a - b| / max(|a|, |b|, floor) with the floor taken from the
 /// largest value of the same tensor.
 struct Difference {
-  double losses = 0, norms = 0, state = 0;
+  double losses = 0, norms = 0, evaluation = 0, state = 0;
   std::string worst_tensor;
   bool initial_equal = true;
 };

@@ -111,6 +111,7 @@ TEST_P(MethodLaw, Fp64GivesTheNumbersOfOneRank) {
     EXPECT_EQ(found.losses.size(), static_cast<std::size_t>(test.steps));
     EXPECT_LT(d.losses, 1e-9);
     EXPECT_LT(d.norms, 1e-9);
+    EXPECT_LT(d.evaluation, 1e-9);
     EXPECT_LT(d.state, 1e-9) << d.worst_tensor;
     EXPECT_NE(found.final_state, found.initial);
     expect_executed_as_lowered(found, test.steps);

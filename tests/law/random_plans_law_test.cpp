@@ -96,6 +96,7 @@ void run_one(Case test, const Outcome& truth, std::mt19937_64& random, Coverage&
   EXPECT_TRUE(d.initial_equal);
   EXPECT_LT(d.losses, 1e-9);
   EXPECT_LT(d.norms, 1e-9);
+  EXPECT_LT(d.evaluation, 1e-9);
   EXPECT_LT(d.state, 1e-9) << d.worst_tensor;
   coverage.add(test.make_graph(test.global_batch / plan.num_microbatches), plan, found);
 }
