@@ -68,7 +68,7 @@ one without a launcher. The same command again goes on where the last one stoppe
   --check             check configuration, data and memory; run nothing
   --print-config      the configuration with all defaults filled in
   --help [SECTION]    this text, or the keys of a section: model data training optimizer parallel
-                      cluster device checkpoint logging output
+                      cluster checkpoint logging run
   --version
 
 Exit codes: 0 done, 64 command line, 65 bad data, 66 input missing, 69 no plan fits, 70 a bug,

@@ -26,6 +26,10 @@ bool matches_whole(std::string_view pattern, std::string_view text) {
 
 }  // namespace
 
+bool glob_matches_whole(std::string_view pattern, std::string_view name) {
+  return matches_whole(pattern, name);
+}
+
 bool glob_matches(std::string_view pattern, std::string_view name) {
   if (matches_whole(pattern, name)) return true;
   for (std::size_t dot = name.find('.'); dot != std::string_view::npos;

@@ -211,7 +211,7 @@ void apply_layouts(Plan& plan, const Graph& graph, const ParallelConfig& paralle
     const Strategy strategy = parse_strategy(text);
     bool matched = false;
     for (const Operator& op : graph.operators) {
-      if (!glob_matches(pattern, op.name)) continue;
+      if (!glob_matches_whole(pattern, op.name)) continue;
       matched = true;
       auto& stage = plan.stages[static_cast<std::size_t>(stage_of_layer(plan, op.layer))];
       stage.strategies[op.name] = strategy;
@@ -258,6 +258,9 @@ Plan plan_by_method(const MethodRequest& request, const GraphOfMicrobatch& graph
     for (int d = 0; d < num_devices(mesh); ++d) stage.ranks.push_back(s * num_devices(mesh) + d);
     choose_by_hand(stage, graph, axes_of(shape));
     plan.stages.push_back(std::move(stage));
+  }
+  for (int s = 0; plan.schedule == PipelineKind::one_f_one_b && s < shape.pipeline; ++s) {
+    plan.warm_up.push_back(shape.pipeline - s);
   }
   plan.graph_fingerprint = fingerprint(graph);
   apply_layouts(plan, graph, request.parallel);

@@ -10,4 +10,8 @@ namespace alpa {
 /// Example: "*.bias" and "layers.0" match "layers.0.bias"; "layer" does not.
 [[nodiscard]] bool glob_matches(std::string_view pattern, std::string_view name);
 
+/// Does the pattern match the whole name? "layers.*.attention.qkv" matches one operator a layer and
+/// nothing below it.
+[[nodiscard]] bool glob_matches_whole(std::string_view pattern, std::string_view name);
+
 }  // namespace alpa
