@@ -113,8 +113,9 @@ class Job:
                 pass
         return pids
 
-    def wait(self, timeout=60):
-        """Until the job ends, whatever remains of it is ended, and the result is complete."""
+    def wait(self, timeout=60, outlive=2):
+        """Until the job ends. Processes that are there `outlive` seconds later are reported, and
+        ended."""
         try:
             self.process.wait(timeout)
             expired = False
@@ -122,7 +123,7 @@ class Job:
             expired = True
         seconds = time.monotonic() - self.started
         leftover = processes_of(self.marker)
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + outlive
         while leftover and not expired and time.monotonic() < deadline:
             time.sleep(0.05)
             leftover = processes_of(self.marker)

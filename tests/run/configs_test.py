@@ -2,8 +2,6 @@
 
 import math
 import sys
-import time
-import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "app"))
@@ -34,7 +32,7 @@ class ManyRanks(harness.RunTest):
         (text / "a.txt").write_text("".join(
             f"{i} bottles stand on the wall; take {i % 7} of them down.\n" for i in range(3000)))
         result = self.run_program("run", f"data.text=[{text}]", "training.steps=3",
-                                  "training.evaluate.samples=32", "training.global_batch=128",
+                                  "training.evaluate.samples=32",
                                   config=SOURCE / "configs/quickstart.yaml", ranks=64, timeout=540)
         self.assert_steps_once("run", 3)
         self.assertEqual(len(harness.rank_records(self.folder / "run")), 64)

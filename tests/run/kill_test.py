@@ -1,6 +1,9 @@
 """kill -9 of a rank at any moment, then the same command again: as if nothing had happened."""
 
+import random
+import signal
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "app"))
@@ -36,6 +39,49 @@ class KilledRank(harness.RunTest):
                 self.run_program(f"run-{point}", ranks=2)
                 self.assert_steps_once(f"run-{point}", 8)
                 self.assert_same_state(f"run-{point}", "calm", 8)
+
+
+    def test_launcher(self):
+        """Ranks do not outlive mpirun."""
+        job = self.start("run", "training.steps=1000000", ranks=3)
+        while not (self.folder / "run" / "metrics.jsonl").exists():
+            self.assertIsNone(job.process.poll(), "no step")
+            time.sleep(0.02)
+        job.process.kill()
+        self.check(job.wait(outlive=10), -9)
+        self.run_program("run", f"training.steps={self.saved('run') + 2}", ranks=3)
+
+    def saved(self, run):
+        return checkpoints(self.folder / run)[-1]
+
+
+class RandomKills(harness.RunTest):
+    def test_of_any_rank_at_any_moment(self):
+        """A run of 400 steps, under 12 kills of random ranks after random numbers of steps."""
+        draw = random.Random(7)
+        options = ["training.steps=400", "checkpoint={every: 5, asynchronous: true}"]
+        self.run_program("calm", *options, ranks=3)
+        for number in range(12):
+            job = self.start("run", *options, ranks=3)
+            last = self.steps("run") + draw.randrange(2, 40)
+            while self.steps("run") < last and job.process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(draw.random() * 0.02)
+            ranks = job.rank_pids()
+            if ranks:
+                harness.os.kill(draw.choice(ranks), signal.SIGKILL)
+            self.check(job.wait(), {KILLED, DONE})
+            if job.process.returncode == DONE:
+                break
+        self.assertGreater(number, 2, "hardly a kill")
+        self.run_program("run", *options, ranks=3)
+        self.assert_steps_once("run", 400)
+        self.assertEqual(harness.losses(self.folder / "run"), harness.losses(self.folder / "calm"))
+        self.assert_same_state("run", "calm", 400)
+
+    def steps(self, run):
+        file = self.folder / run / "metrics.jsonl"
+        return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
 class KilledWhileSaving(harness.RunTest):

@@ -133,7 +133,7 @@ class Data(harness.RunTest):
         for values, expect, parts in (([*range(32)] * 40, DONE, []),
                                       ([*range(32)] * 40 + [-1], BAD_DATA, ["token 1280 is -1"])):
             with h5py.File(self.folder / "ids.h5", "w") as file:
-                file["tokens"] = values
+                file.create_dataset("tokens", data=values, dtype="i4")
             result = self.run_program(f"run{expect}", data, expect={expect, BAD_DATA})
             if result.code != DONE:
                 self.says(result.err, "ids.h5", *parts)
