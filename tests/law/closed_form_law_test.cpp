@@ -268,8 +268,7 @@ TEST(ClosedFormLaw, HybridOfAllThreeSplitsFlopsEvenlyWithinAStage) {
   }
 }
 
-// ---- Negative controls: plans that claim a method and do another.
-// ----------------------------------
+// Negative controls: plans that claim a method and do another.
 
 template <class F>
 Plan altered(Plan plan, const Graph& graph, const F& alter) {

@@ -136,7 +136,7 @@ TEST_P(MethodLaw, Fp32LossesAgreeOver50Steps) {
 INSTANTIATE_TEST_SUITE_P(All, MethodLaw, testing::ValuesIn(settings()),
                          [](const auto& each) { return each.param.name; });
 
-// The law can fail: another seed, another learning rate and a forgotten sample are told apart.
+// The law can fail: another seed and a learning rate off by 1e-7 are told apart.
 TEST(MethodLaw, TellsAWrongRunFromARightOne) {
   const TinyCase tiny{Preset::mlp, OptimizerKind::momentum, Precision::fp64, {}};
   const Outcome& truth = truth_of(tiny, 20);

@@ -140,8 +140,7 @@ TEST(RandomPlansLaw, MlpWithSquaredError) {
              4);
 }
 
-// ---- An operator that no module knows.
-// -------------------------------------------------------------
+// An operator that no module knows.
 
 /// y[b,e,g] = x[b,e]^2 for every value of a new index g, on the kernel of an elementwise product:
 /// it has its own shape (g stands in no operand), its own rule (g whole, no partial sums) and its
