@@ -177,8 +177,8 @@ Retention retention_of(const StagePlan& stage, const Tensor& tensor) {
 }
 
 void validate(const Plan& plan, const Graph& graph) {
-  check_schedule(plan);
   check_stages(plan, graph);
+  check_schedule(plan);
   check_strategies(plan, graph);
   check_names(plan, graph);
   check_arrivals(plan, graph);
