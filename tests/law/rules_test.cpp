@@ -266,6 +266,10 @@ TEST(Rules, AreWhatBruteForceFinds) {
     four.seed_with(two.valid_choices());
     four.run(counts);
   }
+  for (const ExtraLinear& extra : extra_linear()) {
+    EXPECT_TRUE(counts.left_out.contains(extra.kind + ": " + extra.reason))
+        << extra.kind << " is no longer left out: drop it from the list";
+  }
   std::cout << counts.tried << " choices of operand layouts tried, " << counts.valid
             << " combinations valid, of which by strategies of rules " << counts.strategies
             << ", left out by rules:\n";
