@@ -1,0 +1,55 @@
+#pragma once
+
+#include <array>
+#include <functional>
+#include <vector>
+
+#include "alpa/base/units.hpp"
+#include "alpa/cluster/cluster_spec.hpp"
+#include "alpa/program/program.hpp"
+
+namespace alpa {
+
+/// What each instruction takes once it has begun. `rank` and `group` are world ranks.
+struct InstructionCosts {
+  std::function<Seconds(const RunKernel& run, int rank)> kernel;
+  std::function<Seconds(const Collective& collective, const std::vector<int>& group)> collective;
+  std::function<Seconds(Bytes size, int from, int to)> message;
+};
+
+/// Costs on a cluster whose device i is rank i: rooflines for kernels (FLOPs of the pieces, bytes
+/// of all operands and results), rings over the links that a group spans for collectives. A kernel
+/// that the device cannot run takes forever.
+[[nodiscard]] InstructionCosts costs_on(const ClusterSpec& cluster);
+
+/// One instruction of one rank, from begin to end.
+struct Span {
+  int rank = 0;
+  int queue = 0;  ///< 0 kernels, 1 collectives, 2 messages
+  int call = 0;
+  int instruction = 0;
+  double begin = 0.0;
+  double end = 0.0;
+};
+
+/// What a rank's queues do: kernels, collectives, messages.
+struct RankTime {
+  std::array<double, 3> busy{};
+  double exposed = 0.0;  ///< of the makespan, time in which no kernel ran
+};
+
+struct Timeline {
+  Seconds makespan;
+  std::vector<RankTime> ranks;
+  std::vector<Span> spans;  ///< by rank, then in the order of the program; if asked for
+};
+
+/// Runs the programs of all ranks in simulated time, with the rules of the executor: an instruction
+/// begins when it is the first of its queue, its call's and its own waits have ended and, for
+/// collectives and messages, the other sides have come to it too. Messages of one exchange share
+/// the rank's link: they take the longer of all its sends and all its receives.
+/// @pre verify(programs) finds nothing
+[[nodiscard]] Timeline simulate(const std::vector<Program>& programs, const InstructionCosts& costs,
+                                bool keep_spans = false);
+
+}  // namespace alpa

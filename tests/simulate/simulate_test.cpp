@@ -1,0 +1,129 @@
+#include "alpa/simulate/simulate.hpp"
+
+#include <map>
+
+#include <gtest/gtest.h>
+
+#include "alpa/lowering/lower.hpp"
+#include "alpa/model/build_graph.hpp"
+#include "alpa/plan/methods.hpp"
+
+namespace alpa {
+namespace {
+
+constexpr std::int64_t kBatch = 16;
+
+GraphOfMicrobatch mlp() {
+  return [](std::int64_t microbatch) {
+    ModelConfig model = preset_defaults(Preset::mlp);
+    MlpConfig shape;
+    shape.layers = 7;
+    shape.hidden = 8;
+    model.shape = shape;
+    ModelOptions options;
+    options.microbatch = microbatch;
+    return build_graph(model, OptimizerConfig{}, options);
+  };
+}
+
+std::vector<Program> programs_of(Method method, int ranks, std::int64_t microbatches,
+                                 PipelineSchedule schedule = PipelineSchedule::automatic) {
+  MethodRequest request;
+  request.parallel.method = method;
+  request.parallel.schedule = schedule;
+  request.parallel.microbatches = microbatches;
+  request.world_size = ranks;
+  request.global_batch = kBatch;
+  const Plan plan = plan_by_method(request, mlp());
+  const Graph graph = mlp()(kBatch / microbatches);
+  std::vector<Program> programs;
+  for (int r = 0; r < ranks; ++r) programs.push_back(lower(graph, plan, r, no_workspace).step);
+  return programs;
+}
+
+/// Every forward segment takes `forward`, every backward segment `backward`; all else is free.
+InstructionCosts even_costs(const std::vector<Program>& programs, double forward, double backward) {
+  auto share = std::make_shared<std::map<const RunKernel*, double>>();
+  for (const Program& program : programs) {
+    for (const Segment& segment : program.segments) {
+      for (const Instruction& i : segment.instructions) {
+        const auto* run = std::get_if<RunKernel>(&i.action);
+        if (run == nullptr) continue;
+        const double whole = i.phase == StepPhase::forward    ? forward
+                             : i.phase == StepPhase::backward ? backward
+                                                              : 0.0;
+        (*share)[run] = whole / static_cast<double>(segment.instructions.size());
+      }
+    }
+  }
+  return {[share](const RunKernel& run, int) { return Seconds{share->at(&run)}; },
+          [](const Collective&, const std::vector<int>&) { return Seconds{0}; },
+          [](Bytes, int, int) { return Seconds{0}; }};
+}
+
+/// Closed form of both schedules with equal stages and free messages: (B + S - 1)(f + b).
+TEST(Simulate, AgreesWithTheClosedFormOfPipelines) {
+  for (const auto schedule :
+       {PipelineSchedule::gpipe, PipelineSchedule::one_forward_one_backward}) {
+    for (const int stages : {1, 2, 4, 8}) {
+      for (const int microbatches : {1, 4, 16}) {
+        const auto programs = programs_of(Method::pipedream, stages, microbatches, schedule);
+        const Timeline t = simulate(programs, even_costs(programs, 1.0, 2.0));
+        EXPECT_NEAR(t.makespan.value, 3.0 * (microbatches + stages - 1), 1e-9)
+            << stages << " stages, " << microbatches << " microbatches";
+        for (const RankTime& rank : t.ranks) EXPECT_NEAR(rank.busy[0], 3.0 * microbatches, 1e-9);
+      }
+    }
+  }
+}
+
+ClusterSpec cluster_of(int devices) {
+  ClusterSpec cluster;
+  cluster.kinds.resize(1);
+  cluster.kinds[0].peak_flops = {{DType::f32, 1e12}};
+  cluster.kinds[0].memory_bandwidth = 1e11;
+  cluster.hosts = {{0, devices, {{1e-6}, 1e10}}};
+  return cluster;
+}
+
+TEST(Simulate, DataParallelPaysItsAllReducesAfterTheBackward) {
+  const auto programs = programs_of(Method::data, 4, 1);
+  const InstructionCosts costs = costs_on(cluster_of(4));
+  double collectives = 0.0;
+  double kernels = 0.0;
+  for (const Call& call : programs[0].calls) {
+    const auto& segment = programs[0].segments[static_cast<std::size_t>(call.segment)];
+    for (const Instruction& i : segment.instructions) {
+      if (const auto* run = std::get_if<RunKernel>(&i.action))
+        kernels += costs.kernel(*run, 0).value;
+      if (const auto* c = std::get_if<Collective>(&i.action)) {
+        collectives += costs.collective(*c, programs[0].groups.at(c->group.index())).value;
+      }
+    }
+  }
+  const Timeline t = simulate(programs, costs);
+  EXPECT_GT(collectives, 0.0);
+  EXPECT_NEAR(t.ranks[0].busy[0], kernels, 1e-12);
+  EXPECT_NEAR(t.ranks[0].busy[1], collectives, 1e-12);
+  EXPECT_LE(t.makespan.value, kernels + collectives + 1e-12);
+  EXPECT_GE(t.makespan.value, std::max(kernels, collectives));
+}
+
+TEST(Simulate, SpansOfAQueueDoNotOverlapAndMessagesTakeTime) {
+  const auto programs = programs_of(Method::pipedream, 4, 4);
+  const Timeline t = simulate(programs, costs_on(cluster_of(4)), true);
+  std::map<std::pair<int, int>, double> last;
+  for (const Span& span : t.spans) {
+    double& end = last[{span.rank, span.queue}];
+    EXPECT_GE(span.begin, end);
+    end = span.end;
+    EXPECT_LE(span.end, t.makespan.value);
+  }
+  const auto free = programs_of(Method::pipedream, 4, 4);
+  InstructionCosts fast = costs_on(cluster_of(4));
+  fast.message = [](Bytes, int, int) { return Seconds{0}; };
+  EXPECT_GT(t.makespan.value, simulate(free, fast).makespan.value);
+}
+
+}  // namespace
+}  // namespace alpa
