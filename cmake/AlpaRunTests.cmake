@@ -29,7 +29,8 @@ function(alpa_run_test script)
     add_test(NAME run.${script}.${class}
              COMMAND ${ALPA_PYTHON} ${CMAKE_SOURCE_DIR}/tests/run/${script}_test.py ${class})
     set_tests_properties(run.${script}.${class} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT}
-                         PROCESSORS 2 ENVIRONMENT "${environment}")
+                         PROCESSORS 2 SKIP_RETURN_CODE 77
+                         ENVIRONMENT "${environment}")
   endforeach()
 endfunction()
 
@@ -42,6 +43,7 @@ if(ALPA_PYTHON)
   alpa_run_test(hang Hang Crash Numerics)
   alpa_run_test(disk FailingDisk Damage RunDirectory Streams)
   alpa_run_test(refusals CommandLine Configuration Data Plans DifferentRanks)
+  alpa_run_test(slurm Slurm LABELS slow)
   alpa_run_test(configs Mlp)
   alpa_run_test(configs Scaling LABELS mpi scaling)
   alpa_run_test(configs ManyRanks TIMEOUT 600)

@@ -159,6 +159,21 @@ class RunDirectory(harness.RunTest):
         self.assertEqual([p.name for p in outside.iterdir()], ["precious"])
 
 
+    def test_escape_codes_in_its_name_reach_no_terminal(self):
+        """Refused, or shown escaped: neither the log nor stderr gets the codes."""
+        name = "a\x1b[31m\nalpa: all is well"
+        result = self.start(name).wait()
+        self.check(result, {DONE, RUN_DIRECTORY, harness.CONFIGURATION})
+        log = self.folder / name / "log.txt"
+        text = result.err + (log.read_text() if log.exists() else "")
+        second = self.start("run", "--resume", "nowhere\x1b[31m").wait()
+        self.check(second, harness.INPUT_MISSING)
+        self.says(second.err, "nowhere")
+        for shown in (text, second.err):
+            self.assertNotIn("\x1b[31m", shown)
+            self.assertNotIn("\nalpa: all is well", shown)
+
+
 class Streams(harness.RunTest):
     def test_closed_stdout(self):
         words = [harness.PROGRAM, "small.yaml", "output=run"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "app"))
 import harness
-from harness import BAD_DATA, CHECKPOINT, CONFIGURATION, DONE, STOPPED, checkpoints, losses
+from harness import CHECKPOINT, CONFIGURATION, checkpoints, losses
 
 
 class OtherPlan(harness.RunTest):
@@ -121,8 +121,20 @@ class Continuing(harness.RunTest):
         data = ["data={source: tokens, tokens: {files: [ids.bin]}, held_out: 0.1}"]
         self.run_program("run", *data, fault="at=step:5.data;do=throw", expect=harness.BUG)
         tokens.write_bytes(b"".join((i * 5 % 32).to_bytes(2, "little") for i in range(4000)))
-        result = self.run_program("run", *data, expect=(CHECKPOINT, CONFIGURATION, BAD_DATA))
-        self.says(result.err, "data")
+        self.says(self.run_program("run", *data, expect=CHECKPOINT).err, "the data is not what")
+        self.assertEqual(checkpoints(self.folder / "run"), [2, 4])
+
+    def test_other_text_is_noticed(self):
+        text = self.folder / "a.txt"
+        text.write_text("the quick brown fox jumps over the lazy dog\n" * 40)
+        data = ["data={source: text, text: [a.txt], held_out: 0.1}", "model.vocabulary=256"]
+        self.run_program("run", *data, ranks=2, fault="rank=0;at=step:5.data;do=kill9",
+                         expect=harness.KILLED)
+        text.touch()  # a later time of change alone is no other text
+        self.run_program("run", *data, "training.steps=6", ranks=2)
+        text.write_text("the quick brown fox jumps over the lazy cat\n" * 40)
+        self.says(self.run_program("run", *data, ranks=2, expect=CHECKPOINT).err,
+                  "the data is not what")
 
 
 if __name__ == "__main__":
