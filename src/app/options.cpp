@@ -10,14 +10,12 @@ namespace {
 
 /// Options of the design that this version does not have: they fail, they are not ignored.
 const std::vector<std::pair<std::string, std::string>> kAbsent = {
-    {"--compare", "pricing the methods side by side"},
     {"--explain", "explaining a search"},
     {"--export-ilp", "writing the search's integer programs"},
-    {"--simulate", "the time line of a plan"},
 };
 
-const std::vector<std::string> kKnown = {"--plan-only",    "--cluster", "--plan",
-                                         "--resume",       "--verify",  "--check",
+const std::vector<std::string> kKnown = {"--plan-only",    "--cluster", "--plan",    "--resume",
+                                         "--verify",       "--check",   "--compare", "--simulate",
                                          "--print-config", "--help",    "--version"};
 
 /// --help may stand alone or name a section, which CLI11's own help cannot.
@@ -62,6 +60,10 @@ one without a launcher. The same command again goes on where the last one stoppe
   --plan-only         make the plan, print it, write plan.yaml; run nothing
   --cluster FILE      plan for that cluster instead of the ranks here (implies --plan-only)
   --plan FILE         run this plan
+  --compare           also what every method by hand takes on the cluster (of --cluster or the
+                      configuration), or by how much it does not fit (implies --plan-only)
+  --simulate          also the time line of a step on the cluster, as trace.json for chrome://tracing
+                      (implies --plan-only)
   --resume WHAT       auto (default): go on from the newest checkpoint; none: start anew;
                       DIR: start from this checkpoint or run directory
   --verify DIR        check a checkpoint
@@ -89,6 +91,8 @@ Options parse_options(const std::vector<std::string>& arguments) {
   parser.add_option("words", words);
   parser.add_flag("--plan-only", options.plan_only);
   parser.add_flag("--check", options.check);
+  parser.add_flag("--compare", options.compare);
+  parser.add_flag("--simulate", options.simulate);
   parser.add_flag("--print-config", options.print_config);
   parser.add_flag("--version", options.version);
   parser.add_option("--cluster", cluster);
@@ -104,7 +108,8 @@ Options parse_options(const std::vector<std::string>& arguments) {
   if (!cluster.empty()) options.cluster = cluster;
   if (!plan.empty()) options.plan = plan;
   if (!verify.empty()) options.verify = verify;
-  options.plan_only = options.plan_only || options.cluster.has_value();
+  options.plan_only =
+      options.plan_only || options.cluster.has_value() || options.compare || options.simulate;
   if (!words.empty()) {
     options.config = words[0];
     options.overrides.assign(words.begin() + 1, words.end());

@@ -12,6 +12,8 @@ struct Options {
   std::vector<std::string> overrides;  ///< key=value
   bool plan_only = false;
   bool check = false;
+  bool compare = false;   ///< implies plan_only
+  bool simulate = false;  ///< implies plan_only
   bool print_config = false;
   bool version = false;
   bool help = false;

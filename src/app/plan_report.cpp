@@ -10,15 +10,19 @@
 namespace alpa {
 
 std::string start_text(const RunConfig& config, const Graph& graph, const Plan& plan,
-                       const std::vector<ProgramTotals>& totals, const Device& device, int threads,
-                       const std::vector<std::string>& hosts) {
+                       const std::vector<ProgramTotals>& totals, const std::string& device,
+                       int threads, const std::vector<std::string>& hosts) {
   const std::set<std::string> distinct(hosts.begin(), hosts.end());
   std::string text = version_text() + "\n";
-  text += "devices: " + std::to_string(hosts.size()) + " x " + device.name() + " on " +
-          std::to_string(distinct.size()) + (distinct.size() == 1 ? " host, " : " hosts, ") +
-          std::to_string(threads) + (threads == 1 ? " thread each" : " threads each");
-  const bool automatic = config.device == DeviceChoice::automatic;
-  text += automatic ? " (device: auto; this version has no GPU back end)\n" : "\n";
+  text += "devices: " + std::to_string(hosts.size()) + " x " + device + " on " +
+          std::to_string(distinct.size()) + (distinct.size() == 1 ? " host" : " hosts");
+  if (threads > 0) {
+    text += ", " + std::to_string(threads) + (threads == 1 ? " thread each" : " threads each");
+    if (config.device == DeviceChoice::automatic) {
+      text += " (device: auto; this version has no GPU back end)";
+    }
+  }
+  text += "\n";
   text += "model: " + std::to_string(num_parameters(graph)) + " parameters, " +
           with_prefix(flops_per_microbatch(graph).value * plan.num_microbatches) +
           "FLOP a step, global batch " + std::to_string(config.training.global_batch) + "\n";

@@ -12,10 +12,13 @@
 namespace alpa {
 
 /// What a user sees first: version, devices, model, the plan as a table.
+/// @param device name of the kind
+/// @param threads of each rank; 0 where that says nothing
 /// @param hosts host name of every rank
 [[nodiscard]] std::string start_text(const RunConfig& config, const Graph& graph, const Plan& plan,
-                                     const std::vector<ProgramTotals>& totals, const Device& device,
-                                     int threads, const std::vector<std::string>& hosts);
+                                     const std::vector<ProgramTotals>& totals,
+                                     const std::string& device, int threads,
+                                     const std::vector<std::string>& hosts);
 
 /// The figures for plan.yaml, of each stage's first rank.
 /// @param hosts host name of every rank

@@ -313,7 +313,8 @@ class Run {
     if (root_) {
       const std::string objection = memory_objection(config_, plan, all, arenas, capacity);
       if (!objection.empty()) throw UserError(objection, ExitCode::no_plan);
-      const std::string table = start_text(config_, graph, plan, all, device, threads, hosts);
+      const std::string table =
+          start_text(config_, graph, plan, all, device.name(), threads, hosts);
       std::fputs(table.c_str(), stdout);
       std::fflush(stdout);
       process_.log.block(table);

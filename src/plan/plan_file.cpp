@@ -171,6 +171,32 @@ YamlNode stage_node(const Plan& plan, const Graph& graph, std::size_t s,
   return node;
 }
 
+YamlNode predicted_node(const PredictedFigures& predicted) {
+  const auto real = [](double value) { return YamlNode::plain(float_text(value)); };
+  YamlNode node = YamlNode::mapping();
+  node.set("step_time", real(predicted.step_time.value));
+  node.set("samples_per_second", real(predicted.samples_per_second));
+  node.set("model_flops_per_second_per_device", real(predicted.model_flops_per_second_per_device));
+  node.set("hardware_flops_per_second_per_device",
+           real(predicted.hardware_flops_per_second_per_device));
+  node.set("bubble", real(predicted.bubble));
+  node.set("communication_bytes", real(predicted.communication_bytes));
+  return node;
+}
+
+YamlNode compared_node(const std::vector<ComparedMethod>& compared) {
+  YamlNode list = YamlNode::sequence();
+  for (const ComparedMethod& c : compared) {
+    YamlNode node = YamlNode::mapping();
+    node.set("method", YamlNode::of_text(c.method));
+    if (c.step_time) node.set("step_time", YamlNode::plain(float_text(c.step_time->value)));
+    if (c.does_not_fit_by) node.set("does_not_fit_by", number(c.does_not_fit_by->value));
+    if (!c.reason.empty()) node.set("reason", YamlNode::of_text(c.reason));
+    list.items.push_back(std::move(node));
+  }
+  return list;
+}
+
 /// Reads decisions, collecting mistakes.
 class PlanReader {
  public:
@@ -420,6 +446,8 @@ std::string to_yaml(const Plan& plan, const Graph& graph, const PlanFigures& fig
     stages.items.push_back(stage_node(plan, graph, s, figures.stages));
   }
   root.set("stages", std::move(stages));
+  if (figures.predicted) root.set("predicted", predicted_node(*figures.predicted));
+  if (!figures.compared.empty()) root.set("compared", compared_node(figures.compared));
   return to_yaml(root);
 }
 

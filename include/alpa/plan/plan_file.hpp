@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,10 +19,30 @@ struct StageFigures {
   std::vector<std::pair<std::string, double>> bytes_sent;  ///< by collective, per device and step
 };
 
+/// What a simulation says of a step. Rates count model FLOPs (no recomputation) and executed ones.
+struct PredictedFigures {
+  Seconds step_time;
+  double samples_per_second = 0.0;
+  double model_flops_per_second_per_device = 0.0;
+  double hardware_flops_per_second_per_device = 0.0;
+  double bubble = 0.0;               ///< share of the step in which a device runs no kernel
+  double communication_bytes = 0.0;  ///< sent by all devices
+};
+
+/// One line of `compared`: the step time, or why there is none.
+struct ComparedMethod {
+  std::string method;
+  std::optional<Seconds> step_time;
+  std::optional<Bytes> does_not_fit_by;
+  std::string reason;  ///< where there is no such plan at all
+};
+
 struct PlanFigures {
   std::string preset;  ///< of the model
   int hosts = 1;       ///< of the job
   std::vector<StageFigures> stages;
+  std::optional<PredictedFigures> predicted;
+  std::vector<ComparedMethod> compared;
 };
 
 /// What each index of the stage's forward operators is split over: {"batch", "axis 0 (2)"}.
