@@ -20,7 +20,8 @@ class CommandLine(harness.RunTest):
                 (["--frobnicate"], ["unknown option --frobnicate"]),
                 ([], ["expected CONFIG.yaml"]),
                 ([self.small, "steps"], ["found 'steps'", "section.key=value"]),
-                ([self.small, "--compare"], ["--compare", "not in this version"]),
+                ([self.small, "--explain"], ["--explain", "not in this version"]),
+                ([self.small, "--compare"], ["--compare", "--cluster FILE"]),
                 ([self.small, "--plan"], ["--plan"])):
             with self.subTest(arguments=arguments):
                 self.says(self.command(*arguments, expect=USAGE).err, *parts)
