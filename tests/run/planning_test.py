@@ -1,0 +1,79 @@
+"""Plans for clusters that are not there: priced, compared, drawn as a time line."""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "app"))
+import harness
+from harness import NO_PLAN, SOURCE, USAGE, RunTest
+
+CLUSTERS = SOURCE / "configs" / "clusters"
+
+AXES = """\
+name: axis4
+hosts: [{count: 1, devices: 4, device: {name: free, peak_flops: unlimited, memory: unlimited,
+         reserve: 0, memory_bandwidth: unlimited, launch: 0}}]
+mesh_axes: [{alpha: 1.0, beta: 1.0}]
+"""
+
+
+class Planning(RunTest):
+    def plan(self, name, *arguments, **options):
+        cluster = CLUSTERS / f"{name}.yaml"
+        return self.command(str(self.small), "training.precision=fp32", "--cluster", str(cluster), f"output={self.folder}/plan",
+                            *arguments, **options)
+
+    def test_one_process_plans_for_many_devices(self):
+        result = self.plan("p3.16xlarge-8")
+        self.says(result.out, "8 x v100-16gb on 1 host", "predicted:")
+        plan = (self.folder / "plan" / "plan.yaml").read_text()
+        self.says(plan, "devices: 8", "step_time:", "bubble:", "communication_bytes:")
+
+    def test_the_same_plan_has_the_same_bytes(self):
+        self.plan("p3.16xlarge-8", "--compare")
+        first = (self.folder / "plan" / "plan.yaml").read_text()
+        self.plan("p3.16xlarge-8", "--compare")
+        self.assertEqual(first, (self.folder / "plan" / "plan.yaml").read_text())
+
+    def test_methods_side_by_side(self):
+        result = self.plan("p3.16xlarge-8", "--compare")
+        for method in ("data", "zero1", "zero2", "zero3", "megatron", "intra_only", "heuristic"):
+            self.says(result.out, f"\n{method} ")
+        self.says(result.out, "8 stages need as many layers, the model has 4")
+        plan = (self.folder / "plan" / "plan.yaml").read_text()
+        self.says(plan, "compared:", "method: pipedream")
+
+    def test_a_method_that_does_not_fit_says_by_how_much(self):
+        result = self.plan("p3.16xlarge-8", "--compare", "parallel.memory_limit=150KiB",
+                           "parallel.method=zero3")
+        rows = {line.split()[0]: line.split() for line in result.out.splitlines() if line.split()}
+        self.assertEqual(rows["data"][1], "-")
+        self.assertIn(rows["data"][-1], ("B", "KiB", "MiB"))
+        self.plan("p3.16xlarge-8", "parallel.memory_limit=10KiB", expect=NO_PLAN)
+
+    def test_time_line(self):
+        self.plan("p3.16xlarge-16", "--simulate", "parallel.method=megatron",
+                  "parallel.pipeline=2", "parallel.data=8", "parallel.microbatches=1")
+        events = json.loads((self.folder / "plan" / "trace.json").read_text())["traceEvents"]
+        spans = [e for e in events if e["ph"] == "X"]
+        self.assertEqual({e["pid"] for e in spans}, set(range(16)))
+        self.assertEqual({e["cat"] for e in spans} >= {"forward", "backward", "update", "transfer"},
+                         True)
+        last = {}
+        for event in sorted(spans, key=lambda e: (e["pid"], e["tid"], e["ts"])):
+            key = event["pid"], event["tid"]
+            self.assertGreaterEqual(event["ts"] + 1e-6, last.get(key, 0.0))
+            last[key] = event["ts"] + event["dur"]
+
+    def test_what_has_no_times_is_refused(self):
+        result = self.command(str(self.small), "--compare", expect=USAGE)
+        self.says(result.err, "--cluster FILE")
+        axes = self.folder / "axis4.yaml"
+        axes.write_text(AXES)
+        result = self.command(str(self.small), "--cluster", str(axes), "--simulate", expect=USAGE)
+        self.says(result.err, "mesh_axes")
+
+
+if __name__ == "__main__":
+    harness.main()
