@@ -10,6 +10,7 @@
 #include "alpa/base/error.hpp"
 #include "alpa/config/schema.hpp"
 #include "alpa/config/yaml.hpp"
+#include "alpa/graph/text.hpp"
 #include "alpa/sharding/redistribution.hpp"
 
 namespace alpa {
@@ -43,22 +44,6 @@ std::vector<std::string> layout_texts(const OperatorLayout& layout) {
   for (const auto& spec : layout.operands) list.push_back(to_string(spec));
   for (const auto& spec : layout.results) list.push_back(to_string(spec));
   return list;
-}
-
-std::string phase_name(Phase phase) {
-  switch (phase) {
-    case Phase::prepare:
-      return "prepare";
-    case Phase::forward:
-      return "forward";
-    case Phase::backward:
-      return "backward";
-    case Phase::reduce:
-      return "reduce";
-    case Phase::update:
-      return "update";
-  }
-  check_failed("known phase", SourceLine::here());
 }
 
 /// The operator that makes each tensor, or null.
@@ -115,7 +100,7 @@ YamlNode operators_node(const Plan& plan, const Graph& graph, const StagePlan& s
     YamlNode node = YamlNode::mapping();
     node.set("name", YamlNode::of_text(op.name));
     node.set("kind", YamlNode::of_text(kind_of(op.kernel)));
-    node.set("phase", YamlNode::of_text(phase_name(op.phase)));
+    node.set("phase", YamlNode::of_text(std::string(to_string(op.phase))));
     node.set("strategy", YamlNode::of_text(to_string(strategy)));
     node.set("layouts", texts(layout_texts(*apply_strategy(op.rule, strategy, stage.mesh).layout)));
     node.set("collectives", texts(collectives_of(plan, graph, stage, op, producers)));
