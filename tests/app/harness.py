@@ -133,6 +133,8 @@ class Job:
             except ProcessLookupError:
                 pass
         self.process.wait()
+        while leftover and processes_of(self.marker):  # SIGKILL takes its time
+            time.sleep(0.01)
         texts = []
         for file in (self.out_file, self.err_file):
             if file is None:

@@ -13,12 +13,13 @@ class Harness(harness.RunTest):
         return harness.Job([], cwd=self.folder, command=["sh", "-c", script])
 
     def test_a_process_that_outlives_its_job_is_found_and_ended(self):
-        result = self.job("sleep 300 & exit 0").wait()
+        job = self.job("sleep 300 & exit 0")
+        result = job.wait()
         self.assertEqual(result.code, 0)
         self.assertEqual(len(result.leftover), 1)
         with self.assertRaises(AssertionError):
             self.check(result, 0)
-        self.assertFalse(Path(f"/proc/{result.leftover[0]}/exe").exists())
+        self.assertEqual(harness.processes_of(job.marker), [])
 
     def test_a_job_that_does_not_end_fails(self):
         start = time.monotonic()
