@@ -45,8 +45,9 @@ void Checkpointer::gather_tensors(const Graph& graph) {
 }
 
 bool Checkpointer::due(std::int64_t step) const {
-  if (busy() || step == saved_step_) return false;
+  if (step == saved_step_) return false;
   return std::visit(overloaded{[&](Automatic) {
+                                 if (busy()) return false;
                                  // Young's interval: sqrt(2 * cost * mean time between failures).
                                  const double interval =
                                      std::sqrt(2 * cost_.value * config_.expected_failures.value);

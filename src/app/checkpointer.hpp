@@ -52,7 +52,8 @@ class Checkpointer {
   [[nodiscard]] std::int64_t saved_step() const { return saved_step_; }
   /// Time a checkpoint took, from the copy until it was published; a guess before the first.
   [[nodiscard]] Seconds cost() const { return cost_; }
-  /// Whether `auto` or the interval in steps asks for one now. Rank 0's clock decides for `auto`.
+  /// Whether `auto` or the interval in steps asks for one now. Rank 0's clock decides for `auto`,
+  /// which also waits for a write under way; an interval is kept, and such a write ended first.
   [[nodiscard]] bool due(std::int64_t step) const;
 
   void set_saved_step(std::int64_t step) { saved_step_ = step; }
