@@ -1,0 +1,202 @@
+// Variable elimination: nodes go one by one, each leaving a table over its neighbours.
+#include <algorithm>
+#include <alpa/base/error.hpp>
+#include <iterator>
+#include <set>
+#include <utility>
+
+#include "core_solvers.hpp"
+
+namespace alpa {
+namespace {
+
+/// Costs over the options of several nodes, row-major in the order of `nodes`.
+struct Table {
+  std::vector<int> nodes;
+  std::vector<double> costs;
+};
+
+/// The option an eliminated node takes, given those of `given`.
+struct Decision {
+  int node;
+  std::vector<int> given;
+  std::vector<int> option;  ///< row-major over the options of `given`
+};
+
+std::size_t options_of(const Core& core, int node) {
+  return core.nodes[static_cast<std::size_t>(node)].costs.size();
+}
+
+/// Nodes in the order in which they go, smallest table first; empty if one exceeds the limit.
+std::optional<std::vector<int>> elimination_order(const Core& core, std::int64_t limit) {
+  std::vector<std::set<int>> around(core.nodes.size());
+  for (const Problem::Edge& edge : core.edges) {
+    around[static_cast<std::size_t>(edge.first)].insert(edge.second);
+    around[static_cast<std::size_t>(edge.second)].insert(edge.first);
+  }
+  const auto entries = [&](int node) {
+    auto product = static_cast<double>(options_of(core, node));
+    for (const int other : around[static_cast<std::size_t>(node)]) {
+      product *= static_cast<double>(options_of(core, other));
+    }
+    return product;
+  };
+  std::set<std::pair<double, int>> waiting;
+  for (int i = 0; i < static_cast<int>(core.nodes.size()); ++i) {
+    waiting.emplace(entries(i), i);
+  }
+  std::vector<int> order;
+  while (!waiting.empty()) {
+    const auto [size, node] = *waiting.begin();
+    if (size > static_cast<double>(limit)) {
+      return std::nullopt;
+    }
+    order.push_back(node);
+    const std::set<int> neighbours = around[static_cast<std::size_t>(node)];
+    waiting.erase(waiting.begin());
+    for (const int i : neighbours) {
+      waiting.erase({entries(i), i});
+    }
+    for (const int i : neighbours) {
+      std::set<int>& mine = around[static_cast<std::size_t>(i)];
+      mine.insert(neighbours.begin(), neighbours.end());
+      mine.erase(i);
+      mine.erase(node);
+    }
+    for (const int i : neighbours) {
+      waiting.emplace(entries(i), i);
+    }
+  }
+  return order;
+}
+
+/// Visits all tuples of options of `nodes`, the last fastest, with the offset of each in `table`.
+class Walk {
+ public:
+  Walk(const Core& core, const std::vector<int>& nodes, const Table& table) {
+    steps_.assign(nodes.size(), 0);
+    std::size_t stride = 1;
+    for (std::size_t k = table.nodes.size(); k-- > 0;) {
+      const auto place = std::find(nodes.begin(), nodes.end(), table.nodes[k]) - nodes.begin();
+      steps_[static_cast<std::size_t>(place)] = stride;
+      stride *= options_of(core, table.nodes[k]);
+    }
+  }
+  /// The digit `k` of the tuple went up by one.
+  void up(std::size_t k) { offset_ += steps_[k]; }
+  /// The digit `k` went from `last` back to zero.
+  void reset(std::size_t k, std::size_t last) { offset_ -= steps_[k] * last; }
+  [[nodiscard]] std::size_t offset() const { return offset_; }
+
+ private:
+  std::vector<std::size_t> steps_;
+  std::size_t offset_ = 0;
+};
+
+/// Sum of `parts` as one table over `nodes`.
+std::vector<double> sum_over(const Core& core, const std::vector<int>& nodes,
+                             const std::vector<Table>& parts) {
+  std::vector<Walk> walks;
+  for (const Table& part : parts) {
+    walks.emplace_back(core, nodes, part);
+  }
+  std::size_t size = 1;
+  for (const int node : nodes) {
+    size *= options_of(core, node);
+  }
+  std::vector<double> sum(size, 0.0);
+  std::vector<std::size_t> digits(nodes.size(), 0);
+  for (std::size_t entry = 0; entry < size; ++entry) {
+    for (std::size_t k = 0; k < parts.size(); ++k) {
+      sum[entry] += parts[k].costs[walks[k].offset()];
+    }
+    for (std::size_t d = nodes.size(); d-- > 0;) {
+      if (digits[d] + 1 < options_of(core, nodes[d])) {
+        ++digits[d];
+        for (Walk& walk : walks) {
+          walk.up(d);
+        }
+        break;
+      }
+      for (Walk& walk : walks) {
+        walk.reset(d, digits[d]);
+      }
+      digits[d] = 0;
+    }
+  }
+  return sum;
+}
+
+/// Takes `node` out of the tables; leaves one table over its neighbours and a decision.
+Decision eliminate(const Core& core, int node, std::vector<Table>& tables) {
+  std::vector<Table> parts;
+  std::set<int> around;
+  for (Table& table : tables) {
+    if (std::find(table.nodes.begin(), table.nodes.end(), node) != table.nodes.end()) {
+      around.insert(table.nodes.begin(), table.nodes.end());
+      parts.push_back(std::exchange(table, {}));
+    }
+  }
+  std::erase_if(tables, [](const Table& table) { return table.costs.empty(); });
+  around.erase(node);
+  std::vector<int> nodes(around.begin(), around.end());
+  Decision decision{node, nodes, {}};
+  nodes.push_back(node);
+  const std::vector<double> sum = sum_over(core, nodes, parts);
+  nodes.pop_back();
+  const std::size_t options = options_of(core, node);
+  Table left{nodes, {}};
+  for (auto row = sum.begin(); row != sum.end(); row += static_cast<std::ptrdiff_t>(options)) {
+    const auto best = std::min_element(row, row + static_cast<std::ptrdiff_t>(options));
+    left.costs.push_back(*best);
+    decision.option.push_back(static_cast<int>(best - row));
+  }
+  tables.push_back(std::move(left));
+  return decision;
+}
+
+}  // namespace
+
+std::optional<CoreAnswer> solve_by_elimination(const Core& core, const SolveLimits& limits) {
+  if (!core.capacities.empty()) {
+    return std::nullopt;
+  }
+  const auto order = elimination_order(core, limits.table_entries);
+  if (!order) {
+    return std::nullopt;
+  }
+  std::vector<Table> tables;
+  for (int i = 0; i < static_cast<int>(core.nodes.size()); ++i) {
+    tables.push_back({{i}, core.nodes[static_cast<std::size_t>(i)].costs});
+  }
+  for (const Problem::Edge& edge : core.edges) {
+    tables.push_back({{edge.first, edge.second}, edge.costs});
+  }
+  std::vector<Decision> decisions;
+  for (const int node : *order) {
+    if (limits.stop.stop_requested()) {
+      return std::nullopt;
+    }
+    decisions.push_back(eliminate(core, node, tables));
+  }
+  double cost = core.constant;
+  for (const Table& table : tables) {
+    cost += table.costs[0];
+  }
+  if (!(cost < kForbidden)) {
+    return CoreAnswer{.choice = {}, .cost = kForbidden, .lower_bound = kForbidden};
+  }
+  std::vector<int> choice(core.nodes.size(), 0);
+  for (auto decision = decisions.rbegin(); decision != decisions.rend(); ++decision) {
+    std::size_t entry = 0;
+    for (const int node : decision->given) {
+      entry = entry * options_of(core, node) +
+              static_cast<std::size_t>(choice[static_cast<std::size_t>(node)]);
+    }
+    choice[static_cast<std::size_t>(decision->node)] = decision->option[entry];
+  }
+  cost = core_cost(core, choice);
+  return CoreAnswer{.choice = std::move(choice), .cost = cost, .lower_bound = cost};
+}
+
+}  // namespace alpa

@@ -1,0 +1,141 @@
+#include <algorithm>
+#include <alpa/base/error.hpp>
+#include <alpa/solver/problem.hpp>
+#include <cmath>
+#include <string>
+#include <utility>
+
+namespace alpa {
+namespace {
+
+constexpr std::int64_t kLargestSum = std::int64_t{1} << 62;
+
+void refuse(const std::string& where, const std::string& found) {
+  throw PlanError("solver problem, " + where + ": " + found);
+}
+
+void validate_costs(const std::vector<double>& costs, const std::string& where) {
+  for (const double cost : costs) {
+    if (std::isnan(cost) || cost == -kForbidden) {
+      refuse(where, "a cost is " + std::to_string(cost) + ", expected a number or +infinity");
+    }
+  }
+}
+
+void validate_usage(const Usage& usage, std::size_t options, const std::string& where,
+                    std::int64_t& sum) {
+  if (usage.amounts.size() != options) {
+    refuse(where, std::to_string(usage.amounts.size()) + " usages for " + std::to_string(options) +
+                      " options");
+  }
+  std::int64_t most = 0;
+  for (const std::int64_t amount : usage.amounts) {
+    if (amount < 0) {
+      refuse(where, "a usage is " + std::to_string(amount) + ", expected >= 0");
+    }
+    most = std::max(most, amount);
+  }
+  if (most > kLargestSum - sum) {
+    refuse(where, "the sum of all usages exceeds 2^62: use a larger unit");
+  }
+  sum += most;
+}
+
+}  // namespace
+
+void validate(const Problem& problem) {
+  std::int64_t sum = 0;
+  for (std::size_t i = 0; i < problem.nodes.size(); ++i) {
+    const std::string where = "node " + std::to_string(i);
+    const Problem::Node& node = problem.nodes[i];
+    validate_costs(node.costs, where);
+    for (const Usage& usage : node.usages) {
+      validate_usage(usage, node.costs.size(), where, sum);
+    }
+  }
+  const int count = static_cast<int>(problem.nodes.size());
+  for (std::size_t e = 0; e < problem.edges.size(); ++e) {
+    const std::string where = "edge " + std::to_string(e);
+    const Problem::Edge& edge = problem.edges[e];
+    if (edge.first < 0 || edge.first >= count || edge.second < 0 || edge.second >= count) {
+      refuse(where, "joins nodes " + std::to_string(edge.first) + " and " +
+                        std::to_string(edge.second) + " of " + std::to_string(count));
+    }
+    const std::size_t expected = problem.nodes[static_cast<std::size_t>(edge.first)].costs.size() *
+                                 problem.nodes[static_cast<std::size_t>(edge.second)].costs.size();
+    if (edge.costs.size() != expected) {
+      refuse(where,
+             std::to_string(edge.costs.size()) + " costs, expected " + std::to_string(expected));
+    }
+    validate_costs(edge.costs, where);
+  }
+}
+
+void add_hyper_edge(Problem& problem, std::span<const int> nodes, std::span<const double> costs) {
+  std::size_t tuples = 1;
+  for (const int node : nodes) {
+    if (node < 0 || node >= static_cast<int>(problem.nodes.size())) {
+      refuse("hyper-edge",
+             "names node " + std::to_string(node) + " of " + std::to_string(problem.nodes.size()));
+    }
+    tuples *= problem.nodes[static_cast<std::size_t>(node)].costs.size();
+  }
+  if (tuples != costs.size()) {
+    refuse("hyper-edge",
+           std::to_string(costs.size()) + " costs, expected " + std::to_string(tuples));
+  }
+  Problem::Node joint;
+  std::vector<std::size_t> allowed;
+  for (std::size_t t = 0; t < tuples; ++t) {
+    if (costs[t] < kForbidden) {
+      joint.costs.push_back(costs[t]);
+      allowed.push_back(t);
+    }
+  }
+  const int added = static_cast<int>(problem.nodes.size());
+  std::size_t stride = tuples;
+  for (const int node : nodes) {
+    const std::size_t options = problem.nodes[static_cast<std::size_t>(node)].costs.size();
+    stride = options == 0 ? 0 : stride / options;
+    Problem::Edge tie{added, node, std::vector<double>(allowed.size() * options, kForbidden)};
+    for (std::size_t a = 0; a < allowed.size(); ++a) {
+      tie.costs[a * options + allowed[a] / stride % options] = 0.0;
+    }
+    problem.edges.push_back(std::move(tie));
+  }
+  problem.nodes.push_back(std::move(joint));
+}
+
+Score score(const Problem& problem, std::span<const int> choice) {
+  ALPA_CHECK(choice.size() == problem.nodes.size());
+  Score result;
+  std::vector<std::pair<std::int64_t, std::int64_t>> changes;  // time, what is added then
+  for (std::size_t i = 0; i < choice.size(); ++i) {
+    const Problem::Node& node = problem.nodes[i];
+    const auto option = static_cast<std::size_t>(choice[i]);
+    ALPA_CHECK(choice[i] >= 0 && option < node.costs.size());
+    result.cost += node.costs[option];
+    for (const Usage& usage : node.usages) {
+      if (usage.begin < usage.end) {
+        changes.emplace_back(usage.begin, usage.amounts[option]);
+        changes.emplace_back(usage.end, -usage.amounts[option]);
+      }
+    }
+  }
+  for (const Problem::Edge& edge : problem.edges) {
+    const auto p = static_cast<std::size_t>(choice[static_cast<std::size_t>(edge.first)]);
+    const auto q = static_cast<std::size_t>(choice[static_cast<std::size_t>(edge.second)]);
+    const std::size_t columns = problem.nodes[static_cast<std::size_t>(edge.second)].costs.size();
+    result.cost += edge.costs[p * columns + q];
+  }
+  std::sort(changes.begin(), changes.end());  // what ends at a time is taken off first
+  std::int64_t now = 0;
+  for (const auto& [time, amount] : changes) {
+    now += amount;
+    result.peak = std::max(result.peak, now);
+  }
+  result.fits = !problem.usage_limit || result.peak <= *problem.usage_limit;
+  return result;
+}
+
+}  // namespace alpa

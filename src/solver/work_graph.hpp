@@ -1,0 +1,109 @@
+#pragma once
+
+#include <alpa/solver/reduction.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace alpa {
+
+/// A way through an edge's matrix seen from one end: entry (p, q) for option p of that end.
+struct EdgeView {
+  const double* data;
+  std::size_t row_stride;
+  std::size_t column_stride;
+  std::size_t rows;
+  std::size_t columns;
+  double operator()(std::size_t p, std::size_t q) const {
+    return data[p * row_stride + q * column_stride];
+  }
+};
+
+/// The problem while it is being reduced: nodes and edges die, options go, time shrinks. Each dead
+/// node leaves a step that says which option it takes, given those of at most two other nodes.
+class WorkGraph {
+ public:
+  struct Node {
+    bool alive = true;
+    std::vector<double> costs;
+    std::vector<int> ids;  ///< index in the problem of each option left, ascending
+    std::vector<Core::Term> terms;
+    std::vector<int> edges;
+  };
+  struct Edge {
+    bool alive = true;
+    int first = 0;
+    int second = 0;
+    std::vector<double> costs;
+  };
+
+  explicit WorkGraph(const Problem& problem);
+
+  /// Applies all rules until none does anything.
+  void reduce();
+
+  [[nodiscard]] bool infeasible() const { return infeasible_; }
+  [[nodiscard]] Core core(std::vector<int>& core_nodes) const;
+  /// Fills in the options (ids) of dead nodes from those of live ones.
+  void reconstruct(std::vector<int>& ids) const;
+  void delete_options(int node, const std::vector<bool>& keep);
+  [[nodiscard]] const Node& node(int i) const { return nodes_[static_cast<std::size_t>(i)]; }
+
+ private:
+  /// Option of a dead node by the options of `first` and `second` (-1: depends on none).
+  struct Step {
+    int node;
+    int first = -1;
+    int second = -1;
+    std::vector<int> first_ids;
+    std::vector<int> second_ids;
+    std::vector<int> table;  ///< row-major over first_ids and second_ids
+  };
+
+  // work_graph.cpp
+  Node& at(int i) { return nodes_[static_cast<std::size_t>(i)]; }
+  Edge& edge(int e) { return edges_[static_cast<std::size_t>(e)]; }
+  [[nodiscard]] const Edge& edge(int e) const { return edges_[static_cast<std::size_t>(e)]; }
+  [[nodiscard]] int other_end(int e, int i) const;
+  [[nodiscard]] EdgeView view(int e, int from) const;
+  void touch(int i);
+  void touch_around(int i);
+  void remove_edge(int e);
+  void kill(int i, Step step);
+  /// Adds a matrix [options of i, options of j] to the edge between i and j, made if missing.
+  void add_edge(int i, int j, std::vector<double> costs);
+
+  // rules.cpp
+  void run_queue();
+  void apply_cheap_rules(int i);
+  bool prune_forbidden(int i);
+  bool drop_separable_edges(int i);
+  bool contract_functional_edge(int i);
+  void contract(int e, int into);
+  void fix(int i);
+  void eliminate(int i);
+
+  // dominance.cpp
+  bool delete_dominated(int i);
+
+  // memory_rules.cpp
+  bool reduce_memory();
+  void subtract_least_usages();
+  bool delete_misfits();
+  bool drop_slack_rows();
+  bool drop_dominated_rows();
+  bool keep_rows(const std::vector<bool>& keep);
+
+  std::vector<Node> nodes_;
+  std::vector<Edge> edges_;
+  std::vector<std::int64_t> capacities_;
+  std::vector<Step> steps_;
+  std::vector<int> queue_;
+  std::vector<bool> queued_;
+  std::vector<int> waiting_;  ///< nodes whose dominance is to be checked
+  std::vector<bool> waits_;
+  double constant_ = 0.0;
+  bool infeasible_ = false;
+};
+
+}  // namespace alpa
