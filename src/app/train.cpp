@@ -348,8 +348,8 @@ class Run {
     process_.watchdog.enter(RunPhase::finalize, trainer.steps_done());
     process_.faults.reach("finalize");
     watch_directory({});
-    const auto ranks =
-        gather_texts(world_, rank_yaml(world_.rank(), engine.executed(), mine.memory));
+    const auto ranks = gather_texts(
+        world_, rank_yaml(world_.rank(), engine.executed_steps(), engine.executed(), mine.memory));
     if (root_) {
       const std::string reason =
           code == ExitCode::done ? "done" : "stopped on request after saving";

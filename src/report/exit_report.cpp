@@ -21,7 +21,8 @@ std::string flow_map(const Map& values, const Text& text) {
 
 }  // namespace
 
-std::string rank_yaml(int rank, const Executed& executed, std::span<const Bytes> memory) {
+std::string rank_yaml(int rank, std::int64_t steps, const Executed& executed,
+                      std::span<const Bytes> memory) {
   ALPA_CHECK(memory.size() == kNumMemoryClasses);
   std::vector<std::pair<std::string, std::int64_t>> classes;
   std::int64_t total = 0;
@@ -32,7 +33,8 @@ std::string rank_yaml(int rank, const Executed& executed, std::span<const Bytes>
   classes.emplace_back("total", total);
   const auto number = [](double value) { return shortest(value); };
   const auto count = [](std::int64_t value) { return std::to_string(value); };
-  return "  - rank: " + std::to_string(rank) + "\n    flops: " + shortest(executed.flops) +
+  return "  - rank: " + std::to_string(rank) + "\n    steps: " + std::to_string(steps) +
+         "\n    flops: " + shortest(executed.flops) +
          "\n    bytes_sent: " + flow_map(executed.bytes_sent, number) +
          "\n    counts: " + flow_map(executed.counts, count) +
          "\n    memory: " + flow_map(classes, count) + "\n";

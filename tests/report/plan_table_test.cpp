@@ -135,17 +135,17 @@ TEST(ExitYaml, HoldsTheRecordAndWhatEachRankExecuted) {
   executed.bytes_sent = {{"all_gather", 24.0}, {"all_reduce", 0.5}};
   executed.counts = {{"all_gather", 3}, {"all_reduce", 1}};
   const std::vector<Bytes> memory = {{1}, {2}, {3}, {4}, {5}, {6}};
-  const std::vector<std::string> ranks = {rank_yaml(0, executed, memory),
-                                          rank_yaml(1, Executed{}, memory)};
+  const std::vector<std::string> ranks = {rank_yaml(0, 20, executed, memory),
+                                          rank_yaml(1, 0, Executed{}, memory)};
   const ExitRecord record{0, "done", 20, 0};
   EXPECT_EQ(exit_yaml(record, ranks),
             "code: 0\nreason: \"done\"\nstep: 20\nrank: 0\nranks:\n"
-            "  - rank: 0\n    flops: 1.0e+09\n"
+            "  - rank: 0\n    steps: 20\n    flops: 1.0e+09\n"
             "    bytes_sent: {all_gather: 24.0, all_reduce: 0.5}\n"
             "    counts: {all_gather: 3, all_reduce: 1}\n"
             "    memory: {parameters: 1, gradients: 2, optimizer: 3, stash: 4, transient: 5, "
             "buffers: 6, total: 21}\n"
-            "  - rank: 1\n    flops: 0.0\n    bytes_sent: {}\n    counts: {}\n"
+            "  - rank: 1\n    steps: 0\n    flops: 0.0\n    bytes_sent: {}\n    counts: {}\n"
             "    memory: {parameters: 1, gradients: 2, optimizer: 3, stash: 4, transient: 5, "
             "buffers: 6, total: 21}\n");
   EXPECT_EQ(exit_yaml(record, {}), "code: 0\nreason: \"done\"\nstep: 20\nrank: 0\nranks: []\n");

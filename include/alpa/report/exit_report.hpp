@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -13,8 +14,11 @@ namespace alpa {
 
 /// What one rank executed, as one element of the list `ranks` of exit.yaml. Each rank makes its own
 /// and one rank gathers them as text.
+/// @param steps that these figures are the sum of: those of this process, not of an earlier one
+/// that
+///        it goes on from, and no evaluation
 /// @param memory bytes by MemoryClass, as ProgramTotals has them
-[[nodiscard]] std::string rank_yaml(int rank, const Executed& executed,
+[[nodiscard]] std::string rank_yaml(int rank, std::int64_t steps, const Executed& executed,
                                     std::span<const Bytes> memory);
 
 /// exit.yaml: the record, then `ranks`.
