@@ -75,5 +75,51 @@ class Planning(RunTest):
         self.says(result.err, "mesh_axes")
 
 
+def stages_of(plan):
+    """Per stage of a plan.yaml: its ranks, FLOPs, bytes sent and memory, as numbers."""
+    stages, section = [], None
+    for line in plan.read_text().splitlines():
+        key, _, value = line.strip().removeprefix("- ").partition(": ")
+        if line.startswith("  - chunks: "):
+            stages.append({"communication": {}, "memory": {}})
+        elif stages and line.startswith("    ") and not line.startswith("     "):
+            section = key.rstrip(":")
+            if section == "ranks":
+                stages[-1]["ranks"] = json.loads(value)
+            elif section == "flops":
+                stages[-1]["flops"] = float(value)
+        elif stages and section in ("communication", "memory") and line.startswith("      "):
+            stages[-1][section][key] = float(value)
+    return stages
+
+
+class Executed(RunTest):
+    """What ran is what the plan said: exit.yaml against plan.yaml."""
+
+    def test_figures_of_the_plan(self):
+        for method in ("data", "zero1", "zero2", "zero3", "pipedream", "heuristic",
+                       "megatron parallel.data=2 parallel.tensor=2",
+                       "megatron parallel.tensor=2 parallel.pipeline=2"):
+            with self.subTest(method=method):
+                run = method.replace(" ", "-")
+                self.run_program(run, *f"parallel.method={method}".split(), ranks=4)
+                stages = stages_of(self.folder / run / "plan.yaml")
+                records = harness.rank_records(self.folder / run)
+                self.assertEqual(len(records), 4)
+                for stage in stages:
+                    record = records[stage["ranks"][0]]
+                    self.assertEqual(record["steps"], 8)
+                    self.assertAlmostEqual(record["flops"], 8 * stage["flops"],
+                                           delta=1e-9 * record["flops"])
+                    sent = {k: v for k, v in stage["communication"].items() if k != "bytes"}
+                    self.assertEqual(set(sent), set(record["bytes_sent"]))
+                    for kind, value in sent.items():
+                        self.assertAlmostEqual(record["bytes_sent"][kind], 8 * value,
+                                               delta=1e-9 * value + 1)
+                    for name in ("parameters", "gradients", "optimizer", "stash", "transient",
+                                 "buffers"):
+                        self.assertEqual(stage["memory"][name], record["memory"][name])
+
+
 if __name__ == "__main__":
     harness.main()
