@@ -130,6 +130,10 @@ Tokens read_hdf5_tokens(const fs::path& file, const std::string& dataset, std::i
       const auto ids = read_elements<std::int32_t>(reader, found, file, vocabulary);
       return Tokens(std::vector<std::uint32_t>(ids.begin(), ids.end()));
     }
+    case H5Type::i64: {  // what numpy makes by default
+      const auto ids = read_elements<std::int64_t>(reader, found, file, vocabulary);
+      return Tokens(std::vector<std::uint32_t>(ids.begin(), ids.end()));
+    }
     case H5Type::f32:
     case H5Type::f64:
       break;

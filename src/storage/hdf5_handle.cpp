@@ -37,6 +37,7 @@ H5Type storage_type(DType type) {
 std::int64_t size_of(H5Type type) {
   switch (type) {
     case H5Type::f64:
+    case H5Type::i64:
       return 8;
     case H5Type::f32:
     case H5Type::i32:
@@ -77,6 +78,8 @@ hid_t native_type(H5Type type) {
       return H5T_NATIVE_FLOAT;
     case H5Type::i32:
       return H5T_NATIVE_INT32;
+    case H5Type::i64:
+      return H5T_NATIVE_INT64;
     case H5Type::u8:
       return H5T_NATIVE_UINT8;
     case H5Type::u16:
@@ -96,6 +99,8 @@ hid_t file_type(H5Type type) {
       return H5T_IEEE_F32LE;
     case H5Type::i32:
       return H5T_STD_I32LE;
+    case H5Type::i64:
+      return H5T_STD_I64LE;
     case H5Type::u8:
       return H5T_STD_U8LE;
     case H5Type::u16:

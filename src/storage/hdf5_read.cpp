@@ -25,6 +25,7 @@ std::optional<H5Type> known_type(hid_t type) {
   if (kind != H5T_INTEGER) return std::nullopt;
   const bool is_signed = H5Tget_sign(type) == H5T_SGN_2;
   if (size == 4) return is_signed ? H5Type::i32 : H5Type::u32;
+  if (size == 8 && is_signed) return H5Type::i64;
   if (is_signed) return std::nullopt;
   if (size == 2) return H5Type::u16;
   if (size == 1) return H5Type::u8;

@@ -162,11 +162,18 @@ TEST(Hdf5Tokens, OfEveryWidthAreTheSameSequence) {
   EXPECT_EQ(from_hdf5(folder, H5Type::u16, std::as_bytes(std::span(b)), 4).fingerprint(), first);
   EXPECT_EQ(from_hdf5(folder, H5Type::u32, std::as_bytes(std::span(c)), 4).fingerprint(), first);
   EXPECT_EQ(from_hdf5(folder, H5Type::i32, std::as_bytes(std::span(d)), 4).fingerprint(), first);
+  const std::array<std::int64_t, 3> e = {1, 2, 3};
+  EXPECT_EQ(from_hdf5(folder, H5Type::i64, std::as_bytes(std::span(e)), 4).fingerprint(), first);
 }
 
 TEST(Hdf5Tokens, BadIdsTypesAndFilesAreRefused) {
   const TemporaryDirectory folder;
   const std::array<std::int32_t, 3> ids = {1, -2, 3};
+  const std::array<std::int64_t, 2> wide = {1, (std::int64_t{1} << 32U) + 1};
+  EXPECT_TRUE(says(
+      error_of(ExitCode::bad_data,
+               [&] { (void)from_hdf5(folder, H5Type::i64, std::as_bytes(std::span(wide)), 9); }),
+      "token 1 is 4294967297"));
   EXPECT_TRUE(says(
       error_of(ExitCode::bad_data,
                [&] { (void)from_hdf5(folder, H5Type::i32, std::as_bytes(std::span(ids)), 9); }),

@@ -16,7 +16,7 @@
 namespace alpa {
 
 /// Element types of datasets, little-endian in the file.
-enum class H5Type : std::uint8_t { f64, f32, i32, u8, u16, u32 };
+enum class H5Type : std::uint8_t { f64, f32, i32, i64, u8, u16, u32 };
 
 /// How a tensor's elements are stored; 16-bit floating-point formats as their bits.
 [[nodiscard]] H5Type storage_type(DType type);
