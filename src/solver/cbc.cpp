@@ -89,11 +89,11 @@ void take_if_better(const Core& core, std::vector<int> choice, CoreAnswer& answe
 void read_answer(const Core& core, const IntegerProgram& program, CbcModel& model,
                  CoreAnswer& answer) {
   const bool finished = model.status() == 0;
-  const bool infeasible = finished && model.secondaryStatus() == 1;
-  const double* values = infeasible ? nullptr : model.bestSolution();
+  const double* values = model.bestSolution();
   const double found = model.getObjValue();  // 1e50 and the like without an incumbent
   if (values == nullptr || found > 1e30) {
-    if (infeasible && answer.choice.empty()) {
+    // Secondary status 1 alone says only that the relaxation is no better than the start.
+    if (finished && model.secondaryStatus() == 1 && answer.choice.empty()) {
       answer.lower_bound = kForbidden;
     }
     return;

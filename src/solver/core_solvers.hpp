@@ -25,4 +25,24 @@ struct CoreAnswer {
 [[nodiscard]] CoreAnswer solve_by_cbc(const Core& core, const std::vector<int>& start,
                                       const SolveLimits& limits);
 
+/// Work of one round of bounding.
+struct BoundEffort {
+  int sweeps = 0;
+  int sweeps_per_search = 50;
+  std::int64_t moves = 20'000;  ///< of local search, each time
+};
+
+struct BoundedCore {
+  CoreAnswer answer;
+  std::vector<double> prices;           ///< of memory by row, at the best bound
+  std::vector<std::vector<bool>> keep;  ///< options that a better choice may take
+  int deleted = 0;                      ///< options not kept
+};
+
+/// Bounds by Lagrange multipliers and message passing, choices by decoding and local search,
+/// starting from what is known.
+[[nodiscard]] BoundedCore bound_core(const Core& core, const CoreAnswer& known,
+                                     const BoundEffort& effort, const std::vector<double>& prices,
+                                     const SolveLimits& limits);
+
 }  // namespace alpa

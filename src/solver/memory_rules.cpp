@@ -231,9 +231,11 @@ bool WorkGraph::keep_rows(const std::vector<bool>& keep) {
   for (std::size_t t = 0; t < keep.size(); ++t) {
     if (keep[t]) {
       capacities_[static_cast<std::size_t>(place[t])] = capacities_[t];
+      row_ids_[static_cast<std::size_t>(place[t])] = row_ids_[t];
     }
   }
   capacities_.resize(static_cast<std::size_t>(place.back()));
+  row_ids_.resize(capacities_.size());
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
     std::vector<Core::Term>& terms = nodes_[i].terms;
     const std::size_t before = terms.size();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <alpa/base/error.hpp>
+#include <numeric>
 #include <utility>
 
 namespace alpa {
@@ -43,6 +44,8 @@ WorkGraph::WorkGraph(const Problem& problem) {
   if (problem.usage_limit) {
     times = break_points(problem);
     capacities_.assign(times.empty() ? 0 : times.size() - 1, *problem.usage_limit);
+    row_ids_.resize(capacities_.size());
+    std::iota(row_ids_.begin(), row_ids_.end(), 0);
     infeasible_ = *problem.usage_limit < 0;
   }
   nodes_.resize(count);
@@ -209,6 +212,7 @@ Core WorkGraph::core(std::vector<int>& core_nodes) const {
     }
   }
   result.capacities = capacities_;
+  result.row_ids = row_ids_;
   result.constant = constant_;
   return result;
 }

@@ -97,6 +97,7 @@ class WorkGraph {
   std::vector<Node> nodes_;
   std::vector<Edge> edges_;
   std::vector<std::int64_t> capacities_;
+  std::vector<int> row_ids_;
   std::vector<Step> steps_;
   std::vector<int> queue_;
   std::vector<bool> queued_;

@@ -1,0 +1,199 @@
+#include "lagrangian.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace alpa {
+
+Lagrangian::Lagrangian(const Core& core)
+    : core_(core),
+      before_(core.nodes.size()),
+      after_(core.nodes.size()),
+      prices_(core.capacities.size(), 0.0),
+      labels_(core.nodes.size(), 0) {
+  for (const Core::Node& node : core.nodes) {
+    node_costs_.push_back(node.costs);
+  }
+  for (std::size_t e = 0; e < core.edges.size(); ++e) {
+    const Problem::Edge& edge = core.edges[e];
+    first_shares_.emplace_back(core.nodes[static_cast<std::size_t>(edge.first)].costs.size(), 0.0);
+    second_shares_.emplace_back(core.nodes[static_cast<std::size_t>(edge.second)].costs.size(),
+                                0.0);
+    const int index = static_cast<int>(e);
+    auto& of_first = edge.first < edge.second ? after_ : before_;
+    auto& of_second = edge.first < edge.second ? before_ : after_;
+    of_first[static_cast<std::size_t>(edge.first)].push_back({index, edge.second, true});
+    of_second[static_cast<std::size_t>(edge.second)].push_back({index, edge.first, false});
+  }
+}
+
+void Lagrangian::set_prices(std::vector<double> prices) {
+  prices_ = std::move(prices);
+  std::vector<double> sums(prices_.size() + 1, 0.0);
+  for (std::size_t t = 0; t < prices_.size(); ++t) {
+    sums[t + 1] = sums[t] + prices_[t];
+  }
+  // All from the start, so that rounding does not pile up over thousands of sweeps.
+  for (std::size_t i = 0; i < node_costs_.size(); ++i) {
+    std::vector<double>& costs = node_costs_[i];
+    costs = core_.nodes[i].costs;
+    for (const Core::Term& term : core_.nodes[i].terms) {
+      const double price =
+          sums[static_cast<std::size_t>(term.end)] - sums[static_cast<std::size_t>(term.begin)];
+      for (std::size_t p = 0; price > 0.0 && p < costs.size(); ++p) {
+        costs[p] += price * static_cast<double>(term.amounts[p]);
+      }
+    }
+    for (const auto* links : {&before_[i], &after_[i]}) {
+      for (const Link& link : *links) {
+        const auto e = static_cast<std::size_t>(link.edge);
+        const std::vector<double>& share = link.first ? first_shares_[e] : second_shares_[e];
+        for (std::size_t p = 0; p < costs.size(); ++p) {
+          costs[p] -= share[p];
+        }
+      }
+    }
+  }
+}
+
+double Lagrangian::entry(const Link& link, std::size_t p, std::size_t q) const {
+  const auto e = static_cast<std::size_t>(link.edge);
+  const std::size_t row = link.first ? p : q;
+  const std::size_t column = link.first ? q : p;
+  return core_.edges[e].costs[row * second_shares_[e].size() + column] + first_shares_[e][row] +
+         second_shares_[e][column];
+}
+
+std::vector<double> Lagrangian::least_by_option(const Link& link, std::size_t options) const {
+  const auto e = static_cast<std::size_t>(link.edge);
+  const std::vector<double>& first = first_shares_[e];
+  const std::vector<double>& second = second_shares_[e];
+  const double* costs = core_.edges[e].costs.data();
+  std::vector<double> least(options, kForbidden);
+  for (std::size_t row = 0; row < first.size(); ++row, costs += second.size()) {
+    if (link.first) {
+      double low = kForbidden;
+      for (std::size_t column = 0; column < second.size(); ++column) {
+        low = std::min(low, costs[column] + second[column]);
+      }
+      least[row] = low + first[row];
+    } else {
+      for (std::size_t column = 0; column < second.size(); ++column) {
+        least[column] = std::min(least[column], costs[column] + first[row]);
+      }
+    }
+  }
+  for (std::size_t column = 0; !link.first && column < options; ++column) {
+    least[column] += second[column];
+  }
+  return least;
+}
+
+void Lagrangian::absorb(int i, const Link& link) {
+  std::vector<double>& costs = node_costs_[static_cast<std::size_t>(i)];
+  const auto e = static_cast<std::size_t>(link.edge);
+  std::vector<double>& share = link.first ? first_shares_[e] : second_shares_[e];
+  const std::vector<double> least = least_by_option(link, costs.size());
+  for (std::size_t p = 0; p < costs.size(); ++p) {
+    costs[p] += least[p];
+    share[p] -= least[p];
+  }
+}
+
+void Lagrangian::decode(int i, const std::vector<Link>& decided) {
+  std::vector<double> costs = node_costs_[static_cast<std::size_t>(i)];
+  for (const Link& link : decided) {
+    const auto q = static_cast<std::size_t>(labels_[static_cast<std::size_t>(link.other)]);
+    for (std::size_t p = 0; p < costs.size(); ++p) {
+      costs[p] += entry(link, p, q);
+    }
+  }
+  labels_[static_cast<std::size_t>(i)] =
+      static_cast<int>(std::min_element(costs.begin(), costs.end()) - costs.begin());
+}
+
+void Lagrangian::pass(bool forward) {
+  const std::size_t count = node_costs_.size();
+  for (std::size_t step = 0; step < count; ++step) {
+    const std::size_t i = forward ? step : count - 1 - step;
+    const std::vector<Link>& behind = forward ? before_[i] : after_[i];
+    const std::vector<Link>& ahead = forward ? after_[i] : before_[i];
+    if (!forward) {
+      decode(static_cast<int>(i), behind);
+    }
+    for (const Link& link : behind) {
+      absorb(static_cast<int>(i), link);
+    }
+    for (const Link& link : ahead) {
+      absorb(static_cast<int>(i), link);
+    }
+    // Chains through the node share its cost evenly; those that end here keep theirs.
+    std::vector<double>& costs = node_costs_[i];
+    const double part =
+        1.0 / static_cast<double>(std::max({behind.size(), ahead.size(), std::size_t{1}}));
+    const double least = *std::min_element(costs.begin(), costs.end());
+    for (const Link& link : ahead) {
+      const auto e = static_cast<std::size_t>(link.edge);
+      std::vector<double>& share = link.first ? first_shares_[e] : second_shares_[e];
+      for (std::size_t p = 0; p < costs.size(); ++p) {
+        share[p] += part * (costs[p] - least);
+      }
+    }
+    const double kept = 1.0 - part * static_cast<double>(ahead.size());
+    for (double& cost : costs) {
+      cost = least + kept * (cost - least);
+    }
+  }
+}
+
+double Lagrangian::sweep() {
+  pass(true);
+  pass(false);
+  return bound();
+}
+
+double Lagrangian::bound() const {
+  double sum = core_.constant;
+  double magnitude = std::abs(sum);
+  const auto add = [&](double value) {
+    sum += value;
+    magnitude += std::abs(value);
+  };
+  for (const std::vector<double>& costs : node_costs_) {
+    add(*std::min_element(costs.begin(), costs.end()));
+  }
+  for (std::size_t i = 0; i < before_.size(); ++i) {
+    for (const Link& link : before_[i]) {
+      const std::vector<double> least = least_by_option(link, node_costs_[i].size());
+      add(*std::min_element(least.begin(), least.end()));
+    }
+  }
+  for (std::size_t t = 0; t < prices_.size(); ++t) {
+    add(-prices_[t] * static_cast<double>(core_.capacities[t]));
+  }
+  return sum - 1e-12 * magnitude;
+}
+
+std::vector<std::vector<double>> Lagrangian::option_bounds() const {
+  const double all = bound();
+  std::vector<std::vector<double>> result = node_costs_;
+  for (std::size_t i = 0; i < result.size(); ++i) {
+    double least = *std::min_element(node_costs_[i].begin(), node_costs_[i].end());
+    for (const auto* links : {&before_[i], &after_[i]}) {
+      for (const Link& link : *links) {
+        const std::vector<double> by_option = least_by_option(link, result[i].size());
+        least += *std::min_element(by_option.begin(), by_option.end());
+        for (std::size_t p = 0; p < by_option.size(); ++p) {
+          result[i][p] += by_option[p];
+        }
+      }
+    }
+    for (double& value : result[i]) {
+      value += all - least;
+    }
+  }
+  return result;
+}
+
+}  // namespace alpa

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <alpa/solver/reduction.hpp>
+#include <cstdint>
+#include <vector>
+
+namespace alpa {
+
+/// Lower bounds of a core. Memory rows are priced by multipliers; what is left is bounded by
+/// sequential tree-reweighted message passing: cost moves between nodes and edges so that the sum
+/// of their least entries grows. The bound holds whatever the prices and however few the sweeps.
+class Lagrangian {
+ public:
+  /// @pre core outlives this.
+  explicit Lagrangian(const Core& core);
+
+  /// Prices of memory, one per row, >= 0.
+  [[nodiscard]] const std::vector<double>& prices() const { return prices_; }
+  void set_prices(std::vector<double> prices);
+
+  /// One sweep over all nodes and back. Returns the bound for the present prices.
+  double sweep();
+
+  /// The labels that the sweep back decoded; they may break rows.
+  [[nodiscard]] const std::vector<int>& labels() const { return labels_; }
+
+  /// For each option a bound on all choices that take it, after a sweep.
+  [[nodiscard]] std::vector<std::vector<double>> option_bounds() const;
+
+ private:
+  struct Link {
+    int edge;
+    int other;
+    bool first;  ///< this node is the edge's first
+  };
+  void pass(bool forward);
+  void absorb(int i, const Link& link);
+  void decode(int i, const std::vector<Link>& decided);
+  [[nodiscard]] double entry(const Link& link, std::size_t p, std::size_t q) const;
+  [[nodiscard]] std::vector<double> least_by_option(const Link& link, std::size_t options) const;
+  [[nodiscard]] double bound() const;
+
+  const Core& core_;
+  std::vector<std::vector<Link>> before_;  ///< edges to nodes of smaller index
+  std::vector<std::vector<Link>> after_;
+  std::vector<std::vector<double>> node_costs_;    ///< what has not moved to edges
+  std::vector<std::vector<double>> first_shares_;  ///< by edge: moved to it from its first node
+  std::vector<std::vector<double>> second_shares_;
+  std::vector<double> prices_;
+  std::vector<int> labels_;
+};
+
+}  // namespace alpa
