@@ -59,7 +59,7 @@ one without a launcher. The same command again goes on where the last one stoppe
 
   --plan-only         make the plan, print it, write plan.yaml; run nothing
   --cluster FILE      plan for that cluster instead of the ranks here (implies --plan-only)
-  --plan FILE         run this plan
+  --plan FILE         run this plan; of the section `parallel` only memory_limit counts then
   --compare           also what every method by hand takes on the cluster (of --cluster or the
                       configuration), or by how much it does not fit (implies --plan-only)
   --simulate          also the time line of a step on the cluster, as trace.json for chrome://tracing

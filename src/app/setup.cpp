@@ -128,8 +128,8 @@ void refuse_absent(const RunConfig& config) {
   if (config.training.profile) {
     refuse("training.profile is not in this version; expected none");
   }
-  if (config.parallel.search.nodes) {
-    refuse("parallel.search.nodes: there is no search in this version; expected auto");
+  if (config.parallel.search != SearchConfig{}) {
+    refuse("parallel.search: there is no search in this version; leave the section out");
   }
 }
 
