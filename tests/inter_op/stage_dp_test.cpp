@@ -78,20 +78,27 @@ Key key_of(const StageList& list) {
   return {list.objective.value, list.sum.value, list.max.value, list.stages.size()};
 }
 
-/// Random costs of three kinds: few distinct values (ties), values that differ in the tenth digit,
-/// and any. Some candidates are unavailable, some bear few successors.
+/// Random costs of four kinds: few distinct values (ties), values that differ in the tenth digit,
+/// any, and about what the layers add up to (many lists of nearly equal sums). Some candidates are
+/// unavailable, some bear few successors.
 Instance random_instance(std::uint64_t number) {
   std::uint64_t drawn = 0;
   const auto draw = [&](int n) { return static_cast<int>(n * uniform(7, number, drawn++)); };
   static const std::vector<std::vector<int>> submeshes = {{1, 2, 4}, {1, 2}, {4, 2, 1, 2}, {3, 1}};
   StageTable table(1 + draw(7), 1 + draw(2), submeshes[static_cast<std::size_t>(draw(4))]);
-  const int kind = draw(3);
+  const int kind = draw(4);
   const int missing = draw(2) * 4;
   for (std::size_t at = 0; at < table.time.size(); ++at) {
     table.max_successors[at] = draw(6) - (draw(4) == 0 ? 1 : 0);
     if (draw(10) < missing) continue;
     const double any = uniform(8, number, at);
-    table.time[at] = {kind == 0 ? draw(5) : kind == 1 ? 1.0 + 1e-10 * draw(50) : any};
+    const auto layers = static_cast<std::size_t>(table.layers);
+    const std::size_t run = at * layers * layers / table.time.size();
+    const double length =
+        1.0 + static_cast<double>(run % layers) - static_cast<double>(run / layers);
+    const std::array<double, 4> times = {static_cast<double>(draw(5)), 1.0 + 1e-10 * draw(50), any,
+                                         std::max(0.0, length) * (1.0 + 0.3 * any)};
+    table.time[at] = {times[static_cast<std::size_t>(kind)]};
   }
   static constexpr std::array<std::int64_t, 5> kMicrobatches = {1, 2, 5, 64, 1000};
   const std::int64_t microbatches = kMicrobatches[static_cast<std::size_t>(draw(5))];
@@ -176,6 +183,21 @@ TEST(StageDp, CloseCandidatesAreNotSkipped) {
   ASSERT_TRUE(found);
   EXPECT_EQ(found->stages, (std::vector<StageChoice>{{0, 1, 0, 0}, {1, 2, 0, 1}}));
   EXPECT_EQ(found->max.value, 1.0 - 1e-7);
+}
+
+/// The second least sum is worse than the least, the third is best: a pass without gain ends
+/// nothing.
+TEST(StageDp, GoesOnAfterAPassWithoutGain) {
+  StageTable table(3, 1, {1, 2, 3});
+  table.max_successors.assign(table.max_successors.size(), 9);
+  table.time[table.index(0, 2, 2, 0)] = {10.0};
+  table.time[table.index(0, 1, 1, 0)] = {9.9};
+  for (const int layer : {0, 1}) table.time[table.index(layer, layer, 0, 0)] = {5.5};
+  table.time[table.index(2, 2, 0, 0)] = {1.1};
+  const auto found = best_training_stages(table, 3, 3);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->stages.size(), 3U);  // 10 + 2*10, 11 + 2*9.9, 12.1 + 2*5.5
+  EXPECT_EQ(found->passes, 4);          // the last finds that nothing is faster
 }
 
 TEST(StageDp, NothingFits) {
