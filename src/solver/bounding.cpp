@@ -10,6 +10,9 @@
 namespace alpa {
 namespace {
 
+/// Two costs this close, relatively, are the same where costs are not whole numbers.
+constexpr double kSame = 1e-9;
+
 bool all_whole(const Core& core) {
   const auto whole = [](double cost) {
     return cost == std::floor(cost) && std::abs(cost) < 0x1p50;
@@ -77,6 +80,22 @@ class PriceAscent {
 
 }  // namespace
 
+double largest_cost(const Core& core) {
+  double most = 0.0;
+  const auto look = [&most](const std::vector<double>& costs) {
+    for (const double cost : costs) {
+      most = cost < kForbidden ? std::max(most, std::abs(cost)) : most;
+    }
+  };
+  for (const Core::Node& node : core.nodes) {
+    look(node.costs);
+  }
+  for (const Problem::Edge& edge : core.edges) {
+    look(edge.costs);
+  }
+  return most;
+}
+
 BoundedCore bound_core(const Core& core, const CoreAnswer& known, const BoundEffort& effort,
                        const std::vector<double>& prices, const SolveLimits& limits) {
   BoundedCore result;
@@ -89,12 +108,19 @@ BoundedCore bound_core(const Core& core, const CoreAnswer& known, const BoundEff
   PriceAscent ascent(core, prices);
   bounds.set_prices(prices);
   const bool whole = all_whole(core);
+  const double largest = largest_cost(core);
+  const auto size_of = [&](double bound) {
+    return std::max(std::abs(bound - core.constant), largest);
+  };
   double& lower = result.answer.lower_bound;
   double best_cost = known.cost;
   const auto closed = [&] { return lower >= best_cost; };
+  // Only a better choice is wanted: with whole costs, better by one.
+  const auto wanted = [&] {
+    return whole ? best_cost - 1.0 + 1e-6 : best_cost - kSame * std::abs(best_cost);
+  };
   const auto note_bound = [&](double bound) {
-    lower = std::max(lower, whole ? std::ceil(bound - 1e-6) : bound);
-    lower = std::min(lower, best_cost);
+    lower = bound > wanted() ? best_cost : std::max(lower, whole ? std::ceil(bound - 1e-6) : bound);
   };
   for (int sweep = 0; sweep < effort.sweeps && !closed(); ++sweep) {
     if (limits.stop.stop_requested()) {
@@ -105,12 +131,11 @@ BoundedCore bound_core(const Core& core, const CoreAnswer& known, const BoundEff
     note_bound(bound);
     search.offer(bounds.labels());
     if (sweep % effort.sweeps_per_search == effort.sweeps_per_search - 1) {
-      const double scale = std::abs(bound) + 1.0;
       search.anneal(search.best().empty() || sweep % 2 == 0 ? bounds.labels() : search.best(),
-                    ascent.best_prices(), 1e-3 * scale, effort.moves, limits.stop);
+                    ascent.best_prices(), 1e-3 * size_of(bound), effort.moves, limits.stop);
     }
     best_cost = std::min(best_cost, search.best_cost());
-    const double guess = bound + 0.05 * (std::abs(bound) + 1.0);
+    const double guess = bound + 0.05 * size_of(bound);
     const double target = best_cost < kForbidden ? std::min(best_cost, guess) : guess;
     bounds.set_prices(ascent.next(bounds.labels(), bound, target));
   }
@@ -127,10 +152,8 @@ BoundedCore bound_core(const Core& core, const CoreAnswer& known, const BoundEff
   for (const std::vector<double>& node : options) {
     std::vector<bool> keep;
     for (const double bound : node) {
-      // Only a strictly better choice is wanted: with whole costs, better by one.
-      const double wanted = whole ? best_cost - 1.0 + 1e-6 : best_cost;
-      keep.push_back(bound <= wanted);
-      result.deleted += bound <= wanted ? 0 : 1;
+      keep.push_back(bound <= wanted());
+      result.deleted += keep.back() ? 0 : 1;
     }
     result.keep.push_back(std::move(keep));
   }

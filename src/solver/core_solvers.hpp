@@ -7,6 +7,9 @@
 
 namespace alpa {
 
+/// Largest finite cost of a core, whatever its sign.
+[[nodiscard]] double largest_cost(const Core& core);
+
 /// What a method found out about a core.
 struct CoreAnswer {
   std::vector<int> choice;  ///< empty: none found

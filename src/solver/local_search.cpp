@@ -4,32 +4,12 @@
 #include <cmath>
 #include <utility>
 
+#include "core_solvers.hpp"
+
 namespace alpa {
-namespace {
-
-/// Larger than any sum of finite costs, small enough that such sums keep their digits.
-double large_number(const Core& core) {
-  double sum = 1.0;
-  const auto add = [&sum](const std::vector<double>& costs) {
-    double most = 0.0;
-    for (const double cost : costs) {
-      most = cost < kForbidden ? std::max(most, std::abs(cost)) : most;
-    }
-    sum = std::max(sum, most);
-  };
-  for (const Core::Node& node : core.nodes) {
-    add(node.costs);
-  }
-  for (const Problem::Edge& edge : core.edges) {
-    add(edge.costs);
-  }
-  return 4.0 * sum;
-}
-
-}  // namespace
 
 LocalSearch::LocalSearch(const Core& core)
-    : core_(core), forbidden_(large_number(core)), changed_in_(core.nodes.size(), 0) {
+    : core_(core), forbidden_(4.0 * largest_cost(core) + 1.0), changed_in_(core.nodes.size(), 0) {
   links_.resize(core.nodes.size());
   for (const Problem::Edge& edge : core.edges) {
     const auto first = static_cast<std::size_t>(edge.first);
@@ -209,7 +189,11 @@ void LocalSearch::anneal(const std::vector<int>& start, const std::vector<double
   }
   const double positive = static_cast<double>(
       std::count_if(prices.begin(), prices.end(), [](double price) { return price > 0.0; }));
-  double penalty = positive > 0.0 ? price_sum / positive : 1e-9 * (1.0 + std::abs(cost_));
+  const auto largest_room = [this] {
+    const auto most = std::max_element(core_.capacities.begin(), core_.capacities.end());
+    return most == core_.capacities.end() ? 1.0 : 1.0 + static_cast<double>(*most);
+  };
+  double penalty = positive > 0.0 ? price_sum / positive : std::abs(cost_) / largest_room();
   const double cooling =
       std::pow(1e-4, 1.0 / static_cast<double>(std::max<std::int64_t>(moves, 1)));
   for (std::int64_t m = 0; m < moves; ++m, temperature *= cooling) {

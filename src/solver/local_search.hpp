@@ -34,7 +34,7 @@ class LocalSearch {
   };
   struct Link {
     std::size_t other;
-    std::vector<double> costs;  ///< row-major [this node, other]; kForbidden is a large number
+    std::vector<double> costs;  ///< row-major [this node, other]; kForbidden is forbidden_
     std::size_t columns;
   };
   struct Change {
@@ -57,9 +57,9 @@ class LocalSearch {
   std::vector<std::size_t> free_nodes_;      ///< with more than one option
   std::vector<int> choice_;
   std::vector<std::int64_t> room_;  ///< of each row; negative: exceeded
-  double cost_ = 0.0;               ///< without the constant, large numbers included
+  double cost_ = 0.0;               ///< without the constant, forbidden pairs included
   double excess_ = 0.0;             ///< sum of what exceeds the rows
-  double forbidden_ = 0.0;          ///< the large number
+  double forbidden_ = 0.0;          ///< dearer than any pair that is allowed
   std::vector<Change> changes_;
   std::vector<std::uint64_t> changed_in_;
   std::uint64_t move_number_ = 0;

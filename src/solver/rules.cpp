@@ -84,7 +84,7 @@ void WorkGraph::apply_cheap_rules(int i) {
   if (contract_functional_edge(i)) {
     return;
   }
-  if (node(i).terms.empty() && node(i).edges.size() <= 2) {
+  if (node(i).terms.empty() && node(i).edges.size() <= 2 && table_is_small(i)) {
     eliminate(i);
   }
 }
@@ -202,6 +202,15 @@ void WorkGraph::fix(int i) {
   }
   const int id = node(i).ids[0];
   kill(i, {.node = i, .first_ids = {}, .second_ids = {}, .table = {id}});
+}
+
+bool WorkGraph::table_is_small(int i) const {
+  std::size_t entries = 1;
+  for (const int e : node(i).edges) {
+    entries *= node(other_end(e, i)).costs.size();
+  }
+  constexpr std::size_t kLargestTable = std::size_t{1} << 22;
+  return entries <= kLargestTable;
 }
 
 void WorkGraph::eliminate(int i) {

@@ -81,6 +81,7 @@ class WorkGraph {
   bool contract_functional_edge(int i);
   void contract(int e, int into);
   void fix(int i);
+  [[nodiscard]] bool table_is_small(int i) const;
   void eliminate(int i);
 
   // dominance.cpp

@@ -19,7 +19,7 @@ struct SolveLimits {
 
 /// What is known of the answer.
 enum class Proof {
-  optimal,     ///< no choice costs less
+  optimal,     ///< no choice costs less; by more than 1e-9 of the cost, if costs are not whole
   bounded,     ///< none costs less than lower_bound
   infeasible,  ///< no choice is allowed and fits
 };
