@@ -8,10 +8,6 @@
 #include "local_search.hpp"
 
 namespace alpa {
-namespace {
-
-/// Two costs this close, relatively, are the same where costs are not whole numbers.
-constexpr double kSame = 1e-9;
 
 bool all_whole(const Core& core) {
   const auto whole = [](double cost) {
@@ -27,6 +23,8 @@ bool all_whole(const Core& core) {
            return std::all_of(edge.costs.begin(), edge.costs.end(), allowed_whole);
          });
 }
+
+namespace {
 
 /// Prices of memory go up where the decoded labels exceed a row, by Polyak's steps along an average
 /// of the excesses.
@@ -80,6 +78,10 @@ class PriceAscent {
 
 }  // namespace
 
+double better_cost(double cost, bool whole) {
+  return whole ? cost - 1.0 + 1e-6 : cost - 1e-8 * std::abs(cost);
+}
+
 double largest_cost(const Core& core) {
   double most = 0.0;
   const auto look = [&most](const std::vector<double>& costs) {
@@ -116,9 +118,7 @@ BoundedCore bound_core(const Core& core, const CoreAnswer& known, const BoundEff
   double best_cost = known.cost;
   const auto closed = [&] { return lower >= best_cost; };
   // Only a better choice is wanted: with whole costs, better by one.
-  const auto wanted = [&] {
-    return whole ? best_cost - 1.0 + 1e-6 : best_cost - kSame * std::abs(best_cost);
-  };
+  const auto wanted = [&] { return better_cost(best_cost, whole); };
   const auto note_bound = [&](double bound) {
     lower = bound > wanted() ? best_cost : std::max(lower, whole ? std::ceil(bound - 1e-6) : bound);
   };
@@ -156,6 +156,12 @@ BoundedCore bound_core(const Core& core, const CoreAnswer& known, const BoundEff
       result.deleted += keep.back() ? 0 : 1;
     }
     result.keep.push_back(std::move(keep));
+  }
+  result.pairs = bounds.useful_pairs(wanted());
+  for (std::size_t e = 0; e < result.pairs.size(); ++e) {
+    for (std::size_t k = 0; k < result.pairs[e].size(); ++k) {
+      result.deleted += core.edges[e].costs[k] < kForbidden && !result.pairs[e][k] ? 1 : 0;
+    }
   }
   return result;
 }

@@ -12,6 +12,7 @@
 
 #include "core_solvers.hpp"
 #include "integer_program.hpp"
+#include "lagrangian.hpp"
 
 namespace alpa {
 namespace {
@@ -103,21 +104,31 @@ void read_answer(const Core& core, const IntegerProgram& program, CbcModel& mode
   if (std::abs(possible) > 1e30) {
     return;
   }
-  const double slack = 1e-6 * std::max(1.0, std::abs(possible));
-  const double bound = program.offset + program.scale * (possible - slack);
-  const double claimed = program.offset + program.scale * (possible + slack);
-  answer.lower_bound = finished && answer.cost <= claimed ? answer.cost : bound;
+  const double tolerance = 2e-5 + 1e-9 * std::abs(possible);  // CBC's own: 1e-5 between incumbents
+  const double bound = program.offset + program.scale * (possible - tolerance);
+  const bool proven = bound > better_cost(answer.cost, all_whole(core));
+  answer.lower_bound = proven ? answer.cost : bound;
 }
 
 }  // namespace
 
 CoreAnswer solve_by_cbc(const Core& core, const std::vector<int>& start,
-                        const SolveLimits& limits) {
+                        const std::vector<double>& prices, const SolveLimits& limits) {
   CoreAnswer answer;
   if (!start.empty()) {
     take_if_better(core, start, answer);
   }
-  const IntegerProgram program = integer_program(core);
+  // Tolerances are absolute: costs that are moved between nodes and edges until they are small,
+  // of either sign, keep more digits than those given.
+  const double known = answer.choice.empty() ? largest_cost(core) : std::abs(answer.cost);
+  const double digits_wanted = all_whole(core) ? 1e4 : 1e-5 * known;
+  constexpr int kSweeps = 40;
+  Lagrangian moved(core);
+  moved.set_prices(prices);
+  for (int sweep = 0; sweep < kSweeps; ++sweep) {
+    (void)moved.sweep();
+  }
+  const IntegerProgram program = integer_program(moved.reparametrized(), digits_wanted);
   const std::lock_guard<std::mutex> alone(cbc_lock());
   if (limits.stop.stop_requested()) {
     answer.stopped = true;

@@ -7,6 +7,13 @@
 
 namespace alpa {
 
+/// All costs are whole numbers that sums keep exact.
+[[nodiscard]] bool all_whole(const Core& core);
+
+/// The most that a choice better than one of cost `cost` may cost: whole costs differ by one,
+/// others count as equal within 1e-8.
+[[nodiscard]] double better_cost(double cost, bool whole);
+
 /// Largest finite cost of a core, whatever its sign.
 [[nodiscard]] double largest_cost(const Core& core);
 
@@ -24,9 +31,9 @@ struct CoreAnswer {
                                                              const SolveLimits& limits);
 
 /// CBC on the integer program with marginal equalities. `start` (may be empty) is a feasible choice
-/// that is kept if CBC finds none better.
+/// that is kept if CBC finds none better. `prices` of memory, by row, guide the scaling of costs.
 [[nodiscard]] CoreAnswer solve_by_cbc(const Core& core, const std::vector<int>& start,
-                                      const SolveLimits& limits);
+                                      const std::vector<double>& prices, const SolveLimits& limits);
 
 /// Work of one round of bounding.
 struct BoundEffort {
@@ -37,9 +44,10 @@ struct BoundEffort {
 
 struct BoundedCore {
   CoreAnswer answer;
-  std::vector<double> prices;           ///< of memory by row, at the best bound
-  std::vector<std::vector<bool>> keep;  ///< options that a better choice may take
-  int deleted = 0;                      ///< options not kept
+  std::vector<double> prices;            ///< of memory by row, at the best bound
+  std::vector<std::vector<bool>> keep;   ///< options that a better choice may take
+  std::vector<std::vector<bool>> pairs;  ///< for each edge, pairs that one may take
+  int deleted = 0;                       ///< options and pairs not kept
 };
 
 /// Bounds by Lagrange multipliers and message passing, choices by decoding and local search,

@@ -7,8 +7,9 @@
 namespace alpa {
 namespace {
 
-/// Costs are divided by this, so that the solver's absolute tolerances mean 1e-7 / 1e4.
-constexpr double kLargestCost = 1e4;
+/// Costs are scaled so that the largest lies between these: the solver's tolerances are absolute.
+constexpr double kLargestCost = 1e5;
+constexpr double kFinestCost = 1e7;
 
 double largest_spread(const Core& core) {
   double most = 0.0;
@@ -99,12 +100,13 @@ std::int64_t program_columns(const Core& core) {
   return columns;
 }
 
-IntegerProgram integer_program(const Core& core) {
+IntegerProgram integer_program(const Core& core, double unit) {
   Builder builder;
   IntegerProgram& program = builder.program;
   program.starts.push_back(0);
   program.offset = core.constant;
-  program.scale = std::max(largest_spread(core) / kLargestCost, 1e-300);
+  const double spread = std::max(largest_spread(core), 1e-290);
+  program.scale = std::clamp(unit, spread / kFinestCost, spread / kLargestCost);
   const std::vector<MemoryRow> memory = memory_rows(core);
   std::vector<int> one_option;
   for (std::size_t i = 0; i < core.nodes.size(); ++i) {

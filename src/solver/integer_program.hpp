@@ -26,7 +26,9 @@ struct IntegerProgram {
 /// Number of columns the program of a core has.
 [[nodiscard]] std::int64_t program_columns(const Core& core);
 
-[[nodiscard]] IntegerProgram integer_program(const Core& core);
+/// Costs are scaled so that differences of 1e-4 `unit` count, if that leaves them of a size that a
+/// simplex method can work with.
+[[nodiscard]] IntegerProgram integer_program(const Core& core, double unit);
 
 /// Values of all columns for a choice.
 [[nodiscard]] std::vector<double> columns_of(const Core& core, const IntegerProgram& program,

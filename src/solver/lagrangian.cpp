@@ -160,19 +160,26 @@ double Lagrangian::bound() const {
     sum += value;
     magnitude += std::abs(value);
   };
+  const auto largest = [](const std::vector<double>& values) {
+    const auto [low, high] = std::minmax_element(values.begin(), values.end());
+    return std::max(std::abs(*low), std::abs(*high));
+  };
   for (const std::vector<double>& costs : node_costs_) {
     add(*std::min_element(costs.begin(), costs.end()));
+    magnitude += largest(costs);
   }
   for (std::size_t i = 0; i < before_.size(); ++i) {
     for (const Link& link : before_[i]) {
       const std::vector<double> least = least_by_option(link, node_costs_[i].size());
       add(*std::min_element(least.begin(), least.end()));
+      const auto e = static_cast<std::size_t>(link.edge);
+      magnitude += 4.0 * (largest(first_shares_[e]) + largest(second_shares_[e]));
     }
   }
   for (std::size_t t = 0; t < prices_.size(); ++t) {
     add(-prices_[t] * static_cast<double>(core_.capacities[t]));
   }
-  return sum - 1e-12 * magnitude;
+  return sum - 0x1p-52 * magnitude;  // rounding, of each entry and of their sum
 }
 
 std::vector<std::vector<double>> Lagrangian::option_bounds() const {
@@ -194,6 +201,47 @@ std::vector<std::vector<double>> Lagrangian::option_bounds() const {
     }
   }
   return result;
+}
+
+std::vector<std::vector<bool>> Lagrangian::useful_pairs(double wanted) const {
+  const double all = bound();
+  std::vector<std::vector<bool>> result;
+  for (std::size_t e = 0; e < core_.edges.size(); ++e) {
+    const Problem::Edge& edge = core_.edges[e];
+    const std::vector<double>& first = node_costs_[static_cast<std::size_t>(edge.first)];
+    const std::vector<double>& second = node_costs_[static_cast<std::size_t>(edge.second)];
+    std::vector<double> costs = edge.costs;
+    double least_pair = kForbidden;
+    for (std::size_t k = 0; k < costs.size(); ++k) {
+      costs[k] += first_shares_[e][k / second.size()] + second_shares_[e][k % second.size()];
+      least_pair = std::min(least_pair, costs[k]);
+    }
+    const double rest = all - least_pair - *std::min_element(first.begin(), first.end()) -
+                        *std::min_element(second.begin(), second.end());
+    std::vector<bool> useful(costs.size());
+    for (std::size_t k = 0; k < costs.size(); ++k) {
+      useful[k] = rest + costs[k] + first[k / second.size()] + second[k % second.size()] <= wanted;
+    }
+    result.push_back(std::move(useful));
+  }
+  return result;
+}
+
+Core Lagrangian::reparametrized() const {
+  Core core = core_;
+  Lagrangian unpriced = *this;
+  unpriced.set_prices(std::vector<double>(prices_.size(), 0.0));
+  for (std::size_t i = 0; i < core.nodes.size(); ++i) {
+    core.nodes[i].costs = unpriced.node_costs_[i];
+  }
+  for (std::size_t e = 0; e < core.edges.size(); ++e) {
+    const std::size_t columns = second_shares_[e].size();
+    std::vector<double>& costs = core.edges[e].costs;
+    for (std::size_t k = 0; k < costs.size(); ++k) {
+      costs[k] += first_shares_[e][k / columns] + second_shares_[e][k % columns];
+    }
+  }
+  return core;
 }
 
 }  // namespace alpa

@@ -27,6 +27,13 @@ class Lagrangian {
   /// For each option a bound on all choices that take it, after a sweep.
   [[nodiscard]] std::vector<std::vector<double>> option_bounds() const;
 
+  /// For each edge, the pairs of options that a choice of cost at most `wanted` may take.
+  [[nodiscard]] std::vector<std::vector<bool>> useful_pairs(double wanted) const;
+
+  /// The core with costs moved between nodes and edges as the sweeps moved them, memory unpriced:
+  /// every choice costs the same as before, up to rounding, and entries are far smaller.
+  [[nodiscard]] Core reparametrized() const;
+
  private:
   struct Link {
     int edge;

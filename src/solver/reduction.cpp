@@ -62,7 +62,9 @@ Reduction& Reduction::operator=(Reduction&&) noexcept = default;
 bool Reduction::infeasible() const { return state_->graph.infeasible(); }
 const Core& Reduction::core() const { return state_->core; }
 
-void Reduction::restrict_to(const std::vector<std::vector<bool>>& keep) {
+void Reduction::restrict_to(const std::vector<std::vector<bool>>& keep,
+                            const std::vector<std::vector<bool>>& pairs) {
+  state_->graph.forbid_pairs(pairs);
   for (std::size_t i = 0; i < keep.size(); ++i) {
     if (std::find(keep[i].begin(), keep[i].end(), false) != keep[i].end()) {
       state_->graph.delete_options(state_->core_nodes[i], keep[i]);

@@ -43,7 +43,7 @@ class Search {
     if (columns > limits_.cbc_columns || !ready || limits_.stop.stop_requested()) {
       return false;
     }
-    take(solve_by_cbc(core, projected(), limits_));
+    take(solve_by_cbc(core, projected(), known_prices(), limits_));
     return true;
   }
 
@@ -56,26 +56,31 @@ class Search {
       return false;
     }
     const Core& core = reduction_.core();
-    std::vector<double> prices;
-    for (const int row : core.row_ids) {
-      const auto known = prices_.find(row);
-      prices.push_back(known == prices_.end() ? 0.0 : known->second);
-    }
     CoreAnswer known;
     known.choice = projected();
     known.cost = solution_.cost;
     known.lower_bound = solution_.lower_bound;
-    const BoundedCore found = bound_core(core, known, {.sweeps = sweeps}, prices, limits_);
+    const BoundedCore found = bound_core(core, known, {.sweeps = sweeps}, known_prices(), limits_);
     for (std::size_t t = 0; t < found.prices.size(); ++t) {
       prices_[core.row_ids[t]] = found.prices[t];
     }
     take(found.answer);
     if (!closed() && found.deleted > 0) {
-      reduction_.restrict_to(found.keep);
+      reduction_.restrict_to(found.keep, found.pairs);
     }
     swept_ += sweeps;
     ++round_;
     return true;
+  }
+
+  /// Prices of the core's rows found so far.
+  [[nodiscard]] std::vector<double> known_prices() const {
+    std::vector<double> prices;
+    for (const int row : reduction_.core().row_ids) {
+      const auto known = prices_.find(row);
+      prices.push_back(known == prices_.end() ? 0.0 : known->second);
+    }
+    return prices;
   }
 
   /// The best choice as one of the core; empty if it holds options that are gone.

@@ -194,6 +194,23 @@ void WorkGraph::delete_options(int i, const std::vector<bool>& keep) {
   touch_around(i);
 }
 
+void WorkGraph::forbid_pairs(const std::vector<std::vector<bool>>& allowed) {
+  std::size_t next = 0;
+  for (Edge& e : edges_) {
+    if (!e.alive) {
+      continue;
+    }
+    const std::vector<bool>& entries = allowed[next++];
+    for (std::size_t k = 0; k < entries.size(); ++k) {
+      if (!entries[k] && e.costs[k] < kForbidden) {
+        e.costs[k] = kForbidden;
+        touch(e.first);
+        touch(e.second);
+      }
+    }
+  }
+}
+
 Core WorkGraph::core(std::vector<int>& core_nodes) const {
   Core result;
   core_nodes.clear();

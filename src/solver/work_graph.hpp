@@ -47,6 +47,8 @@ class WorkGraph {
   /// Fills in the options (ids) of dead nodes from those of live ones.
   void reconstruct(std::vector<int>& ids) const;
   void delete_options(int node, const std::vector<bool>& keep);
+  /// For each live edge in order, the entries that stay allowed.
+  void forbid_pairs(const std::vector<std::vector<bool>>& allowed);
   [[nodiscard]] const Node& node(int i) const { return nodes_[static_cast<std::size_t>(i)]; }
 
  private:

@@ -24,7 +24,8 @@ TEST(Cases, AllOptimal) {
       continue;
     }
     const auto optimum = entry.at("optimum").get<double>();
-    EXPECT_EQ(solution.proof, Proof::optimal) << name;
+    EXPECT_EQ(solution.proof, Proof::optimal)
+        << name << ": " << solution.cost << " >= " << solution.lower_bound;
     EXPECT_NEAR(solution.cost, optimum, 1e-9 * std::max(1.0, optimum)) << name;
     ASSERT_EQ(solution.choice.size(), problem.nodes.size()) << name;
     EXPECT_TRUE(score(problem, solution.choice).feasible()) << name;

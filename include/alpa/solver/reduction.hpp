@@ -50,8 +50,10 @@ class Reduction {
   [[nodiscard]] bool infeasible() const;
   [[nodiscard]] const Core& core() const;
 
-  /// Takes away options of the core (`keep[i][p]` is false) and reduces further; core() changes.
-  void restrict_to(const std::vector<std::vector<bool>>& keep);
+  /// Takes away options of the core (`keep[i][p]` is false) and pairs (`pairs[e]`, as the costs of
+  /// edge e of the core) and reduces further; core() changes.
+  void restrict_to(const std::vector<std::vector<bool>>& keep,
+                   const std::vector<std::vector<bool>>& pairs);
 
   /// The choice of all nodes that belongs to one of the core.
   [[nodiscard]] std::vector<int> extend(std::span<const int> core_choice) const;

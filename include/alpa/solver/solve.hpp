@@ -19,7 +19,7 @@ struct SolveLimits {
 
 /// What is known of the answer.
 enum class Proof {
-  optimal,     ///< no choice costs less; by more than 1e-9 of the cost, if costs are not whole
+  optimal,     ///< no choice costs less; by more than 1e-8 of it, if costs are not whole
   bounded,     ///< none costs less than lower_bound
   infeasible,  ///< no choice is allowed and fits
 };
@@ -27,7 +27,7 @@ enum class Proof {
 struct Solution {
   std::vector<int> choice;           ///< one option per node; empty if none was found
   double cost = kForbidden;          ///< as `score` gives it
-  double lower_bound = -kForbidden;  ///< <= the cost of every choice; = cost where optimal
+  double lower_bound = -kForbidden;  ///< of every choice's cost; = cost where optimal
   Proof proof = Proof::bounded;
   bool stopped = false;  ///< by `stop`: the answer may vary from run to run
   int core_nodes = 0;    ///< nodes left by exact reduction
