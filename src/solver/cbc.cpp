@@ -106,8 +106,9 @@ void read_answer(const Core& core, const IntegerProgram& program, CbcModel& mode
   }
   const double tolerance = 2e-5 + 1e-9 * std::abs(possible);  // CBC's own: 1e-5 between incumbents
   const double bound = program.offset + program.scale * (possible - tolerance);
-  const bool proven = bound > better_cost(answer.cost, all_whole(core));
-  answer.lower_bound = proven ? answer.cost : bound;
+  const bool whole = all_whole(core);
+  const bool proven = bound > better_cost(answer.cost, whole);
+  answer.lower_bound = proven ? answer.cost : whole ? std::ceil(bound - 1e-6) : bound;
 }
 
 }  // namespace

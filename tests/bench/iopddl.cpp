@@ -5,6 +5,7 @@
 #include <alpa/solver/solve.hpp>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <cstdio>
 #include <cstring>
@@ -52,7 +53,7 @@ void print(const Problem& problem, std::size_t original, const Solution& solutio
            Clock::time_point start) {
   const double cost = solution.choice.empty() ? kForbidden : score(problem, solution.choice).cost;
   std::printf("cost: %.0f\n", cost);
-  std::printf("bound: %.0f\n", solution.lower_bound);
+  std::printf("bound: %.0f\n", std::floor(solution.lower_bound));
   const double gap = cost == 0.0 ? 0.0 : (cost - solution.lower_bound) / cost;
   std::printf("gap: %.6f\n", solution.choice.empty() ? 1.0 : gap);
   std::printf("nodes: %zu -> %d\n", original, solution.core_nodes);
