@@ -16,6 +16,7 @@ else()
   get_filename_component(shared_default ${CMAKE_SOURCE_DIR}/../shared ABSOLUTE)
 endif()
 set(ALPA_SHARED_DIR ${shared_default} CACHE PATH "Folder whose data/ holds texts for tests")
+find_program(ALPA_PYTHON NAMES python3 PATHS /usr/bin NO_DEFAULT_PATH)
 find_program(ALPA_PYTHON NAMES python3)
 if(ALPA_PYTHON)
   add_test(NAME solver.iopddl.format

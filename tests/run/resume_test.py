@@ -32,7 +32,7 @@ class OtherPlan(harness.RunTest):
         harness.shutil.copytree(self.folder / run, self.folder / to)
 
     def test_fp64(self):
-        for name in self.check_precision("fp64", 1e-9):
+        for name in list(self.check_precision("fp64", 1e-9)):
             mine = harness.state(self.folder / name, 8)
             for tensor, value in harness.state(self.folder / "calm", 8).items():
                 norm = abs(value).max()
