@@ -47,7 +47,6 @@ PlanFigures plan_figures(const RunConfig& config, const Plan& plan,
       f.memory.emplace_back(to_string(static_cast<MemoryClass>(c)),
                             totals[rank].memory[static_cast<std::size_t>(c)]);
     }
-    f.memory.emplace_back("reserve", Bytes{0});
     f.memory.emplace_back("total", arenas[rank]);
     f.memory.emplace_back("capacity", capacity);
     f.flops = totals[rank].flops;

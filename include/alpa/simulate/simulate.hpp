@@ -20,6 +20,8 @@ struct InstructionCosts {
 /// Costs on a cluster whose device i is rank i: rooflines for kernels (FLOPs of the pieces, bytes
 /// of all operands and results), rings over the links that a group spans for collectives. A kernel
 /// that the device cannot run takes forever.
+/// Each group is priced as if it were alone: groups that cross hosts at the same time would share
+/// the hosts' links, so such steps take longer than this says.
 [[nodiscard]] InstructionCosts costs_on(const ClusterSpec& cluster);
 
 /// One instruction of one rank, from begin to end.
