@@ -12,6 +12,16 @@
 
 namespace alpa {
 
+/// Measured times of one kind of kernel, in place of the roofline.
+struct KernelTable {
+  std::string kernel;  ///< kind, as `kernel_kind` names it
+  DType dtype = DType::f32;
+  bool by_flops = false;  ///< what `points` are over: FLOPs, else bytes read and written
+  /// (work, seconds) by rising work: linear between, constant below, in proportion above.
+  std::vector<std::pair<double, double>> points;
+  friend bool operator==(const KernelTable&, const KernelTable&) = default;
+};
+
 /// A kind of device: what it can do at best, and which share of it kernels reach.
 struct DeviceKind {
   std::string name;
@@ -24,6 +34,7 @@ struct DeviceKind {
   /// constant beyond. Empty: the whole peak.
   std::vector<std::pair<double, double>> product_efficiency;
   double memory_efficiency = 1.0;
+  std::vector<KernelTable> kernels;  ///< measured; what is not among them follows the roofline
   friend bool operator==(const DeviceKind&, const DeviceKind&) = default;
 };
 
@@ -32,6 +43,11 @@ struct DeviceKind {
 
 /// Share of the peak that a product of so many FLOPs reaches.
 [[nodiscard]] double product_share(const DeviceKind& kind, Flops flops);
+
+/// Time of a kernel of that kind: from its table, or the roofline.
+[[nodiscard]] std::optional<Seconds> kernel_time(const DeviceKind& device,
+                                                 const std::string& kernel, DType dtype,
+                                                 Flops flops, Bytes moved);
 
 /// Roofline: max(FLOPs / reached rate, bytes / reached bandwidth) + launch. Nothing where the
 /// device has no arithmetic of the type and there are FLOPs to do.
@@ -42,7 +58,21 @@ struct Host {
   int kind = 0;  ///< index into ClusterSpec::kinds
   int devices = 1;
   Link intra_host;  ///< between any two of its devices, per device
+  /// Cores that its devices share, if fewer than devices: device times are measured with all at
+  /// work, and are shorter while others wait. 0: nothing is shared.
+  double shared_cores = 0.0;
   friend bool operator==(const Host&, const Host&) = default;
+};
+
+/// Measured times of one kind of collective ("all_reduce", "all_gather", "reduce_scatter",
+/// "all_to_all", "message") over groups of one size, all groups of a host at work at once.
+struct CollectiveTable {
+  std::string kind;
+  int ranks = 2;  ///< of the group
+  int hosts = 1;  ///< that it spans
+  /// (bytes of the whole tensor, seconds), as KernelTable::points; never falling.
+  std::vector<std::pair<double, double>> points;
+  friend bool operator==(const CollectiveTable&, const CollectiveTable&) = default;
 };
 
 /// Hosts with devices, in rank order: the devices of the first host come first.
@@ -50,7 +80,8 @@ struct ClusterSpec {
   std::string name;
   std::vector<DeviceKind> kinds;
   std::vector<Host> hosts;
-  Link inter_host;             ///< per host
+  Link inter_host;                           ///< per host
+  std::vector<CollectiveTable> collectives;  ///< measured; the links price the rest
   std::vector<AxisCost> axes;  ///< not empty: these price a logical mesh, instead of the links
   friend bool operator==(const ClusterSpec&, const ClusterSpec&) = default;
 };

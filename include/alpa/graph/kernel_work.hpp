@@ -1,0 +1,41 @@
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "alpa/base/dtype.hpp"
+#include "alpa/base/shape.hpp"
+#include "alpa/base/units.hpp"
+#include "alpa/graph/kernel.hpp"
+#include "alpa/graph/rule.hpp"
+
+namespace alpa {
+
+/// The local part of one operand or result.
+struct KernelPiece {
+  DType dtype = DType::f32;
+  Shape extent;
+};
+
+/// What a device has to do for a kernel on pieces of these sizes: enough to look its time up.
+struct KernelWork {
+  std::string kind;  ///< stable name: "einsum", "map.gelu", "attention", "update.adamw", ...
+  DType dtype = DType::f32;
+  Flops flops{};  ///< of products; 0 for the rest
+  Bytes moved{};  ///< read and written: of tables only the rows that are touched
+};
+
+/// Name of the kernel's kind in profiles and cluster files; kernels of one kind take about the same
+/// time for the same work.
+[[nodiscard]] std::string kernel_kind(const Kernel& kernel);
+
+/// @param flops of these pieces (see flops_of_pieces)
+[[nodiscard]] KernelWork work_of(const Kernel& kernel, std::span<const KernelPiece> operands,
+                                 std::span<const KernelPiece> results, Flops flops);
+
+/// FLOPs of an operator on pieces: FLOPs per point times the product of the sizes that the pieces
+/// have of all factors.
+[[nodiscard]] Flops flops_of_pieces(const ShardingRule& rule, std::span<const KernelPiece> operands,
+                                    std::span<const KernelPiece> results);
+
+}  // namespace alpa

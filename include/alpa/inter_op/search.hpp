@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "alpa/cluster/cluster_spec.hpp"
+#include "alpa/graph/graph.hpp"
+#include "alpa/intra_op/stage_model.hpp"
+#include "alpa/lowering/lower.hpp"
+#include "alpa/plan/plan.hpp"
+#include "alpa/simulate/price.hpp"
+
+namespace alpa {
+
+/// What is fixed from outside; the rest is searched. Unset: free.
+struct SearchConstraints {
+  std::optional<int> microbatches, stages;
+  std::optional<std::vector<int>> logical_mesh;  ///< of every stage
+  std::optional<PipelineKind> schedule;
+  StageConstraints stage;    ///< of operators and tensors
+  std::optional<Plan> plan;  ///< everything as in this plan
+};
+
+struct SearchRequest {
+  std::function<Graph(std::int64_t microbatch)> graph;
+  std::int64_t global_batch = 1;
+  ClusterSpec cluster;
+  std::optional<Bytes> memory_limit;  ///< per device; else what each device's kind holds
+  WorkspaceSize workspace;
+  SearchConstraints constraints;
+  std::vector<Plan> seeds;  ///< priced first, so that the answer is never worse
+  std::int64_t effort = 0;  ///< units of work (problems solved); 0: the default
+  std::stop_token stop;     ///< asks for the best found so far
+  /// Told now and then, from the calling thread: what is being done, share done, best so far.
+  std::function<void(const std::string& phase, double share, std::optional<Seconds> best)> progress;
+};
+
+struct SearchResult {
+  std::optional<Plan> plan;  ///< method "auto"; none: nothing fits
+  PlanPrice price;
+  double lower_bound = 0.0;  ///< of every plan in the declared space, seconds
+  int ilp_problems = 0;
+  int distinct_subproblems = 0;
+  std::string stopped = "done";  ///< done | work | time
+  /// Where nothing fits: the least bytes that any plan found needs, and that plan.
+  std::optional<Bytes> least_memory;
+  std::optional<Plan> least_memory_plan;
+  std::vector<std::pair<std::string, Seconds>> phases;  ///< clock time, for the log alone
+  [[nodiscard]] double gap() const;                     ///< 1 - lower_bound / price, not below 0
+};
+
+/// Finds the plan of least `price` whose packed arenas fit. Declared space: any number of
+/// microbatches that divides the batch; GPipe and 1F1B; stages of consecutive layers on consecutive
+/// devices (any number inside a host, whole hosts beyond), idle devices allowed at the end; logical
+/// meshes of one and two axes; every strategy of every rule; parameters gathered once a step or for
+/// each use. Deterministic unless stopped by time.
+/// @throws PlanError (configuration) for constraints that contradict each other or the cluster
+[[nodiscard]] SearchResult search(const SearchRequest& request);
+
+/// The constraints that leave exactly this plan.
+[[nodiscard]] SearchConstraints constraints_of(const Plan& plan);
+
+}  // namespace alpa

@@ -1,0 +1,130 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "alpa/cluster/mesh_costs.hpp"
+#include "alpa/graph/graph.hpp"
+#include "alpa/plan/plan.hpp"
+#include "alpa/simulate/price.hpp"
+#include "alpa/solver/solve.hpp"
+
+namespace alpa {
+
+/// Which strategies an operator may take on a mesh; nothing: all of its rule. An empty list is a
+/// contradiction: the stage has no plan.
+using AllowedStrategies =
+    std::function<std::optional<std::vector<Strategy>>(const Operator&, const DeviceMesh&)>;
+/// Which retentions a tensor may have; nothing: all (step and repeat for parameters and replicas,
+/// keep for the rest).
+using AllowedRetentions = std::function<std::optional<std::vector<Retention>>(const Tensor&)>;
+
+struct StageConstraints {
+  AllowedStrategies strategies;  ///< may be unset
+  AllowedRetentions retentions;  ///< may be unset
+};
+
+/// What is minimised: the sum of these weights times the figures of the stage.
+struct StageWeights {
+  double forward = 1.0, backward = 1.0;              ///< microbatches, as a rule
+  double prepare = 1.0, reduce = 1.0, update = 1.0;  ///< once a step
+  double state_byte =
+      0.0;  ///< price of a byte that lives all step (parameters, gradients, optimizer)
+  double stash_byte = 0.0;  ///< of a byte kept from forward to backward, for one microbatch
+};
+
+struct StageQuestion {
+  int first_layer = 0, last_layer = 0;
+  StageWeights weights;
+  /// Limit of state + in_flight * stash + transient, as `StageFigures` counts them.
+  std::optional<Bytes> memory;
+  int in_flight = 1;
+  /// Identical layers take identical strategies: far smaller problems, and a restriction, so that
+  /// `lower_bound` holds for tied choices only.
+  bool tied = false;
+  SolveLimits limits;
+};
+
+/// Sums over operators, deliveries and moves of one device, as `price` would find them in the
+/// lowered program, never more. Memory is what must be there in any packing, never more than the
+/// arena.
+struct StageFigures {
+  StageTimes times;
+  Bytes state;      ///< lives all step
+  Bytes stash;      ///< for each microbatch in flight
+  Bytes transient;  ///< most at one time, within a segment
+};
+[[nodiscard]] double weighted(const StageFigures& figures, const StageWeights& weights);
+
+/// An answer of a StageModel: a choice for every operator of the layers.
+struct StageAnswer {
+  std::map<std::string, Strategy> strategies;
+  std::map<std::string, Retention> retention;  ///< where it is not the default
+  StageFigures figures;
+  std::vector<StageFigures> by_layer;  ///< transient: of the layer; moves count to the consumer's
+  /// Layouts in which tensors enter from layers before and leave to layers after (by name), for
+  /// telling answers apart that neighbours would price differently.
+  std::string borders;
+  double cost = 0.0;         ///< weighted
+  double lower_bound = 0.0;  ///< of the cost of every choice that the question allows
+  Proof proof = Proof::bounded;
+  bool stopped = false;
+  int core_nodes = 0;
+};
+
+/// The options that a mesh has for the operators of a graph, with their times and bytes, and the
+/// moves between them. Built once for a mesh, then asked for any run of layers. Immutable; threads
+/// may ask at once.
+///
+/// One node per operator (its strategies), one edge per tensor with one consumer (the moves from
+/// the layout it is made in to the one it is wanted in), and for a tensor with several consumers
+/// one node for each layout that could be wanted, made or not, so that each layout is paid for
+/// once.
+class StageModel {
+ public:
+  /// @param graph of one microbatch; kept by reference
+  StageModel(const Graph& graph, const MeshCosts& costs, int num_microbatches,
+             const StageConstraints& constraints);
+  ~StageModel();
+  StageModel(StageModel&&) noexcept;
+  StageModel& operator=(StageModel&&) noexcept;
+
+  /// The best choice; nothing if none is allowed and fits.
+  [[nodiscard]] std::optional<StageAnswer> solve(const StageQuestion& question) const;
+
+  /// The `count` best choices in order of cost, exactly, those that differ only in deliveries once
+  /// (Lawler 1972). Fewer if there are no more.
+  [[nodiscard]] std::vector<StageAnswer> best(const StageQuestion& question, int count) const;
+
+  /// Every choice that is allowed, without regard to weights or memory; nothing if there are more
+  /// than `limit` of them.
+  [[nodiscard]] std::optional<std::vector<StageAnswer>> all(int first_layer, int last_layer,
+                                                            std::size_t limit) const;
+
+  /// The answer for strategies and retention that are given, e.g. of a plan by hand.
+  [[nodiscard]] StageAnswer evaluate(int first_layer, int last_layer, const StagePlan& stage,
+                                     const StageWeights& weights) const;
+
+  /// The integer program of a question, unreduced, with the names of nodes and options.
+  struct NamedProblem {
+    Problem problem;
+    std::vector<std::string> nodes;
+    std::vector<std::vector<std::string>> options;
+  };
+  [[nodiscard]] NamedProblem problem(const StageQuestion& question) const;
+
+  /// Class of each layer: layers of one class have the same operators, shapes and connections.
+  [[nodiscard]] const std::vector<int>& layer_classes() const;
+
+ private:
+  struct Tables;
+  std::unique_ptr<Tables> tables_;
+};
+
+}  // namespace alpa

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <vector>
+
+#include "alpa/cluster/cluster_spec.hpp"
+#include "alpa/graph/graph.hpp"
+#include "alpa/lowering/lower.hpp"
+#include "alpa/plan/plan.hpp"
+#include "alpa/program/program.hpp"
+
+namespace alpa {
+
+/// What a stage takes, one device's kernels and collectives one after the other: forward and
+/// backward for one microbatch, the rest once a step. Messages between stages are not part of it.
+struct StageTimes {
+  Seconds prepare, forward, backward, reduce, update;
+  friend bool operator==(const StageTimes&, const StageTimes&) = default;
+};
+
+/// The messages of one microbatch from one stage to another, in forward or backward.
+struct StageTransfer {
+  int from = 0;
+  int to = 0;
+  bool backward = false;
+  Seconds time;
+};
+
+/// Which stages share the cores of a host, so that each runs faster while others wait.
+struct SharedCores {
+  std::vector<int> stages;   ///< with devices there
+  std::vector<int> devices;  ///< of each of them there
+  double cores = 0.0;
+};
+
+/// Makespan of a schedule table: a piece of work begins when the stage is free and what it reads
+/// has arrived; a transfer leaves when its maker has ended, one after the other on each pair of
+/// stages.
+[[nodiscard]] Seconds makespan(PipelineKind kind, const std::vector<int>& warm_up, int microbatches,
+                               const std::vector<StageTimes>& stages,
+                               const std::vector<StageTransfer>& transfers,
+                               const std::vector<SharedCores>& shared = {});
+
+/// The objective of DESIGN section 3, in parts.
+struct PlanPrice {
+  Seconds step_time;                      ///< pipeline + prepare + reduce + norm + update
+  Seconds pipeline;                       ///< makespan of the table
+  Seconds prepare, reduce, norm, update;  ///< of the stage that takes longest
+  std::vector<StageTimes> stages;
+  std::vector<Seconds> collectives;  ///< [stage] of a whole step, all in the times above
+  std::vector<StageTransfer> transfers;
+  std::vector<Bytes> arenas;          ///< [stage] packed, of its largest device
+  std::vector<ProgramTotals> totals;  ///< [stage] of that device
+  double bubble = 0.0;  ///< share of the pipeline in which the stages wait, on average
+};
+
+/// Lowers the last device of every stage, whose pieces are the largest, and adds up its
+/// instructions. The norm is what the world's reduction of the step takes; a cluster that prices
+/// logical meshes directly has no price for it, nor for messages: they are free there.
+/// @pre validate(plan, graph) passes, the cluster has plan.world_size devices
+[[nodiscard]] PlanPrice price(const Graph& graph, const Plan& plan, const ClusterSpec& cluster,
+                              const WorkspaceSize& workspace);
+
+/// The times of one rank's step program on a mesh of its cluster.
+[[nodiscard]] StageTimes stage_times(const Program& program, const ClusterSpec& cluster,
+                                     const StagePlan& stage);
+
+}  // namespace alpa
