@@ -7,6 +7,31 @@
 #include "alpa/base/error.hpp"
 
 namespace alpa {
+namespace {
+
+using Points = std::vector<std::pair<double, double>>;
+
+/// Constant below the first point, linear between points, in proportion above the last.
+double look_up(const Points& points, double work) {
+  if (work <= points.front().first) return points.front().second;
+  for (std::size_t i = 1; i < points.size(); ++i) {
+    const auto& [low, low_time] = points[i - 1];
+    const auto& [high, high_time] = points[i];
+    if (work > high) continue;
+    return low_time + (work - low) / (high - low) * (high_time - low_time);
+  }
+  return points.back().second * work / points.back().first;
+}
+
+/// A table of `table.ranks` used for another number of them (see measured_time).
+double scaled_time(const CollectiveTable& table, int ranks, double size) {
+  const double time = look_up(table.points, size);
+  const double start = table.points.front().second;
+  const double steps = (ranks - 1.0) / (table.ranks - 1.0);
+  return start * steps + (time - start) * steps * table.ranks / ranks;
+}
+
+}  // namespace
 
 Bytes capacity(const DeviceKind& kind) { return kind.memory - kind.reserve; }
 
@@ -37,6 +62,17 @@ std::optional<Seconds> kernel_time(const DeviceKind& kind, DType dtype, Flops fl
   return Seconds{std::max(compute, memory) + kind.launch.value};
 }
 
+std::optional<Seconds> kernel_time(const DeviceKind& device, const std::string& kernel, DType dtype,
+                                   Flops flops, Bytes moved) {
+  const auto table =
+      std::find_if(device.kernels.begin(), device.kernels.end(), [&](const KernelTable& t) {
+        return t.dtype == dtype && t.kernel == kernel && !t.points.empty();
+      });
+  if (table == device.kernels.end()) return kernel_time(device, dtype, flops, moved);
+  const double work = table->by_flops ? flops.value : static_cast<double>(moved.value);
+  return Seconds{look_up(table->points, work)};
+}
+
 int num_devices(const ClusterSpec& cluster) {
   int devices = 0;
   for (const Host& host : cluster.hosts) devices += host.devices;
@@ -55,6 +91,25 @@ int host_of(const ClusterSpec& cluster, int device) {
 const DeviceKind& kind_of(const ClusterSpec& cluster, int device) {
   const Host& host = cluster.hosts[static_cast<std::size_t>(host_of(cluster, device))];
   return cluster.kinds.at(static_cast<std::size_t>(host.kind));
+}
+
+std::optional<Seconds> measured_time(const ClusterSpec& cluster, const std::string& kind, int ranks,
+                                     int hosts, Bytes size) {
+  ALPA_CHECK(ranks >= 2);
+  const CollectiveTable* below = nullptr;  // the nearest with no more ranks, and with no fewer
+  const CollectiveTable* above = nullptr;
+  for (const CollectiveTable& table : cluster.collectives) {
+    if (table.kind != kind || table.hosts != hosts || table.points.empty()) continue;
+    if (table.ranks <= ranks && (below == nullptr || table.ranks > below->ranks)) below = &table;
+    if (table.ranks >= ranks && (above == nullptr || table.ranks < above->ranks)) above = &table;
+  }
+  const auto bytes = static_cast<double>(size.value);
+  if (below == nullptr && above == nullptr) return std::nullopt;
+  if (below == nullptr) return Seconds{scaled_time(*above, ranks, bytes)};
+  if (above == nullptr || above == below) return Seconds{scaled_time(*below, ranks, bytes)};
+  const double part =
+      static_cast<double>(ranks - below->ranks) / static_cast<double>(above->ranks - below->ranks);
+  return Seconds{(1 - part) * look_up(below->points, bytes) + part * look_up(above->points, bytes)};
 }
 
 Link link_of_groups(const ClusterSpec& cluster, const std::vector<std::vector<int>>& groups) {

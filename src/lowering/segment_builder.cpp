@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "alpa/base/error.hpp"
+#include "alpa/graph/kernel_work.hpp"
 
 namespace alpa {
 namespace {
@@ -27,24 +28,11 @@ MemoryClass class_of(Role role) {
   check_failed("known role", SourceLine::here());
 }
 
-/// Product of the sizes that the pieces have of all factors, times the FLOPs per point.
-double flops_of_pieces(const ShardingRule& rule, const std::vector<Operand>& operands,
-                       const std::vector<Operand>& results) {
-  if (rule.flops_per_point == 0.0) return 0.0;
-  double points = rule.flops_per_point;
-  for (const Factor& factor : rule.factors) {
-    std::int64_t size = factor.size;
-    const auto look = [&](const std::vector<Dims>& all, const std::vector<Operand>& pieces) {
-      for (std::size_t i = 0; i < all.size(); ++i) {
-        const auto d = all[i].find(factor.name);
-        if (d != Dims::npos) size = pieces[i].box.extent[d];
-      }
-    };
-    look(rule.operands, operands);
-    look(rule.results, results);
-    points *= static_cast<double>(size);
-  }
-  return points;
+std::vector<KernelPiece> pieces_of(const std::vector<Operand>& operands) {
+  std::vector<KernelPiece> pieces;
+  pieces.reserve(operands.size());
+  for (const Operand& o : operands) pieces.push_back({o.dtype, o.box.extent});
+  return pieces;
 }
 
 }  // namespace
@@ -336,7 +324,7 @@ void SegmentBuilder::lower_operator(int segment, std::size_t index) {
   }
   run.first =
       std::holds_alternative<Accumulate>(op.kernel) && summed_.insert(run.results[0].buffer).second;
-  run.flops = flops_of_pieces(op.rule, run.operands, run.results);
+  run.flops = flops_of_pieces(op.rule, pieces_of(run.operands), pieces_of(run.results)).value;
   emit(segment, {op.name, std::move(run), {}, {}});
 }
 

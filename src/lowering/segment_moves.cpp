@@ -3,22 +3,11 @@
 #include <algorithm>
 
 #include "alpa/base/error.hpp"
+#include "alpa/lowering/move_parts.hpp"
 
 #include "segment_builder.hpp"
 
 namespace alpa {
-namespace {
-
-/// True if pieces that lie one behind the other along `dim` are, dense and in order, the whole.
-bool is_outermost(const Box& whole, int dim) {
-  for (int d = 0; d < dim; ++d) {
-    if (whole.extent[static_cast<std::size_t>(d)] != 1) return false;
-  }
-  return true;
-}
-
-}  // namespace
-
 BufferId SegmentBuilder::redistribute(int segment, TensorId t, const ShardingSpec& spec) {
   std::vector<Move> best;
   double best_cost = -1;

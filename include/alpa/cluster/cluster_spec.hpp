@@ -91,6 +91,14 @@ struct ClusterSpec {
 [[nodiscard]] int host_of(const ClusterSpec& cluster, int device);
 [[nodiscard]] const DeviceKind& kind_of(const ClusterSpec& cluster, int device);
 
+/// Time of a collective from the measured tables of its kind; nothing if none spans as many hosts.
+/// For numbers of ranks without a table: linear between the two nearest ones; beyond them from the
+/// nearest, the time of its smallest size in proportion to a ring's steps (n-1), the rest to its
+/// share of the bytes, (n-1)/n.  @pre ranks >= 2
+[[nodiscard]] std::optional<Seconds> measured_time(const ClusterSpec& cluster,
+                                                   const std::string& kind, int ranks, int hosts,
+                                                   Bytes size);
+
 /// The slowest link of a ring over each group when all groups communicate at once. Inside a host
 /// that is the device's own link; a host's link to the others is shared by the groups that cross
 /// it.

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <map>
 #include <string>
 #include <vector>
 
@@ -26,7 +25,17 @@ class MeshCosts {
                                Bytes moved) const;
 
   /// `size`: bytes of the group's whole tensor: what a device holds before an all-reduce, a
-  /// reduce-scatter or an all-to-all, and after an all-gather.
+  /// reduce-scatter or an all-to-all, and after an all-gather. `axes`: ascending; along axes of one
+  /// device nothing is paid. Measured tables come first (see measured_time), then rings over the
+  /// links.
+  ///
+  /// Where the cluster prices mesh axes directly, axis a costs `axes[a]` of the cluster (the last
+  /// one stands for those beyond), and a collective over several runs over one after the other, the
+  /// last axis, which is the nearest, on the whole, each further one on the piece that remains; an
+  /// all-to-all moves the whole over each.
+  ///
+  /// Example: all-reduce of N bytes over axes {0, 1} of a mesh {2, 4}: that of N over axis 1 plus
+  /// that of N/4 over axis 0.
   [[nodiscard]] Seconds all_reduce(Bytes size, const std::vector<MeshAxis>& axes) const;
   [[nodiscard]] Seconds all_gather(Bytes size, const std::vector<MeshAxis>& axes) const;
   [[nodiscard]] Seconds reduce_scatter(Bytes size, const std::vector<MeshAxis>& axes) const;
@@ -40,22 +49,28 @@ class MeshCosts {
   [[nodiscard]] const std::string& key() const { return key_; }
 
  private:
-  struct AxesPrice {  ///< of the groups along a set of axes
+  struct AxesPrice {  ///< of the groups along a set of axes, all at work at once
     int ranks = 1;
     int hosts = 1;  ///< that one group spans
     Link link;
-    AxisCost axis;
-    bool by_axis = false;
   };
-  [[nodiscard]] const AxesPrice& price_of(const std::vector<MeshAxis>& axes) const;
+  using RingTime = Seconds (*)(Bytes, int, const Link&);
+  using AxisTime = Seconds (*)(Bytes, int, const AxisCost&);
+  struct Formulas {
+    const char* kind;
+    RingTime ring;
+    AxisTime axis;
+  };
+  [[nodiscard]] Seconds time_of(const Formulas& formulas, Bytes size,
+                                const std::vector<MeshAxis>& axes, bool keeps_size) const;
 
   ClusterSpec cluster_;
   std::vector<int> devices_;
   DeviceMesh mesh_;
-  std::vector<DeviceKind> kinds_;  ///< of its devices, each once
+  std::vector<int> kinds_;  ///< of its devices, each once, as the cluster numbers them
   Bytes capacity_{};
   std::string key_;
-  std::map<std::vector<MeshAxis>, AxesPrice> prices_;
+  std::vector<AxesPrice> prices_;  ///< [bit a set: along axis a]
 };
 
 }  // namespace alpa

@@ -29,7 +29,10 @@ struct KernelWork {
 /// time for the same work.
 [[nodiscard]] std::string kernel_kind(const Kernel& kernel);
 
-/// @param flops of these pieces (see flops_of_pieces)
+/// The dtype is the first operand's (that of a kernel without operands its result's): what products
+/// multiply. Of tables, picked letters and boxes only the elements that are used count; what is
+/// changed in place counts as read and written.
+/// @param flops of these pieces (see flops_of_pieces)  @pre there is an operand or a result
 [[nodiscard]] KernelWork work_of(const Kernel& kernel, std::span<const KernelPiece> operands,
                                  std::span<const KernelPiece> results, Flops flops);
 
