@@ -38,8 +38,8 @@ PlanFigures plan_figures(const RunConfig& config, const Plan& plan,
   figures.preset = std::string(name_of(config.model.preset));
   figures.hosts = static_cast<int>(std::set<std::string>(hosts.begin(), hosts.end()).size());
   for (const StagePlan& stage : plan.stages) {
-    const auto rank = static_cast<std::size_t>(stage.ranks.front());
-    StageFigures f;
+    const auto rank = static_cast<std::size_t>(stage.ranks.back());
+    StageSummary f;
     std::set<std::string> here;
     for (const int r : stage.ranks) here.insert(hosts[static_cast<std::size_t>(r)]);
     f.hosts = static_cast<int>(here.size());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <map>
 #include <optional>
@@ -26,6 +27,11 @@ std::string hex(std::uint64_t value) {
 }
 
 YamlNode number(std::int64_t value) { return YamlNode::plain(std::to_string(value)); }
+
+/// Infinity for what a device cannot run.
+YamlNode real(double value) {
+  return YamlNode::plain(std::isfinite(value) ? float_text(value) : ".inf");
+}
 
 YamlNode numbers(const std::vector<int>& values) {
   YamlNode list = YamlNode::sequence();
@@ -115,8 +121,28 @@ YamlNode figures_node(const std::vector<std::pair<std::string, Bytes>>& memory) 
   return node;
 }
 
+YamlNode time_node(const StageSeconds& time) {
+  YamlNode node = YamlNode::mapping();
+  node.set("forward", real(time.forward.value));
+  node.set("backward", real(time.backward.value));
+  node.set("prepare", real(time.prepare.value));
+  node.set("reduce", real(time.reduce.value));
+  node.set("update", real(time.update.value));
+  return node;
+}
+
+YamlNode communication_node(const StageSummary& stage) {
+  double total = 0;
+  for (const auto& [kind, bytes] : stage.bytes_sent) total += bytes;
+  YamlNode node = YamlNode::mapping();
+  node.set("bytes", real(total));
+  if (stage.time) node.set("seconds", real(stage.time->communication.value));
+  for (const auto& [kind, bytes] : stage.bytes_sent) node.set(kind, real(bytes));
+  return node;
+}
+
 YamlNode stage_node(const Plan& plan, const Graph& graph, std::size_t s,
-                    const std::vector<StageFigures>& figures) {
+                    const std::vector<StageSummary>& figures) {
   const StagePlan& stage = plan.stages[s];
   YamlNode node = YamlNode::mapping();
   YamlNode chunks = YamlNode::sequence();
@@ -128,15 +154,9 @@ YamlNode stage_node(const Plan& plan, const Graph& graph, std::size_t s,
     const int on_a_host = static_cast<int>(stage.ranks.size()) / figures[s].hosts;
     node.set("mesh", numbers({figures[s].hosts, on_a_host}));
     node.set("memory", figures_node(figures[s].memory));
-    node.set("flops", YamlNode::plain(float_text(figures[s].flops)));
-    double total = 0;
-    for (const auto& [kind, bytes] : figures[s].bytes_sent) total += bytes;
-    YamlNode sent = YamlNode::mapping();
-    sent.set("bytes", YamlNode::plain(float_text(total)));
-    for (const auto& [kind, bytes] : figures[s].bytes_sent) {
-      sent.set(kind, YamlNode::plain(float_text(bytes)));
-    }
-    node.set("communication", std::move(sent));
+    node.set("flops", real(figures[s].flops));
+    if (figures[s].time) node.set("time", time_node(*figures[s].time));
+    node.set("communication", communication_node(figures[s]));
   }
   YamlNode summary = YamlNode::mapping();
   for (const auto& [name, how] : summary_of(stage, graph))
@@ -157,7 +177,6 @@ YamlNode stage_node(const Plan& plan, const Graph& graph, std::size_t s,
 }
 
 YamlNode predicted_node(const PredictedFigures& predicted) {
-  const auto real = [](double value) { return YamlNode::plain(float_text(value)); };
   YamlNode node = YamlNode::mapping();
   node.set("step_time", real(predicted.step_time.value));
   node.set("samples_per_second", real(predicted.samples_per_second));
@@ -166,6 +185,20 @@ YamlNode predicted_node(const PredictedFigures& predicted) {
            real(predicted.hardware_flops_per_second_per_device));
   node.set("bubble", real(predicted.bubble));
   node.set("communication_bytes", real(predicted.communication_bytes));
+  if (predicted.speedup_over_one_device) {
+    node.set("speedup_over_one_device", real(*predicted.speedup_over_one_device));
+  }
+  return node;
+}
+
+YamlNode search_node(const SearchFigures& search) {
+  YamlNode node = YamlNode::mapping();
+  node.set("objective", real(search.objective.value));
+  node.set("lower_bound", real(search.lower_bound));
+  node.set("gap", real(search.gap));
+  node.set("ilp_problems", number(search.ilp_problems));
+  node.set("distinct_subproblems", number(search.distinct_subproblems));
+  node.set("stopped", YamlNode::of_text(search.stopped));
   return node;
 }
 
@@ -174,7 +207,7 @@ YamlNode compared_node(const std::vector<ComparedMethod>& compared) {
   for (const ComparedMethod& c : compared) {
     YamlNode node = YamlNode::mapping();
     node.set("method", YamlNode::of_text(c.method));
-    if (c.step_time) node.set("step_time", YamlNode::plain(float_text(c.step_time->value)));
+    if (c.step_time) node.set("step_time", real(c.step_time->value));
     if (c.does_not_fit_by) node.set("does_not_fit_by", number(c.does_not_fit_by->value));
     if (!c.reason.empty()) node.set("reason", YamlNode::of_text(c.reason));
     list.items.push_back(std::move(node));
@@ -411,8 +444,7 @@ std::string to_yaml(const Plan& plan, const Graph& graph, const PlanFigures& fig
   if (!figures.preset.empty()) model.set("preset", YamlNode::of_text(figures.preset));
   model.set("fingerprint", YamlNode::of_text(hex(plan.graph_fingerprint)));
   model.set("parameters", number(num_parameters(graph)));
-  model.set("flops_per_step",
-            YamlNode::plain(float_text(flops_per_microbatch(graph).value * plan.num_microbatches)));
+  model.set("flops_per_step", real(flops_per_microbatch(graph).value * plan.num_microbatches));
   root.set("model", std::move(model));
   int busy = 0;
   for (const StagePlan& stage : plan.stages) busy += static_cast<int>(stage.ranks.size());
@@ -420,6 +452,9 @@ std::string to_yaml(const Plan& plan, const Graph& graph, const PlanFigures& fig
   cluster.set("hosts", number(figures.hosts));
   cluster.set("devices", number(plan.world_size));
   cluster.set("idle", number(plan.world_size - busy));
+  if (figures.cluster_fingerprint) {
+    cluster.set("fingerprint", YamlNode::of_text(hex(*figures.cluster_fingerprint)));
+  }
   root.set("cluster", std::move(cluster));
   root.set("microbatches", number(plan.num_microbatches));
   YamlNode schedule = YamlNode::mapping();
@@ -432,6 +467,7 @@ std::string to_yaml(const Plan& plan, const Graph& graph, const PlanFigures& fig
   }
   root.set("stages", std::move(stages));
   if (figures.predicted) root.set("predicted", predicted_node(*figures.predicted));
+  if (figures.search) root.set("search", search_node(*figures.search));
   if (!figures.compared.empty()) root.set("compared", compared_node(figures.compared));
   return to_yaml(root);
 }

@@ -107,7 +107,7 @@ class Executed(RunTest):
                 records = harness.rank_records(self.folder / run)
                 self.assertEqual(len(records), 4)
                 for stage in stages:
-                    record = records[stage["ranks"][0]]
+                    record = records[stage["ranks"][-1]]
                     self.assertEqual(record["steps"], 8)
                     self.assertAlmostEqual(record["flops"], 8 * stage["flops"],
                                            delta=1e-9 * record["flops"])

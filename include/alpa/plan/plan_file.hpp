@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,23 +11,42 @@
 
 namespace alpa {
 
+/// Predicted seconds of a stage: forward and backward for one microbatch, the rest once a step.
+struct StageSeconds {
+  Seconds forward, backward, prepare, reduce, update;
+  Seconds communication;  ///< of a step, in the times above: its collectives
+};
+
 /// Figures of a stage that plan.yaml shows beside its decisions; taken from the lowered program of
-/// the stage's first rank. They are written and not read.
-struct StageFigures {
+/// the stage's last rank, whose pieces are the largest. They are written and not read.
+struct StageSummary {
   int hosts = 1;                                      ///< that its ranks are on
   std::vector<std::pair<std::string, Bytes>> memory;  ///< by class, then `total` and `capacity`
   double flops = 0.0;                                 ///< per device and step
   std::vector<std::pair<std::string, double>> bytes_sent;  ///< by collective, per device and step
+  std::optional<StageSeconds> time;                        ///< where the cluster is known
 };
 
-/// What a simulation says of a step. Rates count model FLOPs (no recomputation) and executed ones.
+/// What a plan's price says of a step. Rates count model FLOPs (no recomputation) and executed
+/// ones, over all devices of the cluster, idle ones too.
 struct PredictedFigures {
   Seconds step_time;
   double samples_per_second = 0.0;
   double model_flops_per_second_per_device = 0.0;
   double hardware_flops_per_second_per_device = 0.0;
-  double bubble = 0.0;               ///< share of the step in which a device runs no kernel
-  double communication_bytes = 0.0;  ///< sent by all devices
+  double bubble = 0.0;                            ///< share of the pipeline in which stages wait
+  double communication_bytes = 0.0;               ///< sent by all devices
+  std::optional<double> speedup_over_one_device;  ///< which may not hold it
+};
+
+/// How far a search got. Seconds and counts of work; no clock time.
+struct SearchFigures {
+  Seconds objective;
+  double lower_bound = 0.0;  ///< of every plan in the declared space, seconds
+  double gap = 0.0;          ///< 1 - lower_bound / objective
+  int ilp_problems = 0;
+  int distinct_subproblems = 0;
+  std::string stopped;  ///< done, work or time
 };
 
 /// One line of `compared`: the step time, or why there is none.
@@ -40,8 +60,11 @@ struct ComparedMethod {
 struct PlanFigures {
   std::string preset;  ///< of the model
   int hosts = 1;       ///< of the job
-  std::vector<StageFigures> stages;
+  /// Of the cluster, where it is known: equal prices have equal ones.
+  std::optional<std::uint64_t> cluster_fingerprint;
+  std::vector<StageSummary> stages;
   std::optional<PredictedFigures> predicted;
+  std::optional<SearchFigures> search;
   std::vector<ComparedMethod> compared;
 };
 
