@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "alpa/base/error.hpp"
+#include "alpa/sharding/arrival_layout.hpp"
 
 namespace alpa {
 namespace {
@@ -10,12 +11,6 @@ namespace {
 bool is_state(const Tensor& t) {
   return t.role == Role::parameter || t.role == Role::optimizer_state ||
          t.role == Role::accumulator;
-}
-
-ShardingSpec without_partial(ShardingSpec spec) {
-  spec.partial_axes.clear();
-  spec.partial_op = ReduceOp::sum;
-  return spec;
 }
 
 /// What leaves the stage: as made if that is whole, else as some consumer there wants it, else
@@ -29,27 +24,6 @@ ShardingSpec sent_layout(const ShardingSpec& source,
     }
   }
   return without_partial(source);
-}
-
-/// The consumer's layout, with copies cut over the axes that would repeat them, so that every
-/// element crosses between the meshes once.
-ShardingSpec arrival_layout(const Tensor& tensor, const ShardingSpec& wanted,
-                            const DeviceMesh& mesh) {
-  ShardingSpec spec = without_partial(wanted);
-  for (std::size_t a = 0; a < mesh.extents.size(); ++a) {
-    const auto axis = static_cast<MeshAxis>(a);
-    const bool used = std::any_of(
-        spec.dim_axes.begin(), spec.dim_axes.end(),
-        [&](const auto& axes) { return std::find(axes.begin(), axes.end(), axis) != axes.end(); });
-    for (std::size_t d = 0; !used && d < tensor.shape.size(); ++d) {
-      ShardingSpec cut = spec;
-      cut.dim_axes[d].push_back(axis);
-      if (!fits(tensor.shape, cut, mesh)) continue;
-      spec = cut;
-      break;
-    }
-  }
-  return spec;
 }
 
 void place_operators(PlacedGraph& placed) {
@@ -122,9 +96,10 @@ void find_crossings(PlacedGraph& placed) {
       c.sent = sent_layout(placed.source[t.index()], placed.demands[t.index()], from);
       const StagePlan& there = placed.plan->stages[static_cast<std::size_t>(to)];
       const auto chosen = there.arrivals.find(tensor.name);
-      c.arrives = chosen != there.arrivals.end()
-                      ? chosen->second
-                      : arrival_layout(tensor, placed.layout_of_op[o].operands[i], there.mesh);
+      c.arrives =
+          chosen != there.arrivals.end()
+              ? chosen->second
+              : arrival_layout(tensor.shape, placed.layout_of_op[o].operands[i], there.mesh);
       placed.crossings.push_back(std::move(c));
     }
   }
