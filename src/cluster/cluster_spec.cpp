@@ -64,13 +64,25 @@ std::optional<Seconds> kernel_time(const DeviceKind& kind, DType dtype, Flops fl
 
 std::optional<Seconds> kernel_time(const DeviceKind& device, const std::string& kernel, DType dtype,
                                    Flops flops, Bytes moved) {
-  const auto table =
-      std::find_if(device.kernels.begin(), device.kernels.end(), [&](const KernelTable& t) {
-        return t.dtype == dtype && t.kernel == kernel && !t.points.empty();
-      });
-  if (table == device.kernels.end()) return kernel_time(device, dtype, flops, moved);
-  const double work = table->by_flops ? flops.value : static_cast<double>(moved.value);
-  return Seconds{look_up(table->points, work)};
+  const auto bytes = static_cast<double>(moved.value);
+  const double intensity = bytes > 0.0 ? flops.value / bytes : 0.0;
+  const KernelTable* below = nullptr;  // the nearest with no more FLOPs per byte, and no fewer
+  const KernelTable* above = nullptr;
+  for (const KernelTable& t : device.kernels) {
+    if (t.dtype != dtype || t.kernel != kernel || t.points.empty()) continue;
+    const bool less = t.intensity <= intensity;
+    const KernelTable*& nearest = less ? below : above;
+    if (nearest == nullptr || (t.intensity > nearest->intensity) == less) nearest = &t;
+  }
+  const auto time = [&](const KernelTable& t) {
+    return look_up(t.points, t.by_flops ? flops.value : bytes);
+  };
+  if (below == nullptr && above == nullptr) return kernel_time(device, dtype, flops, moved);
+  if (below == nullptr) return Seconds{time(*above)};
+  if (above == nullptr || below->intensity <= 0.0) return Seconds{time(*below)};
+  const double part =
+      std::log(intensity / below->intensity) / std::log(above->intensity / below->intensity);
+  return Seconds{std::exp((1.0 - part) * std::log(time(*below)) + part * std::log(time(*above)))};
 }
 
 int num_devices(const ClusterSpec& cluster) {

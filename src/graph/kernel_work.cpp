@@ -50,9 +50,42 @@ Bytes moved_by(const Kernel& kernel, Pieces operands, Pieces results) {
       kernel);
 }
 
+/// Whether each operand is read along its summed index (as BLAS names it for row-major matrices):
+/// x w is "nn", dy w^T "nt", x^T dy "tn". A result that ends with an index of the left operand is
+/// the transposed product of the operands in reverse.
+std::string orientation(const Einsum& k) {
+  const auto ends_summed = [&](const Dims& dims) {
+    return !dims.empty() && k.result.find(dims.back()) == Dims::npos;
+  };
+  const bool swapped = !k.result.empty() && k.left.find(k.result.back()) != Dims::npos &&
+                       k.right.find(k.result.back()) == Dims::npos;
+  const Dims& left = swapped ? k.right : k.left;
+  const Dims& right = swapped ? k.left : k.right;
+  return std::string(ends_summed(left) ? "n" : "t") + (ends_summed(right) ? "t" : "n");
+}
+
+/// Along rows or across them.
+std::string variant_of(const Reduce& k) {
+  const bool across =
+      !k.result.empty() && !k.operand.empty() && k.result.back() == k.operand.back();
+  return std::string(k.square ? ".square" : "") + (across ? ".across" : "");
+}
+
+std::string variant_of(const Attention& k) {
+  return std::string(k.causal ? "" : ".full") + (k.dropout.probability > 0.0 ? ".dropout" : "");
+}
+
 }  // namespace
 
-std::string kernel_kind(const Kernel& kernel) { return kind_of(kernel); }
+std::string kernel_kind(const Kernel& kernel) {
+  return kind_of(kernel) +
+         std::visit(overloaded{[](const Einsum& k) { return "." + orientation(k); },
+                               [](const Reduce& k) { return variant_of(k); },
+                               [](const Attention& k) { return variant_of(k); },
+                               [](const AttentionGradient& k) { return variant_of(k.attention); },
+                               [](const auto&) { return std::string(); }},
+                    kernel);
+}
 
 KernelWork work_of(const Kernel& kernel, Pieces operands, Pieces results, Flops flops) {
   const KernelPiece& first = operands.empty() ? results[0] : operands[0];

@@ -19,14 +19,17 @@ struct KernelPiece {
 
 /// What a device has to do for a kernel on pieces of these sizes: enough to look its time up.
 struct KernelWork {
-  std::string kind;  ///< stable name: "einsum", "map.gelu", "attention", "update.adamw", ...
+  std::string kind;  ///< stable name: "einsum.nn", "map.gelu", "attention", "update.adamw", ...
   DType dtype = DType::f32;
   Flops flops{};  ///< of products; 0 for the rest
   Bytes moved{};  ///< read and written: of tables only the rows that are touched
 };
 
 /// Name of the kernel's kind in profiles and cluster files; kernels of one kind take about the same
-/// time for the same work.
+/// time for the same work. That of kind_of, with what decides the speed behind it: how the operands
+/// of a product are read ("einsum.nn", ".nt", ".tn", ".tt"), whether a sum runs along rows or
+/// across them, which part of the square attention needs ("attention.full") and whether it drops
+/// elements.
 [[nodiscard]] std::string kernel_kind(const Kernel& kernel);
 
 /// The dtype is the first operand's (that of a kernel without operands its result's): what products
