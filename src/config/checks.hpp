@@ -6,6 +6,8 @@
 
 namespace alpa {
 
+inline constexpr std::int64_t kMostDevices = 1 << 14;  ///< of a cluster
+
 /// Checks over several keys. `root` holds the values as written, for their places; a check whose
 /// keys were already reported is skipped.
 void check_run(const RunConfig& config, const YamlNode& root, ConfigErrors& errors);

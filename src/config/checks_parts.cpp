@@ -7,6 +7,9 @@ namespace alpa {
 namespace {
 
 constexpr std::int64_t kMostLayers = 100'000;
+// Figures beyond these are mistakes, and times made of them would not be numbers.
+constexpr double kLeastRate = 1e-9;
+constexpr double kMostSeconds = 1e9;
 constexpr std::string_view kModelInput = "input";
 
 std::int64_t expanded(const std::vector<LayerConfig>& layers);
@@ -95,6 +98,23 @@ class NameCheck {
   std::vector<std::string> visible_;
 };
 
+void check_rate(const CrossCheck& check, const std::string& path, std::optional<double> rate) {
+  if (!rate || *rate >= kLeastRate || !check.sound({path})) return;
+  check.refuse(path, float_text(*rate), "a number >= " + float_text(kLeastRate));
+}
+
+void check_seconds(const CrossCheck& check, const std::string& path, double seconds) {
+  if (seconds <= kMostSeconds || !check.sound({path})) return;
+  check.refuse(path, float_text(seconds), "at most " + float_text(kMostSeconds));
+}
+
+void check_link(const CrossCheck& check, const std::string& path,
+                const std::optional<LinkConfig>& link) {
+  if (!link) return;
+  check_seconds(check, path + ".latency", link->latency.value);
+  check_rate(check, path + ".bandwidth", link->bandwidth);
+}
+
 void check_efficiency(const CrossCheck& check, const EfficiencyConfig& efficiency,
                       const std::string& path) {
   for (std::size_t i = 0; i < efficiency.matmul.size(); ++i) {
@@ -104,6 +124,8 @@ void check_efficiency(const CrossCheck& check, const EfficiencyConfig& efficienc
       check.refuse(path_of_item(point, 1), float_text(efficiency.matmul[i].share),
                    "a number > 0 and <= 1");
     }
+    check_rate(check, path_of_item(point, 0), efficiency.matmul[i].flops);
+    check_rate(check, path_of_item(point, 1), efficiency.matmul[i].share);
     if (i > 0 && efficiency.matmul[i].flops <= efficiency.matmul[i - 1].flops) {
       check.refuse(path_of_item(point, 0), float_text(efficiency.matmul[i].flops),
                    "more FLOPs than in the point before");
@@ -113,6 +135,39 @@ void check_efficiency(const CrossCheck& check, const EfficiencyConfig& efficienc
 
 std::string joined(const std::string& prefix, const std::string& path) {
   return prefix.empty() ? path : prefix + "." + path;
+}
+
+/// Several devices or hosts need a link between them.
+void check_links(const CrossCheck& check, const ClusterConfig& cluster, const std::string& prefix) {
+  std::int64_t hosts = 0;
+  bool counted = true;
+  for (std::size_t i = 0; i < cluster.hosts.size(); ++i) {
+    const HostGroupConfig& group = cluster.hosts[i];
+    const std::string path = path_of_item(joined(prefix, "hosts"), i);
+    hosts += group.count;
+    counted = counted && check.sound({path + ".count"});
+    if (group.devices > 1 && !group.intra_host &&
+        check.sound({path + ".devices", path + ".intra_host"})) {
+      check.refuse(path + ".intra_host", "nothing",
+                   "{latency, bandwidth} between the " + std::to_string(group.devices) +
+                       " devices of a host");
+    }
+    check_link(check, path + ".intra_host", group.intra_host);
+  }
+  const std::string between = joined(prefix, "inter_host");
+  if (counted && hosts > 1 && !cluster.inter_host && check.sound({between})) {
+    check.refuse(between, "nothing",
+                 "{latency, bandwidth} between the " + std::to_string(hosts) + " hosts");
+  }
+  check_link(check, between, cluster.inter_host);
+}
+
+void check_axes(const CrossCheck& check, const ClusterConfig& cluster, const std::string& axes) {
+  for (std::size_t i = 0; i < cluster.mesh_axes.size(); ++i) {
+    const std::string path = path_of_item(axes, i);
+    check_seconds(check, path + ".alpha", cluster.mesh_axes[i].alpha);
+    check_seconds(check, path + ".beta", cluster.mesh_axes[i].beta);
+  }
 }
 
 }  // namespace
@@ -135,37 +190,42 @@ void check_device(const DeviceKindConfig& device, const YamlNode& root, const st
     check.refuse(reserve, std::to_string(device.reserve.value),
                  "less than memory = " + std::to_string(device.memory->value));
   }
+  const PeakFlops& peak = device.peak_flops;
+  const std::string peaks = joined(prefix, "peak_flops");
+  check_rate(check, peaks + ".fp64", peak.fp64);
+  check_rate(check, peaks + ".fp32", peak.fp32);
+  check_rate(check, peaks + ".tf32", peak.tf32);
+  check_rate(check, peaks + ".bf16", peak.bf16);
+  check_rate(check, peaks + ".fp16", peak.fp16);
+  check_rate(check, joined(prefix, "memory_bandwidth"), device.memory_bandwidth);
+  check_seconds(check, joined(prefix, "launch"), device.launch.value);
   check_efficiency(check, device.efficiency, joined(prefix, "efficiency"));
+  check_rate(check, joined(prefix, "efficiency.memory"), device.efficiency.memory);
 }
 
 void check_cluster(const ClusterConfig& cluster, const YamlNode& root, const std::string& prefix,
                    ConfigErrors& errors) {
   const CrossCheck check{root, errors};
-  const std::string axes = joined(prefix, "mesh_axes");
-  const bool links = cluster.mesh_axes.empty() && check.sound({axes});
-  std::int64_t hosts = 0;
-  bool counted = true;
+  const std::string hosts = joined(prefix, "hosts");
+  std::int64_t devices = 0;
   for (std::size_t i = 0; i < cluster.hosts.size(); ++i) {
     const HostGroupConfig& group = cluster.hosts[i];
-    const std::string path = path_of_item(joined(prefix, "hosts"), i);
-    hosts += group.count;
-    counted = counted && check.sound({path + ".count"});
-    if (links && group.devices > 1 && !group.intra_host &&
-        check.sound({path + ".devices", path + ".intra_host"})) {
-      check.refuse(path + ".intra_host", "nothing",
-                   "{latency, bandwidth} between the " + std::to_string(group.devices) +
-                       " devices of a host");
-    }
-    const YamlNode& written = written_at(root, path + ".device");
-    if (written.kind == YamlNode::Kind::mapping) {
+    const std::string path = path_of_item(hosts, i);
+    devices += group.count * group.devices;
+    if (written_at(root, path + ".device").kind == YamlNode::Kind::mapping) {
       check_device(group.device, root, path + ".device", errors);
     }
   }
-  const std::string between = joined(prefix, "inter_host");
-  if (links && counted && hosts > 1 && !cluster.inter_host && check.sound({between})) {
-    check.refuse(between, "nothing",
-                 "{latency, bandwidth} between the " + std::to_string(hosts) + " hosts");
+  if (devices > kMostDevices && check.sound({hosts})) {
+    check.refuse(hosts, std::to_string(devices) + " devices",
+                 "at most " + std::to_string(kMostDevices) + " in all");
   }
+  const std::string axes = joined(prefix, "mesh_axes");
+  if (!check.sound({axes})) return;
+  if (cluster.mesh_axes.empty())
+    check_links(check, cluster, prefix);
+  else
+    check_axes(check, cluster, axes);
 }
 
 }  // namespace alpa

@@ -9,8 +9,6 @@
 namespace alpa {
 namespace {
 
-constexpr std::int64_t kMostDevices = 1 << 20;
-
 ValueType<std::optional<double>> peak() { return if_given(rate()); }
 
 ValueType<PeakFlops> peak_flops_type() {
@@ -127,7 +125,7 @@ ValueType<DeviceKindConfig> device_type(const std::vector<std::string>& folders)
   type.expected = "a mapping, or the name of a shipped device";
   type.read = [folders](const Cursor& at) -> std::optional<DeviceKindConfig> {
     if (at.is(YamlNode::Kind::scalar)) return read_named_device(at, folders);
-    if (at.is(YamlNode::Kind::null)) {
+    if (!at.is(YamlNode::Kind::mapping)) {
       at.refuse("a mapping, or the name of a shipped device");
       return std::nullopt;
     }
@@ -174,11 +172,12 @@ Section<ClusterConfig> cluster_section(const std::vector<std::string>& device_fo
       key("name", &C::name, text(), "").must_be_given(),
       key("hosts", &C::hosts,
           list_of(section(host_section(device_folders)),
-                  "a list of {count, devices, device, intra_host}", 1),
+                  "a list of one {count, devices, device, intra_host} or more", 1),
           "groups in rank order")
           .must_be_given(),
       key("inter_host", &C::inter_host, if_given(section(link_section())), ""),
-      key("mesh_axes", &C::mesh_axes, list_of(section(axis), "a list of {alpha, beta}", 0, 2),
+      key("mesh_axes", &C::mesh_axes,
+          list_of(section(axis), "a list of at most two {alpha, beta}", 0, 2),
           "prices of the axes of a logical mesh, instead of links"),
   });
 }

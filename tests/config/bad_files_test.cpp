@@ -35,6 +35,29 @@ TEST_P(BadFile, EveryMistakeIsReportedAtItsPlace) {
 
 INSTANTIATE_TEST_SUITE_P(All, BadFile, testing::ValuesIn(yaml_files("bad")), file_test_name);
 
+std::string mistakes_of_cluster(const std::filesystem::path& path) {
+  try {
+    (void)parse_cluster(read_text_file(path.string(), kLimit), path.filename().string());
+  } catch (const UserError& error) {
+    EXPECT_EQ(error.code(), ExitCode::configuration);
+    return error.what() + std::string("\n");
+  }
+  return "";
+}
+
+class BadClusterFile : public testing::TestWithParam<std::string> {};
+
+// As above, for bad_clusters/NAME.yaml. Where devices are looked up depends on the folder.
+TEST_P(BadClusterFile, EveryMistakeIsReportedAtItsPlace) {
+  const std::filesystem::path path = GetParam();
+  std::filesystem::path expected = path;
+  expected.replace_extension(".expected");
+  EXPECT_EQ(mistakes_of_cluster(path), read_text_file(expected.string(), kLimit));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, BadClusterFile, testing::ValuesIn(yaml_files("bad_clusters")),
+                         file_test_name);
+
 TEST(BadArguments, NameTheArgumentAndItsColumn) {
   EXPECT_EQ(mistakes("model: {}", "run.yaml",
                      {"training.steps=abc", "training.stps=5", "data.text=[a, [b]]", "x", "=3",
@@ -69,7 +92,7 @@ TEST(BadCluster, DeviceFilesAreReportedUnderTheirOwnName) {
   try {
     (void)parse_cluster(
         "name: c\nhosts:\n  - {count: 2, devices: 2, device: v100-16bg}\n  - {count: 1, devices: "
-        "1, device: ../devices/v100-16gb}\n",
+        "1, device: ../devices/v100-16gb}\n  - {count: 1, devices: 1, device: [v100-16gb]}\n",
         folder + "c.yaml");
     FAIL();
   } catch (const UserError& error) {
@@ -77,14 +100,16 @@ TEST(BadCluster, DeviceFilesAreReportedUnderTheirOwnName) {
                               config_test_folder() + "/devices or configs/devices";
     EXPECT_EQ(error.what(), folder +
                                 "c.yaml:1:1: inter_host: found nothing, expected {latency, "
-                                "bandwidth} between the 3 hosts\n" +
+                                "bandwidth} between the 4 hosts\n" +
                                 folder +
                                 "c.yaml:3:5: hosts[0].intra_host: found nothing, expected "
                                 "{latency, bandwidth} between the 2 devices of a host\n" +
                                 folder + "c.yaml:3:36: hosts[0].device: found v100-16bg, " + where +
                                 " (did you mean v100-16gb?)\n" + folder +
                                 "c.yaml:4:36: hosts[1].device: found ../devices/v100-16gb, " +
-                                where);
+                                where + "\n" + folder +
+                                "c.yaml:5:36: hosts[2].device: found a list, expected a mapping, "
+                                "or the name of a shipped device");
   }
 }
 
