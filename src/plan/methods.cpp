@@ -1,8 +1,11 @@
 #include "alpa/plan/methods.hpp"
 
 #include <algorithm>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <tuple>
 
 #include "alpa/base/error.hpp"
 #include "alpa/graph/glob.hpp"
@@ -31,7 +34,7 @@ std::string name_of(Method method) {
 Shape3 megatron_degrees(const ParallelConfig& parallel, int ranks) {
   Shape3 shape;
   shape.tensor = static_cast<int>(parallel.tensor.value_or(1));
-  shape.pipeline = static_cast<int>(parallel.pipeline.value_or(1));
+  shape.pipeline = static_cast<int>(parallel.pipeline.value_or(parallel.stages.value_or(1)));
   shape.data = static_cast<int>(
       parallel.data.value_or(std::max(1, ranks / (shape.tensor * shape.pipeline))));
   if (shape.data * shape.tensor * shape.pipeline != ranks) {
@@ -82,9 +85,7 @@ Shape3 shape_of(const MethodRequest& request) {
       shape.heuristic = true;
       return shape;
     case Method::automatic:
-      throw PlanError(
-          "parallel.method: auto: the search for a plan is not in this version; expected data, "
-          "zero1, zero2, zero3, megatron, intra_only, inter_only, pipedream, heuristic or plan");
+      throw PlanError("parallel.method: auto: not a plan by hand");
     case Method::plan:
       throw PlanError("parallel.method: plan: name the file with parallel.plan or --plan FILE");
   }
@@ -149,8 +150,17 @@ int choose_microbatches(const MethodRequest& request, const Shape3& shape) {
   return static_cast<int>(most);
 }
 
+void check_absent(const ParallelConfig& parallel) {
+  if (parallel.recompute != Recompute::automatic && parallel.recompute != Recompute::none) {
+    throw PlanError(
+        "parallel.recompute: recomputation is not in this version; expected auto or "
+        "none");
+  }
+}
+
 void check_constraints(const MethodRequest& request, const Shape3& shape, const DeviceMesh& mesh) {
   const ParallelConfig& parallel = request.parallel;
+  check_absent(parallel);
   if (parallel.stages && *parallel.stages != shape.pipeline) {
     throw PlanError("parallel.stages: found " + std::to_string(*parallel.stages) + ", method " +
                     name_of(parallel.method) + " makes " + std::to_string(shape.pipeline));
@@ -163,11 +173,6 @@ void check_constraints(const MethodRequest& request, const Shape3& shape, const 
                       (mesh.extents.size() > 1 ? ", " + std::to_string(mesh.extents[1]) : "") +
                       "]; leave it to auto or change the degrees");
     }
-  }
-  if (parallel.recompute != Recompute::automatic && parallel.recompute != Recompute::none) {
-    throw PlanError(
-        "parallel.recompute: recomputation is not in this version; expected auto or "
-        "none");
   }
 }
 
@@ -222,16 +227,14 @@ void apply_layouts(Plan& plan, const Graph& graph, const ParallelConfig& paralle
   }
 }
 
-}  // namespace
-
-Plan plan_by_method(const MethodRequest& request, const GraphOfMicrobatch& graph_of) {
-  const Shape3 shape = shape_of(request);
+/// The plan of a shape with so many microbatches.
+Plan arrange(const MethodRequest& request, const Shape3& shape, int microbatches,
+             const GraphOfMicrobatch& graph_of) {
   const DeviceMesh mesh = mesh_of(shape);
-  check_constraints(request, shape, mesh);
   Plan plan;
   plan.method = name_of(request.parallel.method);
   plan.world_size = request.world_size;
-  plan.num_microbatches = choose_microbatches(request, shape);
+  plan.num_microbatches = microbatches;
   plan.schedule = choose_schedule(request.parallel, shape);
   const std::int64_t microbatch = request.global_batch / plan.num_microbatches;
   if (!shape.heuristic && microbatch < shape.data) {
@@ -266,6 +269,106 @@ Plan plan_by_method(const MethodRequest& request, const GraphOfMicrobatch& graph
   apply_layouts(plan, graph, request.parallel);
   validate(plan, graph);
   return plan;
+}
+
+struct Arrangement {
+  double bound = 0.0;  ///< of the step time
+  Shape3 shape;
+  int microbatches = 1;
+  [[nodiscard]] auto order() const {
+    return std::tuple(bound, shape.pipeline, shape.tensor, microbatches);
+  }
+};
+
+/// Every arrangement of megatron that what is given allows. Pipelines of equal stages take at least
+/// (B + p - 1) / B times what the products of the whole step take on all devices.
+std::vector<Arrangement> megatron_arrangements(const MethodRequest& request, Flops step) {
+  const ParallelConfig& parallel = request.parallel;
+  const int ranks = request.world_size;
+  const auto allows = [](const std::optional<std::int64_t>& given, std::int64_t value) {
+    return !given || *given == value;
+  };
+  const double work = request.least_time ? request.least_time({step.value / ranks}).value : 0.0;
+  std::vector<Arrangement> found;
+  for (int pipeline = 1; pipeline <= ranks; ++pipeline) {
+    if (ranks % pipeline != 0 || !allows(parallel.pipeline, pipeline)) continue;
+    if (!allows(parallel.stages, pipeline)) continue;
+    for (int tensor = 1; tensor <= ranks / pipeline; ++tensor) {
+      const int data = ranks / pipeline / tensor;
+      if (ranks / pipeline % tensor != 0 || !allows(parallel.tensor, tensor)) continue;
+      if (!allows(parallel.data, data)) continue;
+      const Shape3 shape{.data = data, .tensor = tensor, .pipeline = pipeline};
+      const std::vector<int> mesh = mesh_of(shape).extents;
+      if (parallel.logical_mesh &&
+          !std::equal(mesh.begin(), mesh.end(), parallel.logical_mesh->begin(),
+                      parallel.logical_mesh->end())) {
+        continue;
+      }
+      for (std::int64_t count = 1; count <= request.global_batch / data; ++count) {
+        if (request.global_batch % count != 0 || !allows(parallel.microbatches, count)) continue;
+        const double b = static_cast<double>(count);
+        found.push_back({work * (b + pipeline - 1) / b, shape, static_cast<int>(count)});
+      }
+    }
+  }
+  std::sort(found.begin(), found.end(),
+            [](const auto& a, const auto& b) { return a.order() < b.order(); });
+  return found;
+}
+
+/// Nothing where strategies that are given do not fit the arrangement.
+std::optional<Plan> try_arranging(const MethodRequest& request, const Arrangement& a,
+                                  const GraphOfMicrobatch& graph_of) {
+  if (request.parallel.layouts.empty()) {
+    return arrange(request, a.shape, a.microbatches, graph_of);
+  }
+  try {
+    return arrange(request, a.shape, a.microbatches, graph_of);
+  } catch (const PlanError&) {
+    return std::nullopt;
+  }
+}
+
+/// The arrangement of least price; nothing if there is none.
+std::optional<Plan> cheapest_megatron(const MethodRequest& request,
+                                      const GraphOfMicrobatch& graph_of) {
+  std::map<std::int64_t, Graph> graphs;
+  const GraphOfMicrobatch cached = [&](std::int64_t microbatch) -> const Graph& {
+    const auto found = graphs.find(microbatch);
+    if (found != graphs.end()) return found->second;
+    return graphs.emplace(microbatch, graph_of(microbatch)).first->second;
+  };
+  const Graph& whole = cached(request.global_batch);
+  std::optional<Plan> best;
+  MethodPrice least;
+  std::set<std::tuple<int, int>> fits;  ///< data and tensor degrees without a pipeline
+  for (const Arrangement& a : megatron_arrangements(request, flops_per_microbatch(whole))) {
+    const std::tuple degrees(a.shape.data, a.shape.tensor);
+    const bool cannot_be_better =
+        best && least.missing.value == 0 && a.bound >= least.step_time.value;
+    if (cannot_be_better || whole.num_layers < a.shape.pipeline) continue;
+    if (a.shape.pipeline == 1 && fits.contains(degrees)) continue;  // more only add launches
+    std::optional<Plan> plan = try_arranging(request, a, cached);
+    if (!plan) continue;
+    const MethodPrice price = request.price(cached(request.global_batch / a.microbatches), *plan);
+    if (a.shape.pipeline == 1 && price.missing.value == 0) fits.insert(degrees);
+    if (best && price >= least) continue;
+    best = std::move(plan);
+    least = price;
+  }
+  return best;
+}
+
+}  // namespace
+
+Plan plan_by_method(const MethodRequest& request, const GraphOfMicrobatch& graph_of) {
+  if (request.parallel.method == Method::megatron && request.price) {
+    check_absent(request.parallel);
+    if (auto plan = cheapest_megatron(request, graph_of)) return *plan;
+  }
+  const Shape3 shape = shape_of(request);
+  check_constraints(request, shape, mesh_of(shape));
+  return arrange(request, shape, choose_microbatches(request, shape), graph_of);
 }
 
 }  // namespace alpa

@@ -1,6 +1,8 @@
 #include "alpa/plan/methods.hpp"
 
+#include <cstdlib>
 #include <functional>
+#include <set>
 
 #include <gtest/gtest.h>
 
@@ -104,6 +106,54 @@ TEST(Methods, ArrangeRanks) {
   EXPECT_EQ(stages(Method::pipedream, 4, {}), "0-1: 1;2-3: 1;4-5: 1;6-7: 1;");
   EXPECT_EQ(stages(Method::megatron, 8, law::degrees(2, 2, 2)), "0-3: 2 2;4-7: 2 2;");
   EXPECT_EQ(stages(Method::megatron, 4, {}), "0-7: 4;");
+}
+
+/// Prices that are least for 2 x 2 x 2 in 4 microbatches; all arrangements that were priced.
+struct Priced {
+  std::set<std::string> seen;
+  Plan best;
+  explicit Priced(const ParallelConfig& parallel, double least_time = 0.0) {
+    const law::Case test = model(Preset::gpt);
+    MethodRequest request{parallel, 8, test.global_batch};
+    request.parallel.method = Method::megatron;
+    request.price = [&](const Graph& graph, const Plan& plan) {
+      EXPECT_EQ(plan.graph_fingerprint, fingerprint(graph));
+      const auto stages = static_cast<int>(plan.stages.size());
+      const int tensor = plan.stages[0].mesh.extents.back();
+      seen.insert(std::to_string(stages) + " " + std::to_string(tensor) + " " +
+                  std::to_string(plan.num_microbatches));
+      const int distance = std::abs(stages - 2) + std::abs(tensor - 2) +
+                           std::abs(plan.num_microbatches - 4) +
+                           std::abs(static_cast<int>(plan.stages[0].mesh.extents.size()) - 2);
+      return MethodPrice{{distance < 1 ? 0 : 1}, {10.0 + distance}};
+    };
+    request.least_time = [=](Flops) { return Seconds{least_time}; };
+    best = plan_by_method(request, test.make_graph);
+  }
+};
+
+TEST(Methods, MegatronTakesTheDegreesOfLeastPrice) {
+  const Priced free({});
+  EXPECT_EQ(free.best.stages.size(), 2U);
+  EXPECT_EQ(free.best.stages[0].mesh.extents, (std::vector<int>{2, 2}));
+  EXPECT_EQ(free.best.num_microbatches, 4);
+  EXPECT_GT(free.seen.size(), 10U);
+  const Priced given(law::degrees(4, 2, 1));
+  EXPECT_EQ(given.best.stages[0].mesh.extents, (std::vector<int>{4, 2}));
+  ParallelConfig microbatches;
+  microbatches.microbatches = 8;
+  EXPECT_EQ(Priced(microbatches).best.num_microbatches, 8);
+  ParallelConfig three;
+  three.tensor = 3;
+  EXPECT_THROW(Priced{three}, PlanError);
+}
+
+// What its FLOPs alone make slower than the best is not priced.
+TEST(Methods, MegatronPassesOverWhatCannotBeBetter) {
+  const Priced all({});
+  const Priced few({}, 9.0);
+  EXPECT_EQ(few.best, all.best);
+  EXPECT_LT(few.seen.size(), all.seen.size());
 }
 
 TEST(Methods, ChooseSchedulesAndMicrobatches) {
