@@ -2,7 +2,7 @@
 find_package(ZLIB REQUIRED)
 find_package(nlohmann_json REQUIRED)
 
-alpa_tests(solver DEPS solver LINK nlohmann_json::nlohmann_json ZLIB::ZLIB LABELS law)
+alpa_tests(solver DEPS solver LINK nlohmann_json::nlohmann_json ZLIB::ZLIB CBC::CBC LABELS law)
 
 add_executable(iopddl tests/bench/iopddl.cpp)
 target_link_libraries(iopddl PRIVATE alpa::solver nlohmann_json::nlohmann_json ZLIB::ZLIB
