@@ -67,8 +67,9 @@ PricedPlan price_plan(const RunConfig& config, Plan plan, const WorkspaceSize& w
     priced.arenas.push_back(priced.programs.back().arena);
   }
   priced.plan = std::move(plan);
-  if (cluster && cluster->axes.empty()) {
-    priced.timeline = simulate(priced.programs, costs_on(*cluster), keep_spans);
+  if (cluster) {
+    const InstructionCosts costs = costs_on(*cluster, priced.graph, priced.plan);
+    priced.timeline = simulate(priced.programs, costs, keep_spans);
   }
   return priced;
 }

@@ -207,6 +207,16 @@ class Lowering {
   std::vector<std::vector<Work>> works_;  ///< per call: what it runs or carries
 };
 
+RankPrograms lower_rank(const PlacedGraph& placed, int rank, const WorkspaceSize& workspace_size) {
+  RankPrograms programs{lay_out(Lowering(placed, rank, true, workspace_size).run()),
+                        lay_out(Lowering(placed, rank, false, workspace_size).run())};
+  const Bytes arena = std::max(programs.step.arena, programs.evaluate.arena);
+  programs.step.arena = programs.evaluate.arena = arena;
+  set_waits(programs.step);
+  set_waits(programs.evaluate);
+  return programs;
+}
+
 }  // namespace
 
 Bytes no_workspace(const Kernel&, const std::vector<Operand>&, const std::vector<Operand>&) {
@@ -215,14 +225,16 @@ Bytes no_workspace(const Kernel&, const std::vector<Operand>&, const std::vector
 
 RankPrograms lower(const Graph& graph, const Plan& plan, int rank,
                    const WorkspaceSize& workspace_size) {
+  return std::move(lower(graph, plan, std::vector<int>{rank}, workspace_size).front());
+}
+
+std::vector<RankPrograms> lower(const Graph& graph, const Plan& plan, const std::vector<int>& ranks,
+                                const WorkspaceSize& workspace_size) {
   const PlacedGraph placed = place(graph, plan);
-  RankPrograms programs{lay_out(Lowering(placed, rank, true, workspace_size).run()),
-                        lay_out(Lowering(placed, rank, false, workspace_size).run())};
-  const Bytes arena = std::max(programs.step.arena, programs.evaluate.arena);
-  programs.step.arena = programs.evaluate.arena = arena;
-  set_waits(programs.step);
-  set_waits(programs.evaluate);
-  return programs;
+  std::vector<RankPrograms> all;
+  all.reserve(ranks.size());
+  for (const int rank : ranks) all.push_back(lower_rank(placed, rank, workspace_size));
+  return all;
 }
 
 }  // namespace alpa

@@ -4,6 +4,8 @@
 #include <map>
 #include <optional>
 
+#include "alpa/lowering/traffic.hpp"
+
 namespace alpa {
 namespace {
 
@@ -114,6 +116,21 @@ std::vector<Message> receive_messages(SegmentBuilder& builder, const Crossing& c
     messages.push_back(std::move(message));
   }
   builder.expect_arrival(std::move(arrival));
+  return messages;
+}
+
+std::vector<StageMessage> traffic(const Graph& graph, const Plan& plan) {
+  const PlacedGraph placed = place(graph, plan);
+  std::vector<StageMessage> messages;
+  for (const Crossing& c : placed.crossings) {
+    const auto& from = plan.stages[static_cast<std::size_t>(c.from_stage)].ranks;
+    const auto& to = plan.stages[static_cast<std::size_t>(c.to_stage)].ranks;
+    for (const Transfer& t : transfers_of(placed, c)) {
+      messages.push_back({c.from_stage, c.to_stage, from[static_cast<std::size_t>(t.sender)],
+                          to[static_cast<std::size_t>(t.receiver)], c.phase,
+                          bytes_of(t.box.extent, graph.tensor(c.tensor).dtype)});
+    }
+  }
   return messages;
 }
 

@@ -1,51 +1,76 @@
 #include <limits>
+#include <map>
+#include <memory>
 
+#include "alpa/cluster/mesh_costs.hpp"
+#include "alpa/lowering/traffic.hpp"
 #include "alpa/simulate/simulate.hpp"
+
+#include "instruction_time.hpp"
+#include "message_costs.hpp"
 
 namespace alpa {
 namespace {
 
-Seconds kernel_seconds(const RunKernel& run, const DeviceKind& kind) {
-  Bytes moved{0};
-  for (const auto* list : {&run.operands, &run.results}) {
-    for (const Operand& o : *list) moved += o.size();
+/// The prices of a plan's instructions; groups are looked up once.
+class PlanCosts {
+ public:
+  PlanCosts(const ClusterSpec& cluster, const Graph& graph, const Plan& plan)
+      : cluster_(cluster), plan_(plan), messages_(cluster, traffic(graph, plan)) {
+    for (const StagePlan& stage : plan_.stages) {
+      meshes_.emplace_back(cluster_, stage.ranks, stage.mesh);
+    }
   }
-  const DType dtype = run.results.empty() ? DType::f32 : run.results.front().dtype;
-  const auto time = kernel_time(kind, dtype, {run.flops}, moved);
-  return time.value_or(Seconds{std::numeric_limits<double>::infinity()});
-}
 
-Seconds collective_seconds(const Collective& c, const std::vector<int>& group,
-                           const ClusterSpec& cluster) {
-  const Link link = link_of_groups(cluster, {group});
-  const auto n = static_cast<int>(group.size());
-  Bytes pieces{0};
-  for (const Bytes piece : c.piece_sizes) pieces += piece;
-  switch (c.kind) {
-    case Collective::Kind::all_reduce:
-      return ring_all_reduce_time(c.in.size, n, link);
-    case Collective::Kind::all_gather:
-      return ring_all_gather_time(pieces, n, link);
-    case Collective::Kind::reduce_scatter:
-      return ring_reduce_scatter_time(pieces, n, link);
-    case Collective::Kind::all_to_all:
-      return all_to_all_time(pieces, n, link);
+  [[nodiscard]] Seconds kernel(const RunKernel& run, int rank) const {
+    const KernelWork work = work_of(run);
+    const auto time =
+        kernel_time(kind_of(cluster_, rank), work.kind, work.dtype, work.flops, work.moved);
+    return time.value_or(Seconds{std::numeric_limits<double>::infinity()});
   }
-  return {};
-}
+
+  Seconds collective(const Collective& c, const Program& program) {
+    if (is_world_reduction(c, program)) {
+      return world_reduction_time(cluster_, plan_.world_size, c.in.size);
+    }
+    const auto& group = program.groups.at(c.group.index());
+    auto it = groups_.find(group);
+    if (it == groups_.end()) it = groups_.emplace(group, placed(group)).first;
+    const Placed& where = it->second;
+    return collective_time(c, where.axes, meshes_[static_cast<std::size_t>(where.stage)]);
+  }
+
+  [[nodiscard]] Seconds message(Bytes size, int from, int to) const {
+    return messages_.time(size, from, to);
+  }
+
+ private:
+  struct Placed {
+    int stage = 0;
+    std::vector<MeshAxis> axes;
+  };
+
+  [[nodiscard]] Placed placed(const std::vector<int>& group) const {
+    const int stage = seat_of(plan_, group.front()).stage;
+    return {stage, axes_of_group(plan_.stages[static_cast<std::size_t>(stage)], group)};
+  }
+
+  const ClusterSpec cluster_;
+  const Plan plan_;
+  MessageCosts messages_;
+  std::vector<MeshCosts> meshes_;
+  std::map<std::vector<int>, Placed> groups_;
+};
 
 }  // namespace
 
-InstructionCosts costs_on(const ClusterSpec& cluster) {
-  return {[cluster](const RunKernel& run, int rank) {
-            return kernel_seconds(run, kind_of(cluster, rank));
+InstructionCosts costs_on(const ClusterSpec& cluster, const Graph& graph, const Plan& plan) {
+  const auto costs = std::make_shared<PlanCosts>(cluster, graph, plan);
+  return {[costs](const RunKernel& run, int rank) { return costs->kernel(run, rank); },
+          [costs](const Collective& c, const Program& program) {
+            return costs->collective(c, program);
           },
-          [cluster](const Collective& c, const std::vector<int>& group) {
-            return collective_seconds(c, group, cluster);
-          },
-          [cluster](Bytes size, int from, int to) {
-            return message_time(size, link_between(cluster, from, to));
-          }};
+          [costs](Bytes size, int from, int to) { return costs->message(size, from, to); }};
 }
 
 }  // namespace alpa

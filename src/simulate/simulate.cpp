@@ -28,6 +28,7 @@ struct RankState {
   std::vector<std::vector<double>> ends;  ///< [call][instruction]
   std::vector<std::size_t> left;          ///< [call] instructions that have not ended
   std::vector<double> call_end;
+  std::vector<std::vector<double>> kernels;   ///< [segment][instruction] time of kernels
   std::map<int, std::size_t> sent, received;  ///< messages matched so far, by peer
 };
 
@@ -80,6 +81,20 @@ class Simulation {
       rank.left.push_back(instructions.size());
     }
     rank.call_end.assign(program.calls.size(), 0.0);
+    rank.kernels.resize(program.segments.size());
+  }
+
+  /// Of a kernel; all of a segment are looked up when the first one runs.
+  double kernel_seconds(std::size_t r, const Place& at) {
+    const auto segment = static_cast<std::size_t>(programs_[r].calls[at.call].segment);
+    std::vector<double>& times = ranks_[r].kernels[segment];
+    if (times.empty()) {
+      for (const Instruction& i : programs_[r].segments[segment].instructions) {
+        const auto* run = std::get_if<RunKernel>(&i.action);
+        times.push_back(run == nullptr ? 0.0 : costs_.kernel(*run, programs_[r].rank).value);
+      }
+    }
+    return times[static_cast<std::size_t>(at.instruction)];
   }
 
   [[nodiscard]] const std::vector<Instruction>& instructions_of(std::size_t r,
@@ -114,9 +129,8 @@ class Simulation {
     if (!begin) return false;
     const Instruction& instruction =
         instructions_of(r, at.call)[static_cast<std::size_t>(at.instruction)];
-    if (const auto* run = std::get_if<RunKernel>(&instruction.action)) {
-      const Seconds takes = costs_.kernel(*run, programs_[r].rank);
-      finish(r, q, at, *begin, *begin + takes.value);
+    if (std::holds_alternative<RunKernel>(instruction.action)) {
+      finish(r, q, at, *begin, *begin + kernel_seconds(r, at));
       return true;
     }
     if (const auto* c = std::get_if<Collective>(&instruction.action)) {
@@ -148,7 +162,7 @@ class Simulation {
     if (waiting.size() < group.size()) return false;
     double all = 0.0;
     for (const auto& [member, arrival] : waiting) all = std::max(all, arrival.second);
-    const double end = all + costs_.collective(c, group).value;
+    const double end = all + costs_.collective(c, programs_[r]).value;
     const auto arrivals = std::exchange(waiting, {});
     for (const auto& [member, arrival] : arrivals) {
       finish(static_cast<std::size_t>(member), 1, arrival.first, all, end);

@@ -26,19 +26,26 @@ GraphOfMicrobatch mlp() {
   };
 }
 
-std::vector<Program> programs_of(Method method, int ranks, std::int64_t microbatches,
-                                 PipelineSchedule schedule = PipelineSchedule::automatic) {
+/// A plan by hand with the step programs of all its ranks.
+struct Lowered {
+  Plan plan;
+  Graph graph;
+  std::vector<Program> programs;
+};
+
+Lowered lowered(Method method, int ranks, std::int64_t microbatches,
+                PipelineSchedule schedule = PipelineSchedule::automatic) {
   MethodRequest request;
   request.parallel.method = method;
   request.parallel.schedule = schedule;
   request.parallel.microbatches = microbatches;
   request.world_size = ranks;
   request.global_batch = kBatch;
-  const Plan plan = plan_by_method(request, mlp());
-  const Graph graph = mlp()(kBatch / microbatches);
-  std::vector<Program> programs;
-  for (int r = 0; r < ranks; ++r) programs.push_back(lower(graph, plan, r, no_workspace).step);
-  return programs;
+  Lowered all{plan_by_method(request, mlp()), mlp()(kBatch / microbatches), {}};
+  for (int r = 0; r < ranks; ++r) {
+    all.programs.push_back(lower(all.graph, all.plan, r, no_workspace).step);
+  }
+  return all;
 }
 
 /// Every forward segment takes `forward`, every backward segment `backward`; all else is free.
@@ -57,7 +64,7 @@ InstructionCosts even_costs(const std::vector<Program>& programs, double forward
     }
   }
   return {[share](const RunKernel& run, int) { return Seconds{share->at(&run)}; },
-          [](const Collective&, const std::vector<int>&) { return Seconds{0}; },
+          [](const Collective&, const Program&) { return Seconds{0}; },
           [](Bytes, int, int) { return Seconds{0}; }};
 }
 
@@ -67,7 +74,7 @@ TEST(Simulate, AgreesWithTheClosedFormOfPipelines) {
        {PipelineSchedule::gpipe, PipelineSchedule::one_forward_one_backward}) {
     for (const int stages : {1, 2, 4, 8}) {
       for (const int microbatches : {1, 4, 16}) {
-        const auto programs = programs_of(Method::pipedream, stages, microbatches, schedule);
+        const auto programs = lowered(Method::pipedream, stages, microbatches, schedule).programs;
         const Timeline t = simulate(programs, even_costs(programs, 1.0, 2.0));
         EXPECT_NEAR(t.makespan.value, 3.0 * (microbatches + stages - 1), 1e-9)
             << stages << " stages, " << microbatches << " microbatches";
@@ -87,8 +94,8 @@ ClusterSpec cluster_of(int devices) {
 }
 
 TEST(Simulate, DataParallelPaysItsAllReducesAfterTheBackward) {
-  const auto programs = programs_of(Method::data, 4, 1);
-  const InstructionCosts costs = costs_on(cluster_of(4));
+  const auto [plan, graph, programs] = lowered(Method::data, 4, 1);
+  const InstructionCosts costs = costs_on(cluster_of(4), graph, plan);
   double collectives = 0.0;
   double kernels = 0.0;
   for (const Call& call : programs[0].calls) {
@@ -97,7 +104,7 @@ TEST(Simulate, DataParallelPaysItsAllReducesAfterTheBackward) {
       if (const auto* run = std::get_if<RunKernel>(&i.action))
         kernels += costs.kernel(*run, 0).value;
       if (const auto* c = std::get_if<Collective>(&i.action)) {
-        collectives += costs.collective(*c, programs[0].groups.at(c->group.index())).value;
+        collectives += costs.collective(*c, programs[0]).value;
       }
     }
   }
@@ -110,8 +117,9 @@ TEST(Simulate, DataParallelPaysItsAllReducesAfterTheBackward) {
 }
 
 TEST(Simulate, SpansOfAQueueDoNotOverlapAndMessagesTakeTime) {
-  const auto programs = programs_of(Method::pipedream, 4, 4);
-  const Timeline t = simulate(programs, costs_on(cluster_of(4)), true);
+  const auto [plan, graph, programs] = lowered(Method::pipedream, 4, 4);
+  InstructionCosts costs = costs_on(cluster_of(4), graph, plan);
+  const Timeline t = simulate(programs, costs, true);
   std::map<std::pair<int, int>, double> last;
   for (const Span& span : t.spans) {
     double& end = last[{span.rank, span.queue}];
@@ -119,10 +127,8 @@ TEST(Simulate, SpansOfAQueueDoNotOverlapAndMessagesTakeTime) {
     end = span.end;
     EXPECT_LE(span.end, t.makespan.value);
   }
-  const auto free = programs_of(Method::pipedream, 4, 4);
-  InstructionCosts fast = costs_on(cluster_of(4));
-  fast.message = [](Bytes, int, int) { return Seconds{0}; };
-  EXPECT_GT(t.makespan.value, simulate(free, fast).makespan.value);
+  costs.message = [](Bytes, int, int) { return Seconds{0}; };
+  EXPECT_GT(t.makespan.value, simulate(programs, costs).makespan.value);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "alpa/graph/graph.hpp"
 #include "alpa/plan/plan.hpp"
@@ -22,6 +23,11 @@ struct RankPrograms {
 /// reduction.  @pre validate(plan, graph) passes
 [[nodiscard]] RankPrograms lower(const Graph& graph, const Plan& plan, int rank,
                                  const WorkspaceSize& workspace_size);
+
+/// The programs of several ranks, in their order; what all agree on is worked out once.
+[[nodiscard]] std::vector<RankPrograms> lower(const Graph& graph, const Plan& plan,
+                                              const std::vector<int>& ranks,
+                                              const WorkspaceSize& workspace_size);
 
 /// Scratch-free devices.
 [[nodiscard]] Bytes no_workspace(const Kernel&, const std::vector<Operand>&,

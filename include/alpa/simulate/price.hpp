@@ -25,16 +25,21 @@ struct StageTransfer {
   Seconds time;
 };
 
-/// Which stages share the cores of a host, so that each runs faster while others wait.
+/// Which stages share the cores of a host, so that each runs faster while others wait: times are
+/// measured with all `total` devices of the host at work, each on cores / total of a core; with k
+/// of them at work each runs up to min(total / cores, total / k) times faster, never faster than on
+/// a whole core. A stage with devices on several hosts goes at the slowest one's pace.
 struct SharedCores {
   std::vector<int> stages;   ///< with devices there
   std::vector<int> devices;  ///< of each of them there
   double cores = 0.0;
+  int total = 0;  ///< devices of the host, in stages or not
 };
 
-/// Makespan of a schedule table: a piece of work begins when the stage is free and what it reads
-/// has arrived; a transfer leaves when its maker has ended, one after the other on each pair of
-/// stages.
+/// Makespan of a schedule table: a piece of work begins when the stage is free, the same
+/// microbatch's work on the stage before (backward: behind) has ended and what it reads has
+/// arrived. A transfer leaves when its maker has ended, one after the other on each ordered pair of
+/// stages, beside the stages' work.
 [[nodiscard]] Seconds makespan(PipelineKind kind, const std::vector<int>& warm_up, int microbatches,
                                const std::vector<StageTimes>& stages,
                                const std::vector<StageTransfer>& transfers,
@@ -42,9 +47,10 @@ struct SharedCores {
 
 /// The objective of DESIGN section 3, in parts.
 struct PlanPrice {
-  Seconds step_time;                      ///< pipeline + prepare + reduce + norm + update
-  Seconds pipeline;                       ///< makespan of the table
-  Seconds prepare, reduce, norm, update;  ///< of the stage that takes longest
+  Seconds step_time;  ///< pipeline + prepare + reduce + norm + update
+  Seconds pipeline;   ///< makespan of the table
+  /// Of the stage that takes longest, all at work; prepare and reduce with their messages.
+  Seconds prepare, reduce, norm, update;
   std::vector<StageTimes> stages;
   std::vector<Seconds> collectives;  ///< [stage] of a whole step, all in the times above
   std::vector<StageTransfer> transfers;

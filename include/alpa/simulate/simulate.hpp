@@ -6,23 +6,26 @@
 
 #include "alpa/base/units.hpp"
 #include "alpa/cluster/cluster_spec.hpp"
+#include "alpa/graph/graph.hpp"
+#include "alpa/plan/plan.hpp"
 #include "alpa/program/program.hpp"
 
 namespace alpa {
 
-/// What each instruction takes once it has begun. `rank` and `group` are world ranks.
+/// What each instruction takes once it has begun, whenever that is. Ranks are world ranks.
 struct InstructionCosts {
   std::function<Seconds(const RunKernel& run, int rank)> kernel;
-  std::function<Seconds(const Collective& collective, const std::vector<int>& group)> collective;
+  /// @param program of one of the collective's ranks
+  std::function<Seconds(const Collective& collective, const Program& program)> collective;
   std::function<Seconds(Bytes size, int from, int to)> message;
 };
 
-/// Costs on a cluster whose device i is rank i: rooflines for kernels (FLOPs of the pieces, bytes
-/// of all operands and results), rings over the links that a group spans for collectives. A kernel
-/// that the device cannot run takes forever.
-/// Each group is priced as if it were alone: groups that cross hosts at the same time would share
-/// the hosts' links, so such steps take longer than this says.
-[[nodiscard]] InstructionCosts costs_on(const ClusterSpec& cluster);
+/// Costs of a plan's programs on a cluster whose device i is rank i, as `price` takes them: kernels
+/// from tables or rooflines, collectives and messages over links that are shared by what runs side
+/// by side (see MeshCosts). A kernel that the device cannot run takes forever.
+/// @pre validate(plan, graph) passes, the cluster has plan.world_size devices
+[[nodiscard]] InstructionCosts costs_on(const ClusterSpec& cluster, const Graph& graph,
+                                        const Plan& plan);
 
 /// One instruction of one rank, from begin to end.
 struct Span {

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <vector>
+
+#include "alpa/base/units.hpp"
+#include "alpa/graph/graph.hpp"
+#include "alpa/plan/plan.hpp"
+
+namespace alpa {
+
+/// A message from a device of one stage to one of another; of forward and backward for one
+/// microbatch, of the rest once a step.
+struct StageMessage {
+  int from_stage = 0;
+  int to_stage = 0;
+  int from_rank = 0;  ///< world ranks
+  int to_rank = 0;
+  Phase phase = Phase::forward;  ///< in which it is sent
+  Bytes size;
+};
+
+/// Every message of a training step, as the programs of all ranks hold them.
+/// @pre validate(plan, graph) passes
+[[nodiscard]] std::vector<StageMessage> traffic(const Graph& graph, const Plan& plan);
+
+}  // namespace alpa

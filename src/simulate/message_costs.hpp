@@ -1,0 +1,32 @@
+#pragma once
+
+#include <map>
+#include <tuple>
+#include <vector>
+
+#include "alpa/cluster/cluster_spec.hpp"
+#include "alpa/lowering/traffic.hpp"
+#include "alpa/simulate/price.hpp"
+
+namespace alpa {
+
+/// Times of the messages between stages. The devices of a host that send from one stage to another
+/// share the host's link, and so do those that receive. Measured tables ("message", 2 ranks) come
+/// first. Free where the cluster prices logical meshes directly.
+class MessageCosts {
+ public:
+  MessageCosts(const ClusterSpec& cluster, const std::vector<StageMessage>& messages);
+
+  [[nodiscard]] Seconds time(Bytes size, int from, int to) const;
+
+ private:
+  const ClusterSpec cluster_;
+  std::map<std::pair<int, int>, int> shares_;  ///< of a host's link, by ranks
+};
+
+/// What the messages of one phase take between each pair of stages: the longest time of a sender or
+/// receiver, whose messages go one after the other.
+[[nodiscard]] std::map<std::pair<int, int>, Seconds> transfer_times(
+    const std::vector<StageMessage>& messages, Phase phase, const MessageCosts& costs);
+
+}  // namespace alpa

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <vector>
+
+#include "alpa/simulate/price.hpp"
+
+namespace alpa {
+
+/// A schedule table in time.
+struct TableRun {
+  double makespan = 0.0;
+  std::vector<double> busy;  ///< [stage] time in which it worked
+};
+
+/// See makespan().
+[[nodiscard]] TableRun run_table(PipelineKind kind, const std::vector<int>& warm_up,
+                                 int microbatches, const std::vector<StageTimes>& stages,
+                                 const std::vector<StageTransfer>& transfers,
+                                 const std::vector<SharedCores>& shared);
+
+/// How much faster than measured each stage runs while those that are marked work.
+[[nodiscard]] std::vector<double> speeds(const std::vector<bool>& working,
+                                         const std::vector<SharedCores>& shared);
+
+}  // namespace alpa
