@@ -8,13 +8,19 @@ namespace {
 
 std::string text_of(std::int64_t value) { return std::to_string(value); }
 
-/// Takes one step of a path off its front: `a.b[3]` → `a`, then `b`, then index 3.
+/// Takes one step of a path off its front: `a.b[3]["c.d"]` → `a`, then `b`, then index 3, then
+/// `c.d`.
 struct PathStep {
   std::string_view name;
   std::optional<std::size_t> index;
 };
 
 PathStep take_step(std::string_view& path) {
+  if (path.starts_with("[\"")) {
+    const std::string_view name = path.substr(2, path.find("\"]") - 2);
+    path.remove_prefix(name.size() + 4);
+    return {name, std::nullopt};
+  }
   if (path.starts_with('[')) {
     const std::size_t close = path.find(']');
     std::size_t index = 0;

@@ -16,6 +16,12 @@ void check_cluster(const ClusterConfig& cluster, const YamlNode& root, const std
                    ConfigErrors& errors);
 void check_device(const DeviceKindConfig& device, const YamlNode& root, const std::string& prefix,
                   ConfigErrors& errors);
+/// Measured tables: work and (of collectives) time rise, no table is there twice. `path`: of the
+/// value of `kernels` or `collectives`.
+void check_kernel_tables(const KernelTablesConfig& tables, const YamlNode& root,
+                         const std::string& path, ConfigErrors& errors);
+void check_collective_tables(const std::vector<CollectiveTableConfig>& tables, const YamlNode& root,
+                             const std::string& path, ConfigErrors& errors);
 /// Names and inputs of `model.layers`, and how many layers it stands for.
 void check_layers(const CustomConfig& model, const YamlNode& root, ConfigErrors& errors);
 

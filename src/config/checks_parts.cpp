@@ -201,6 +201,7 @@ void check_device(const DeviceKindConfig& device, const YamlNode& root, const st
   check_seconds(check, joined(prefix, "launch"), device.launch.value);
   check_efficiency(check, device.efficiency, joined(prefix, "efficiency"));
   check_rate(check, joined(prefix, "efficiency.memory"), device.efficiency.memory);
+  check_kernel_tables(device.kernels, root, joined(prefix, "kernels"), errors);
 }
 
 void check_cluster(const ClusterConfig& cluster, const YamlNode& root, const std::string& prefix,
@@ -220,6 +221,7 @@ void check_cluster(const ClusterConfig& cluster, const YamlNode& root, const std
     check.refuse(hosts, std::to_string(devices) + " devices",
                  "at most " + std::to_string(kMostDevices) + " in all");
   }
+  check_collective_tables(cluster.collectives, root, joined(prefix, "collectives"), errors);
   const std::string axes = joined(prefix, "mesh_axes");
   if (!check.sound({axes})) return;
   if (cluster.mesh_axes.empty())

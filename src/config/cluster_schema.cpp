@@ -143,6 +143,9 @@ Section<HostGroupConfig> host_section(const std::vector<std::string>& folders) {
       key("devices", &H::devices, integer(1, 4096), "of each host").must_be_given(),
       key("device", &H::device, device_type(folders), "kind of device").must_be_given(),
       key("intra_host", &H::intra_host, if_given(section(link_section())), ""),
+      key("shared_cores", &H::shared_cores,
+          if_given(number({.min = 0, .max = 4096, .open_min = true})),
+          "devices that run at once, where cores are fewer than devices"),
   });
 }
 
@@ -158,6 +161,7 @@ Section<DeviceKindConfig> device_section() {
       key("memory_bandwidth", &D::memory_bandwidth, rate(), "B/s").must_be_given(),
       key("launch", &D::launch, duration(), "of one kernel").must_be_given(),
       key("efficiency", &D::efficiency, section(efficiency_section()), ""),
+      key("kernels", &D::kernels, kernel_tables_type(), ""),
   });
 }
 
@@ -179,6 +183,8 @@ Section<ClusterConfig> cluster_section(const std::vector<std::string>& device_fo
       key("mesh_axes", &C::mesh_axes,
           list_of(section(axis), "a list of at most two {alpha, beta}", 0, 2),
           "prices of the axes of a logical mesh, instead of links"),
+      key("collectives", &C::collectives, collective_tables_type(),
+          "measured times, by kind and size of group"),
   });
 }
 

@@ -154,6 +154,12 @@ std::span<const EnumName<LogLevel>> names_of(LogLevel) {
   return names;
 }
 
+std::span<const EnumName<WorkUnit>> names_of(WorkUnit) {
+  using enum WorkUnit;
+  static constexpr EnumName<WorkUnit> names[] = {{"flops", flops}, {"bytes", bytes}};
+  return names;
+}
+
 std::span<const EnumName<DeviceChoice>> names_of(DeviceChoice) {
   using enum DeviceChoice;
   static constexpr EnumName<DeviceChoice> names[] = {{"auto", automatic},

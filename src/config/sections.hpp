@@ -20,6 +20,9 @@ namespace alpa {
 [[nodiscard]] Section<ClusterConfig> cluster_section(
     const std::vector<std::string>& device_folders);
 [[nodiscard]] Section<DeviceKindConfig> device_section();
+/// Measured tables of a device kind and of a cluster.
+[[nodiscard]] ValueType<KernelTablesConfig> kernel_tables_type();
+[[nodiscard]] ValueType<std::vector<CollectiveTableConfig>> collective_tables_type();
 
 /// Where the devices of a cluster file are looked up.
 [[nodiscard]] std::vector<std::string> device_folders_for(const std::string& file);

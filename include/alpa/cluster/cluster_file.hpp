@@ -9,4 +9,8 @@ namespace alpa {
 /// products where the run's precision asks for it (`tf32`).
 [[nodiscard]] ClusterSpec cluster_spec(const ClusterConfig& config, bool tf32 = false);
 
+/// The file of a cluster: cluster_spec of it is `spec` again. f32 is written as fp32.
+/// @pre each kind is used; no table is of i32
+[[nodiscard]] ClusterConfig cluster_config(const ClusterSpec& spec);
+
 }  // namespace alpa

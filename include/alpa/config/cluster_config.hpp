@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,40 @@ struct EfficiencyConfig {
   friend bool operator==(const EfficiencyConfig&, const EfficiencyConfig&) = default;
 };
 
+/// A measured point: FLOPs or bytes, and the seconds they take.
+struct TimePoint {
+  double work = 0.0;
+  double seconds = 0.0;
+  friend bool operator==(const TimePoint&, const TimePoint&) = default;
+};
+
+enum class WorkUnit : std::uint8_t { flops, bytes };
+[[nodiscard]] std::span<const EnumName<WorkUnit>> names_of(WorkUnit);
+
+/// Measured times of kernels of one kind, as a profile holds them.
+struct KernelTableConfig {
+  std::string kernel;  ///< kind: "einsum.nn", "map.gelu"
+  WorkUnit over = WorkUnit::bytes;
+  std::optional<double> intensity;  ///< FLOPs per byte, where one kind has several tables
+  std::vector<TimePoint> points;    ///< by rising work
+  friend bool operator==(const KernelTableConfig&, const KernelTableConfig&) = default;
+};
+
+/// By precision, as PeakFlops; tables of one kind side by side.
+struct KernelTablesConfig {
+  std::vector<KernelTableConfig> fp64, fp32, tf32, bf16, fp16;
+  friend bool operator==(const KernelTablesConfig&, const KernelTablesConfig&) = default;
+};
+
+/// Measured times of collectives of one kind ("all_reduce", …, "message") over groups of one size.
+struct CollectiveTableConfig {
+  std::string kind;
+  std::int64_t ranks = 2;
+  std::int64_t hosts = 1;         ///< that a group spans
+  std::vector<TimePoint> points;  ///< bytes of the whole tensor, by rising bytes and seconds
+  friend bool operator==(const CollectiveTableConfig&, const CollectiveTableConfig&) = default;
+};
+
 /// A kind of device, as in configs/devices/NAME.yaml.
 struct DeviceKindConfig {
   std::string name;
@@ -42,6 +77,7 @@ struct DeviceKindConfig {
   double memory_bandwidth = 0.0;  ///< B/s; infinity for `unlimited`
   Seconds launch{0.0};            ///< of one kernel
   EfficiencyConfig efficiency;
+  KernelTablesConfig kernels;  ///< measured; the figures above stand in for what is not there
   friend bool operator==(const DeviceKindConfig&, const DeviceKindConfig&) = default;
 };
 
@@ -57,6 +93,8 @@ struct HostGroupConfig {
   std::int64_t devices = 1;
   DeviceKindConfig device;
   std::optional<LinkConfig> intra_host;  ///< there if devices > 1, unless mesh_axes replace it
+  /// How many of the devices its cores can run at once, where they are fewer.
+  std::optional<double> shared_cores;
   friend bool operator==(const HostGroupConfig&, const HostGroupConfig&) = default;
 };
 
@@ -74,6 +112,7 @@ struct ClusterConfig {
   std::vector<HostGroupConfig> hosts;
   std::optional<LinkConfig> inter_host;   ///< there with two hosts or more, unless mesh_axes
   std::vector<MeshAxisConfig> mesh_axes;  ///< not empty: replaces the links
+  std::vector<CollectiveTableConfig> collectives;  ///< measured; the links stand in for the rest
   friend bool operator==(const ClusterConfig&, const ClusterConfig&) = default;
 };
 
