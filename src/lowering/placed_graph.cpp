@@ -13,19 +13,6 @@ bool is_state(const Tensor& t) {
          t.role == Role::accumulator;
 }
 
-/// What leaves the stage: as made if that is whole, else as some consumer there wants it, else
-/// reduced to all.
-ShardingSpec sent_layout(const ShardingSpec& source,
-                         const std::map<int, std::set<ShardingSpec>>& demands, int stage) {
-  if (source.partial_axes.empty()) return source;
-  if (const auto here = demands.find(stage); here != demands.end()) {
-    for (const ShardingSpec& spec : here->second) {
-      if (spec.partial_axes.empty()) return spec;
-    }
-  }
-  return without_partial(source);
-}
-
 void place_operators(PlacedGraph& placed) {
   const Graph& graph = *placed.graph;
   const Plan& plan = *placed.plan;
@@ -93,7 +80,7 @@ void find_crossings(PlacedGraph& placed) {
         c.phase = graph.operators[p].phase;
         c.from_chunk = placed.chunk_of_op[p];
       }
-      c.sent = sent_layout(placed.source[t.index()], placed.demands[t.index()], from);
+      c.sent = without_partial(placed.source[t.index()]);
       const StagePlan& there = placed.plan->stages[static_cast<std::size_t>(to)];
       const auto chosen = there.arrivals.find(tensor.name);
       c.arrives =

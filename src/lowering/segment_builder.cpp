@@ -4,6 +4,7 @@
 
 #include "alpa/base/error.hpp"
 #include "alpa/graph/kernel_work.hpp"
+#include "alpa/sharding/arrival_layout.hpp"
 
 namespace alpa {
 namespace {
@@ -221,25 +222,21 @@ bool SegmentBuilder::wants_preparation(int segment, TensorId t) const {
 
 BufferId SegmentBuilder::want(int segment, TensorId t, const ShardingSpec& spec) {
   if (is_step_state(tensor(t))) return program.step_state;
-  if (tensor(t).role == Role::input && available_[t.index()].empty()) input_buffer(t, spec);
-  if (tensor(t).role == Role::input && spec.partial_axes.empty() &&
-      find(segment, t, spec) == nullptr) {
-    return input_buffer(t, spec);
-  }
+  if (tensor(t).role == Role::input) prepare_input(segment, t, spec);
   unpack_arrival(segment, t);
   if (const Available* value = find(segment, t, spec)) return value->buffer;
-  return redistribute(wants_preparation(segment, t) ? prepare_segment : segment, t, spec);
+  return deliver(wants_preparation(segment, t) ? prepare_segment : segment, t, spec);
 }
 
-BufferId SegmentBuilder::input_buffer(TensorId t, const ShardingSpec& wanted) {
-  ShardingSpec spec = wanted;
-  spec.partial_axes.clear();
+/// The host writes an input in every layout that is wanted; partial ones are made from it.
+void SegmentBuilder::prepare_input(int segment, TensorId t, const ShardingSpec& wanted) {
+  const ShardingSpec spec = without_partial(wanted);
+  if (find(segment, t, spec) != nullptr) return;
   const Box box = box_of(t, spec, seat_.index);
   const BufferId buffer = add_buffer("input " + tensor(t).name + " " + to_string(spec),
                                      bytes_of(box.extent, tensor(t).dtype), MemoryClass::buffers);
   available_[t.index()].push_back({spec, buffer, -1, true});
   program.inputs.push_back({tensor(t).name, tensor(t).dtype, box, tensor(t).shape, buffer});
-  return buffer;
 }
 
 void SegmentBuilder::expect_arrival(Arrival arrival) {

@@ -65,7 +65,11 @@ class SegmentBuilder {
   /// Lowers an operator into the segment.
   void lower_operator(int segment, std::size_t op);
 
-  /// The buffer that holds the tensor in the layout, after the moves that takes.
+  /// The buffer that holds the tensor in the layout. A layout other than the source's is made from
+  /// the source by the moves of `redistribution`, never from another copy, once in each scope: a
+  /// microbatch's forward and backward together where copies are kept, each by itself where they
+  /// are made again, `prepare` for what lasts the step, else the segment. An all-reduce changes the
+  /// source in place where nothing else is wanted of the tensor on this stage; else a copy of it.
   BufferId want(int segment, TensorId tensor, const ShardingSpec& spec);
 
   void expect_arrival(Arrival arrival);
@@ -84,9 +88,14 @@ class SegmentBuilder {
   [[nodiscard]] bool visible(const Available& value, TensorId t, int segment) const;
   [[nodiscard]] const Available* find(int segment, TensorId t, const ShardingSpec& spec) const;
   [[nodiscard]] bool wants_preparation(int segment, TensorId t) const;
-  BufferId input_buffer(TensorId t, const ShardingSpec& spec);
+  void prepare_input(int segment, TensorId t, const ShardingSpec& wanted);
   void unpack_arrival(int segment, TensorId t);
-  BufferId redistribute(int segment, TensorId t, const ShardingSpec& spec);
+  BufferId deliver(int segment, TensorId t, const ShardingSpec& spec);
+  [[nodiscard]] const Available& source_of(int segment, TensorId t, const ShardingSpec& spec) const;
+  [[nodiscard]] bool is_only_demand(TensorId t, const ShardingSpec& spec) const;
+  [[nodiscard]] bool may_overwrite(int segment, TensorId t, const Available& source,
+                                   const ShardingSpec& spec) const;
+  [[nodiscard]] bool lasts(int segment, TensorId t) const;
   BufferId apply_move(int segment, TensorId t, const Move& move, BufferId from, bool may_overwrite);
   BufferId piece_buffer(int segment, TensorId t, const ShardingSpec& spec, const std::string& what);
   void gather(int segment, TensorId t, const Move& move, BufferId from, BufferId to);

@@ -4,47 +4,60 @@
 
 #include "alpa/base/error.hpp"
 #include "alpa/lowering/move_parts.hpp"
+#include "alpa/sharding/arrival_layout.hpp"
 
 #include "segment_builder.hpp"
 
 namespace alpa {
-BufferId SegmentBuilder::redistribute(int segment, TensorId t, const ShardingSpec& spec) {
-  std::vector<Move> best;
-  double best_cost = -1;
-  const Available* source = nullptr;
+const Available& SegmentBuilder::source_of(int segment, TensorId t,
+                                           const ShardingSpec& spec) const {
+  const ShardingSpec whole = without_partial(spec);
   for (const Available& value : available_[t.index()]) {
-    if (!visible(value, t, segment)) continue;
-    auto path = redistribution(tensor(t).shape, tensor(t).dtype, value.spec, spec, stage_->mesh);
-    double cost = 0;
-    for (const Move& move : path) {
-      cost += move_cost(tensor(t).shape, tensor(t).dtype, move, stage_->mesh);
-    }
-    if (best_cost < 0 || cost < best_cost) {
-      best = std::move(path);
-      best_cost = cost;
-      source = &value;
-    }
+    if (!value.source || !visible(value, t, segment)) continue;
+    if (tensor(t).role != Role::input || value.spec == whole) return value;
   }
-  ALPA_CHECK(source != nullptr);
+  check_failed("a source can be seen", SourceLine::here());
+}
+
+bool SegmentBuilder::is_only_demand(TensorId t, const ShardingSpec& spec) const {
   const auto& demands = placed_.demands[t.index()];
   const auto here = demands.find(seat_.stage);
-  BufferId buffer = source->buffer;
-  // What outlives the microbatch must not be changed by each microbatch.
+  return here != demands.end() && here->second.size() == 1 && here->second.contains(spec);
+}
+
+bool SegmentBuilder::may_overwrite(int segment, TensorId t, const Available& source,
+                                   const ShardingSpec& spec) const {
   const bool once = info[static_cast<std::size_t>(segment)].kind == SegmentInfo::Kind::once;
-  bool mine = (source->segment >= 0 || once) && tensor(t).role != Role::input;
-  for (const Move& move : best) {
-    const bool needed = here != demands.end() && here->second.contains(move.before);
+  // What outlives the microbatch must not be changed by each microbatch.
+  const bool ends_with_the_scope = source.segment >= 0 || once;
+  return ends_with_the_scope && tensor(t).role != Role::input && is_only_demand(t, spec);
+}
+
+bool SegmentBuilder::lasts(int segment, TensorId t) const {
+  const Role role = tensor(t).role;
+  const bool stored = role == Role::parameter || role == Role::replica;
+  return segment == prepare_segment &&
+         (!stored || retention_of(*stage_, tensor(t)) == Retention::step);
+}
+
+BufferId SegmentBuilder::deliver(int segment, TensorId t, const ShardingSpec& spec) {
+  const Available source = source_of(segment, t, spec);
+  const auto path =
+      redistribution(tensor(t).shape, tensor(t).dtype, source.spec, spec, stage_->mesh);
+  const int made_in = lasts(segment, t) ? -1 : segment;
+  bool mine = may_overwrite(segment, t, source, spec);
+  BufferId buffer = source.buffer;
+  for (const Move& move : path) {
     const BufferId from = buffer;
-    buffer = apply_move(segment, t, move, from, mine && !needed);
-    mine = mine || buffer != from;
-    auto& values = available_[t.index()];
-    if (buffer == from && move.kind == Move::Kind::all_reduce) {
-      std::erase_if(values,
-                    [&](const Available& v) { return v.buffer == from && v.spec == move.before; });
+    buffer = apply_move(segment, t, move, from, mine);
+    if (move.kind == Move::Kind::all_reduce && buffer == source.buffer) {  // the source is no more
+      std::erase_if(available_[t.index()], [&](const Available& v) { return v.buffer == from; });
+      available_[t.index()].push_back({move.after, buffer, made_in, true});
     }
-    const bool lasts = segment == prepare_segment;
-    const bool replaces = buffer == from && move.kind == Move::Kind::all_reduce;
-    values.push_back({move.after, buffer, lasts ? -1 : segment, replaces});
+    mine = mine || buffer != from;
+  }
+  if (find(segment, t, spec) == nullptr) {
+    available_[t.index()].push_back({spec, buffer, made_in, false});
   }
   return buffer;
 }
