@@ -141,18 +141,28 @@ class Layout {
     return key;
   }
 
+  [[nodiscard]] std::size_t row_index(const Work& work, int microbatch) const {
+    const auto half = static_cast<std::size_t>(2 * work.chunk + (work.backward ? 1 : 0));
+    return half * static_cast<std::size_t>(program_.num_microbatches) +
+           static_cast<std::size_t>(microbatch);
+  }
+
   [[nodiscard]] int row(const Work& work, int microbatch) const {
-    const auto stage = static_cast<std::size_t>(
-        lowered_.schedule.stage_of_chunk[static_cast<std::size_t>(work.chunk)]);
+    const Schedule& schedule = lowered_.schedule;
     if (rows_.empty()) {
-      rows_.resize(lowered_.schedule.order.size());
-      for (std::size_t s = 0; s < rows_.size(); ++s) {
-        for (std::size_t k = 0; k < lowered_.schedule.order[s].size(); ++k) {
-          rows_[s][lowered_.schedule.order[s][k]] = lowered_.schedule.row[s][k];
+      rows_.resize(
+          2 * schedule.stage_of_chunk.size() * static_cast<std::size_t>(program_.num_microbatches),
+          -1);
+      for (std::size_t s = 0; s < schedule.order.size(); ++s) {
+        for (std::size_t k = 0; k < schedule.order[s].size(); ++k) {
+          const Work& placed = schedule.order[s][k];
+          rows_[row_index(placed, placed.microbatch)] = schedule.row[s][k];
         }
       }
     }
-    return rows_[stage].at({work.chunk, work.backward, microbatch});
+    const int found = rows_[row_index(work, microbatch)];
+    ALPA_CHECK(found >= 0);
+    return found;
   }
 
   void place_slots(BufferId id, const Key& key) {
@@ -241,7 +251,7 @@ class Layout {
   std::map<Key, int> families_;
   std::vector<Slots> slots_;
   std::vector<Key> begin_;
-  mutable std::vector<std::map<Work, int>> rows_;
+  mutable std::vector<int> rows_;  ///< [chunk][backward][microbatch]
   Bytes end_{0};
 };
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "alpa/program/program.hpp"
@@ -81,46 +82,109 @@ void set_waits_within(const Program& program, Segment& segment) {
   }
 }
 
-bool is_exchange(const Program& program, const Call& call) {
-  const auto& instructions = program.segments[static_cast<std::size_t>(call.segment)].instructions;
-  return std::all_of(instructions.begin(), instructions.end(), [](const Instruction& i) {
-    return std::holds_alternative<Exchange>(i.action);
-  });
+/// Bytes of a region over all its slots.
+ByteRange extent(const Program& program, const Region& region) {
+  const Buffer& buffer = program.buffer(region.buffer);
+  const std::int64_t begin = buffer.offset.value + region.start.value;
+  const int slots =
+      buffer.family < 0 ? 1 : program.family_slots.at(static_cast<std::size_t>(buffer.family));
+  return {begin, begin + region.size.value + buffer.stride.value * std::max(0, slots - 1)};
 }
+
+/// What the calls of a segment touch.
+struct SegmentRegions {
+  std::vector<Region> reads, writes;
+};
+
+SegmentRegions regions_of(const Program& program, const Segment& segment) {
+  SegmentRegions regions;
+  for (const Instruction& i : segment.instructions) {
+    for (const Region& r : reads(i)) regions.reads.push_back(r);
+    for (const Region& r : writes(i)) regions.writes.push_back(r);
+    const auto* run = std::get_if<RunKernel>(&i.action);
+    if (run != nullptr && run->workspace.valid()) {
+      regions.writes.push_back({run->workspace, {}, program.buffer(run->workspace).size});
+    }
+  }
+  return regions;
+}
+
+/// Which calls may not run at once, of exchanges and computing calls. Only bytes that some exchange
+/// touches matter, in some slot: of computing segments little is left, however many microbatches
+/// there are.
+class Conflicts {
+ public:
+  explicit Conflicts(const Program& program) : program_(program) {
+    std::vector<ByteRange> sent;
+    for (const Segment& segment : program.segments) {
+      segments_.push_back(regions_of(program, segment));
+      exchange_.push_back(is_exchange(segment));
+      if (!exchange_.back()) continue;
+      for (const auto* list : {&segments_.back().reads, &segments_.back().writes}) {
+        for (const Region& r : *list) sent.push_back(extent(program, r));
+      }
+    }
+    sort_and_join(sent);
+    for (std::size_t s = 0; s < segments_.size(); ++s) {
+      if (exchange_[s]) continue;
+      for (auto* list : {&segments_[s].reads, &segments_[s].writes}) {
+        std::erase_if(*list, [&](const Region& r) { return !meet({extent(program, r)}, sent); });
+      }
+    }
+  }
+
+  [[nodiscard]] bool is_exchange_call(const Call& call) const {
+    return exchange_[static_cast<std::size_t>(call.segment)];
+  }
+
+  [[nodiscard]] Footprint footprint(const Call& call) const {
+    const SegmentRegions& regions = segments_[static_cast<std::size_t>(call.segment)];
+    Footprint footprint;
+    for (const Region& r : regions.reads) {
+      footprint.reads.push_back(bytes_in_arena(program_, r, call));
+    }
+    for (const Region& r : regions.writes) {
+      footprint.writes.push_back(bytes_in_arena(program_, r, call));
+    }
+    sort_and_join(footprint.reads);
+    sort_and_join(footprint.writes);
+    return footprint;
+  }
+
+ private:
+  static bool is_exchange(const Segment& segment) {
+    return std::all_of(
+        segment.instructions.begin(), segment.instructions.end(),
+        [](const Instruction& i) { return std::holds_alternative<Exchange>(i.action); });
+  }
+
+  const Program& program_;
+  std::vector<SegmentRegions> segments_;
+  std::vector<bool> exchange_;
+};
 
 }  // namespace
 
 void set_waits(Program& program) {
   for (Segment& segment : program.segments) set_waits_within(program, segment);
-  std::vector<Footprint> footprints(program.calls.size());
-  std::vector<bool> exchange(program.calls.size());
+  const Conflicts conflicts(program);
   int last_compute = -1;
-  std::vector<int> exchanges, computes;
+  std::vector<std::pair<int, Footprint>> exchanges, computes;
   for (std::size_t c = 0; c < program.calls.size(); ++c) {
     Call& call = program.calls[c];
-    for (const Instruction& i :
-         program.segments[static_cast<std::size_t>(call.segment)].instructions) {
-      add(footprints[c], program, i, call);
-    }
-    sort_and_join(footprints[c].reads);
-    sort_and_join(footprints[c].writes);
-    exchange[c] = is_exchange(program, call);
+    Footprint mine = conflicts.footprint(call);
+    const bool exchange = conflicts.is_exchange_call(call);
     call.waits.clear();
-    if (!exchange[c] && last_compute >= 0) call.waits.push_back(last_compute);
+    if (!exchange && last_compute >= 0) call.waits.push_back(last_compute);
     // Exchanges run in order among themselves, computing calls too: the last conflict is enough.
-    const auto& others = exchange[c] ? computes : exchanges;
-    for (std::size_t k = others.size(); k-- > 0;) {
-      if (!conflict(footprints[static_cast<std::size_t>(others[k])], footprints[c])) continue;
-      call.waits.push_back(others[k]);
-      break;
-    }
+    const auto& others = exchange ? computes : exchanges;
+    const auto last = std::find_if(others.rbegin(), others.rend(),
+                                   [&](const auto& other) { return conflict(other.second, mine); });
+    if (last != others.rend()) call.waits.push_back(last->first);
     std::sort(call.waits.begin(), call.waits.end());
-    if (exchange[c]) {
-      exchanges.push_back(static_cast<int>(c));
-    } else {
-      computes.push_back(static_cast<int>(c));
-      last_compute = static_cast<int>(c);
-    }
+    const auto number = static_cast<int>(c);
+    (exchange ? exchanges : computes).emplace_back(number, std::move(mine));
+    if (!exchange) last_compute = number;
   }
 }
 

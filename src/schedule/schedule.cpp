@@ -1,7 +1,6 @@
 #include "alpa/schedule/schedule.hpp"
 
 #include <algorithm>
-#include <map>
 #include <numeric>
 
 #include "alpa/base/error.hpp"
@@ -26,16 +25,19 @@ Schedule one_chunk_a_stage(int stages, int microbatches) {
 /// its stage, after the same microbatch's forward on the chunk before, or backward on the next.
 void place_in_rows(Schedule& s) {
   const int chunks = static_cast<int>(s.stage_of_chunk.size());
-  std::map<Work, int> placed;
+  std::vector<int> placed(2 * at(chunks) * at(s.num_microbatches), -1);
+  const auto place_of = [&](const Work& w) -> int& {
+    return placed[at(2 * w.chunk + (w.backward ? 1 : 0)) * at(s.num_microbatches) +
+                  at(w.microbatch)];
+  };
   std::vector<std::size_t> next(at(s.num_stages), 0);
   s.row.assign(at(s.num_stages), {});
   const auto earliest = [&](const Work& w, int after) {
     int row = after + 1;
     const auto wait_for = [&](const Work& other) {
-      const auto it = placed.find(other);
-      if (it == placed.end()) return false;
-      row = std::max(row, it->second + 1);
-      return true;
+      const int other_row = place_of(other);
+      row = std::max(row, other_row + 1);
+      return other_row >= 0;
     };
     if (!w.backward) return w.chunk == 0 || wait_for({w.chunk - 1, false, w.microbatch}) ? row : -1;
     if (!wait_for({w.chunk, false, w.microbatch})) return -1;
@@ -51,7 +53,7 @@ void place_in_rows(Schedule& s) {
         const int row = earliest(w, k == 0 ? -1 : s.row[at(stage)].back());
         if (row < 0) break;
         s.row[at(stage)].push_back(row);
-        placed[w] = row;
+        place_of(w) = row;
         s.num_rows = std::max(s.num_rows, row + 1);
         ++k;
         moved = true;
