@@ -1,0 +1,14 @@
+#pragma once
+
+#include "alpa/graph/kernel.hpp"
+
+namespace alpa {
+
+/// An element by element copy. Without a change of dtype or layout its result may be another name
+/// of its operand.
+[[nodiscard]] bool is_copy(const Kernel& kernel);
+
+/// A plain sum of its operands: those that add up in one buffer anyway may be left out.
+[[nodiscard]] bool is_sum(const Kernel& kernel);
+
+}  // namespace alpa

@@ -1,0 +1,17 @@
+#include "alpa/graph/aliasing.hpp"
+
+namespace alpa {
+namespace {
+
+bool is_map(const Kernel& kernel, MapOp op) {
+  const auto* map = std::get_if<Map>(&kernel);
+  return map != nullptr && map->op == op;
+}
+
+}  // namespace
+
+bool is_copy(const Kernel& kernel) { return is_map(kernel, MapOp::copy); }
+
+bool is_sum(const Kernel& kernel) { return is_map(kernel, MapOp::add); }
+
+}  // namespace alpa

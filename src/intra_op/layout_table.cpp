@@ -1,0 +1,84 @@
+#include "layout_table.hpp"
+
+#include "alpa/sharding/arrival_layout.hpp"
+#include "alpa/sharding/redistribution.hpp"
+#include "alpa/simulate/move_time.hpp"
+
+namespace alpa::intra_op {
+
+int LayoutTable::number(const ShardingSpec& spec) {
+  const std::scoped_lock lock(mutex_);
+  return number_locked(spec);
+}
+
+int LayoutTable::number_locked(const ShardingSpec& spec) {
+  const auto found = numbers_.find(spec);
+  if (found != numbers_.end()) return found->second;
+  const int id = static_cast<int>(layouts_.size());
+  numbers_.emplace(spec, id);
+  const DeviceMesh& mesh = costs_.mesh();
+  const Box box = local_box(shape_, spec, mesh, num_devices(mesh) - 1);
+  layouts_.push_back({spec, bytes_of(box.extent, dtype_).value, -1, -1, {}});
+  const int arrival = number_locked(arrival_layout(shape_, spec, mesh));
+  const int whole = number_locked(without_partial(spec));
+  layouts_[static_cast<std::size_t>(id)].arrival = arrival;
+  layouts_[static_cast<std::size_t>(id)].whole = whole;
+  return id;
+}
+
+const ShardingSpec& LayoutTable::spec(int layout) const {
+  const std::scoped_lock lock(mutex_);
+  return layouts_[static_cast<std::size_t>(layout)].spec;
+}
+
+std::int64_t LayoutTable::bytes(int layout) const {
+  const std::scoped_lock lock(mutex_);
+  return layouts_[static_cast<std::size_t>(layout)].bytes;
+}
+
+int LayoutTable::arrival(int layout) const {
+  const std::scoped_lock lock(mutex_);
+  return layouts_[static_cast<std::size_t>(layout)].arrival;
+}
+
+int LayoutTable::whole(int layout) const {
+  const std::scoped_lock lock(mutex_);
+  return layouts_[static_cast<std::size_t>(layout)].whole;
+}
+
+const PathPrice& LayoutTable::path_locked(int from, int to) {
+  Layout& source = layouts_[static_cast<std::size_t>(from)];
+  const auto [it, is_new] = source.paths.try_emplace(to);
+  if (!is_new || from == to) return it->second;  // references into maps and deques stay valid
+  PathPrice price;
+  const DeviceMesh& mesh = costs_.mesh();
+  const auto moves = redistribution(shape_, dtype_, source.spec,
+                                    layouts_[static_cast<std::size_t>(to)].spec, mesh);
+  for (const Move& move : moves) price.seconds += move_time(shape_, dtype_, move, costs_).value;
+  price.overwrites = !moves.empty() && moves[0].kind == Move::Kind::all_reduce;
+  if (price.overwrites) {
+    std::size_t last = 0;
+    while (last + 1 < moves.size() && moves[last + 1].kind == Move::Kind::all_reduce) ++last;
+    price.reduced = number_locked(moves[last].after);
+    const Box box = local_box(shape_, moves[0].after, mesh, num_devices(mesh) - 1);
+    price.copy_seconds = copy_time(box.extent, dtype_, costs_).value;
+  }
+  return it->second = price;
+}
+
+PathPrice LayoutTable::path(int from, int to) {
+  const std::scoped_lock lock(mutex_);
+  return path_locked(from, to);
+}
+
+std::vector<PathPrice> LayoutTable::paths(std::span<const int> from, std::span<const int> to) {
+  const std::scoped_lock lock(mutex_);
+  std::vector<PathPrice> prices;
+  prices.reserve(from.size() * to.size());
+  for (const int f : from) {
+    for (const int t : to) prices.push_back(path_locked(f, t));
+  }
+  return prices;
+}
+
+}  // namespace alpa::intra_op

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "alpa/base/dtype.hpp"
+#include "alpa/base/shape.hpp"
+#include "alpa/cluster/mesh_costs.hpp"
+#include "alpa/sharding/sharding_spec.hpp"
+
+namespace alpa::intra_op {
+
+/// What it takes to bring a tensor from one layout into another.
+struct PathPrice {
+  double seconds = 0.0;       ///< an all-reduce at its beginning in place
+  bool overwrites = false;    ///< it begins so
+  double copy_seconds = 0.0;  ///< on top where it may not overwrite its source
+  int reduced = -1;           ///< layout of the source after its all-reduces in place
+};
+
+/// Layouts of the tensors of one shape and dtype on one mesh, numbered, with the prices of the
+/// paths between them, each found once. Threads may ask at once.
+class LayoutTable {
+ public:
+  LayoutTable(Shape shape, DType dtype, const MeshCosts& costs)
+      : shape_(std::move(shape)), dtype_(dtype), costs_(costs) {}
+
+  [[nodiscard]] int number(const ShardingSpec& spec);
+  [[nodiscard]] const ShardingSpec& spec(int layout) const;
+  /// Bytes of the last device's piece, which is the largest.
+  [[nodiscard]] std::int64_t bytes(int layout) const;
+  /// Layout in which the tensor arrives from another mesh if it is first wanted so.
+  [[nodiscard]] int arrival(int layout) const;
+  /// The layout without its partial axes.
+  [[nodiscard]] int whole(int layout) const;
+
+  [[nodiscard]] PathPrice path(int from, int to);
+  /// Prices from each to each, row-major.
+  [[nodiscard]] std::vector<PathPrice> paths(std::span<const int> from, std::span<const int> to);
+
+ private:
+  struct Layout {
+    ShardingSpec spec;
+    std::int64_t bytes = 0;
+    int arrival = -1;
+    int whole = -1;
+    std::map<int, PathPrice> paths;
+  };
+  int number_locked(const ShardingSpec& spec);
+  const PathPrice& path_locked(int from, int to);
+
+  Shape shape_;
+  DType dtype_;
+  const MeshCosts& costs_;
+  mutable std::mutex mutex_;
+  std::map<ShardingSpec, int> numbers_;
+  std::deque<Layout> layouts_;
+};
+
+}  // namespace alpa::intra_op

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <vector>
+
+#include "alpa/graph/graph.hpp"
+
+namespace alpa::intra_op {
+
+/// Parts of a step between which copies of tensors live or not: `reduce` and `update` are one.
+enum class Scope : std::uint8_t { prepare, forward, backward, finish };
+[[nodiscard]] Scope scope_of(Phase phase);
+
+/// An operator that reads a tensor, maybe as several operands.
+struct Reader {
+  int op = 0;
+  std::vector<int> operands;
+  Phase phase = Phase::forward;
+  int position = 0;  ///< of the operator in the run
+};
+
+/// A tensor as a run of layers sees it.
+struct Flow {
+  enum class Source : std::uint8_t {
+    input,    ///< in any layout, from the host
+    made,     ///< by an operator of the run (or stored as that operator does)
+    stored,   ///< whole on every device: a parameter that no loss reaches
+    arrives,  ///< from layers outside
+  };
+  TensorId tensor;
+  Source source = Source::made;
+  int maker = -1;   ///< operator; of what arrives the first reader
+  int result = -1;  ///< of the maker; of what arrives, the operand of the first reader
+  Phase made_in = Phase::forward;  ///< of what arrives, the phase in which it is there
+  int position = 0;                ///< of the maker; of what arrives, the beginning of the phase
+  std::vector<Reader> readers;
+  bool sent = false;  ///< read outside
+  Phase sent_in = Phase::forward;
+  /// A parameter or a replica: copies may be made once a step.
+  bool weight = false;
+  int leader = -1;  ///< flow with whose buffer this gradient sum may be shared
+};
+
+/// Gradient sums of a parameter whose sum an operator of the run takes.
+struct SharedSum {
+  int op = 0;
+  std::vector<int> followers;  ///< flows
+  int others = 1;              ///< operands that are always there
+};
+
+/// The operators and tensors of consecutive layers.
+struct RunView {
+  int first = 0, last = 0;
+  std::vector<int> ops;  ///< in order
+  std::vector<Flow> flows;
+  std::vector<SharedSum> sums;
+  std::vector<TensorId> unread_state;  ///< stored whole and changed by no operator
+  std::vector<int> phase_end;          ///< position after the last operator, by phase
+};
+
+/// Uses of every tensor of a graph, by operator; found once.
+struct Uses {
+  explicit Uses(const Graph& graph);
+  std::vector<std::vector<std::pair<int, int>>> readers;  ///< [tensor] (operator, operand)
+  std::vector<std::pair<int, int>> maker;                 ///< [tensor] (operator, result) or -1
+  std::vector<std::vector<int>> ops_of_layer;
+};
+
+[[nodiscard]] RunView view_of(const Graph& graph, const Uses& uses, int first, int last);
+
+}  // namespace alpa::intra_op

@@ -1,0 +1,363 @@
+#include "stage_problem.hpp"
+
+#include <algorithm>
+
+#include "alpa/base/error.hpp"
+
+#include "numbering.hpp"
+
+namespace alpa::intra_op {
+
+std::vector<Retention> retentions_of(const Tensor& tensor, const StageConstraints& constraints) {
+  if (constraints.retentions) {
+    if (auto chosen = constraints.retentions(tensor)) return *chosen;
+  }
+  const bool weight = tensor.role == Role::parameter || tensor.role == Role::replica;
+  if (weight) return {Retention::step, Retention::repeat};
+  return {Retention::keep};
+}
+
+StageProblem::StageProblem(const RunContext& run, const StageConstraints& constraints,
+                           const StageQuestion& question, const LayerClasses* classes, bool named)
+    : run_(run), constraints_(constraints), question_(question), named_(named) {
+  const StageWeights& w = question.weights;
+  weights_ = {w.prepare, w.forward, w.backward, w.reduce, w.update};
+  add_operators(classes);
+  add_constants();
+  if (contradiction_) return;
+  add_sums();
+  for (const Group& group : grouped_flows(classes)) {
+    add_flow(group);
+    if (contradiction_) return;
+  }
+  if (!question_.memory) return;
+  problem_.usage_limit = question_.memory->value;
+  const std::int64_t end = delivery_time(static_cast<int>(run_.view.ops.size()) + 1);
+  for (std::size_t n = 0; n < problem_.nodes.size(); ++n) {
+    const auto& bytes = always_[n];
+    if (std::any_of(bytes.begin(), bytes.end(), [](std::int64_t b) { return b > 0; })) {
+      problem_.nodes[n].usages.push_back({0, end, bytes});
+    }
+  }
+}
+
+int StageProblem::add_node(std::size_t options, const std::string& name) {
+  if (options == 0) contradiction_ = true;
+  problem_.nodes.push_back({std::vector<double>(options, 0.0), {}});
+  always_.emplace_back(options, 0);
+  if (named_) {
+    node_names.push_back(name);
+    option_names.emplace_back(options);
+  }
+  return static_cast<int>(problem_.nodes.size()) - 1;
+}
+
+void StageProblem::add_edge(int first, int second, std::vector<double> costs) {
+  if (std::all_of(costs.begin(), costs.end(), [](double c) { return c == 0.0; })) return;
+  problem_.edges.push_back({first, second, std::move(costs)});
+}
+
+void StageProblem::always(int node, const Amounts& bytes, std::int64_t times) {
+  auto& all = always_[static_cast<std::size_t>(node)];
+  for (std::size_t p = 0; p < all.size(); ++p) all[p] += times * bytes[p];
+}
+
+void StageProblem::hold_state(int node, const Amounts& bytes, double count) {
+  always(node, bytes, static_cast<std::int64_t>(count));
+  auto& costs = problem_.nodes[static_cast<std::size_t>(node)].costs;
+  for (std::size_t p = 0; p < costs.size(); ++p) {
+    costs[p] += question_.weights.state_byte * count * static_cast<double>(bytes[p]);
+  }
+}
+
+void StageProblem::hold_stash(int node, const Amounts& bytes, double count) {
+  always(node, bytes, question_.in_flight * static_cast<std::int64_t>(count));
+  auto& costs = problem_.nodes[static_cast<std::size_t>(node)].costs;
+  for (std::size_t p = 0; p < costs.size(); ++p) {
+    costs[p] += question_.weights.stash_byte * count * static_cast<double>(bytes[p]);
+  }
+}
+
+void StageProblem::hold_for(int node, Life life, const Amounts& bytes) {
+  if (!question_.memory || life.begin >= life.end) return;
+  problem_.nodes[static_cast<std::size_t>(node)].usages.push_back({life.begin, life.end, bytes});
+}
+
+void StageProblem::add_operators(const LayerClasses* classes) {
+  node_of_op_.assign(run_.graph.operators.size(), -1);
+  std::map<std::pair<int, int>, int> tied;
+  std::map<int, int> place;  // operators of the layer so far
+  for (const int o : run_.view.ops) {
+    const Operator& each = op(o);
+    int node = -1;
+    if (classes != nullptr) {
+      const int c = (*classes)[static_cast<std::size_t>(each.layer)];
+      const auto [it, is_new] = tied.try_emplace({c, place[each.layer]++}, -1);
+      if (!is_new) node = it->second;
+      if (is_new) node = it->second = add_node(options(o).size(), each.name);
+      if (is_new) deciding_.push_back(node);
+    } else {
+      node = add_node(options(o).size(), each.name);
+      deciding_.push_back(node);
+    }
+    node_of_op_[static_cast<std::size_t>(o)] = node;
+    auto& costs = problem_.nodes[static_cast<std::size_t>(node)].costs;
+    for (std::size_t p = 0; p < costs.size(); ++p) {
+      if (named_)
+        option_names[static_cast<std::size_t>(node)][p] = to_string(options(o)[p].strategy);
+      if (options(o)[p].sum_seconds.empty()) costs[p] += weight(each.phase) * options(o)[p].seconds;
+    }
+    for (std::size_t r = 0; r < each.results.size(); ++r) {
+      if (run_.graph.tensor(each.results[r]).role != Role::optimizer_state) continue;
+      Amounts bytes;
+      for (const Option& option : options(o)) {
+        bytes.push_back(
+            placed_bytes(run_.options.layouts(each.results[r]).bytes(option.results[r])));
+      }
+      hold_state(node, bytes);
+    }
+  }
+}
+
+void StageProblem::add_constants() {
+  std::int64_t bytes = step_state_bytes(run_.graph);
+  for (const TensorId t : run_.view.unread_state) {
+    const Tensor& tensor = run_.graph.tensor(t);
+    bytes += placed_bytes(bytes_of(tensor.shape, tensor.dtype).value);
+  }
+  const int node = add_node(1, "constant");
+  hold_state(node, {bytes});
+}
+
+std::vector<int> StageProblem::source_layouts(const Flow& flow) const {
+  LayoutTable& layouts = run_.options.layouts(flow.tensor);
+  if (flow.source == Flow::Source::stored) {
+    return {layouts.number(replicated(run_.graph.tensor(flow.tensor).shape.size()))};
+  }
+  const auto i = static_cast<std::size_t>(flow.result);
+  std::vector<int> found;
+  for (const Option& option : options(flow.maker)) {
+    const bool arrives = flow.source == Flow::Source::arrives;
+    found.push_back(arrives ? layouts.arrival(option.operands[i]) : option.results[i]);
+  }
+  return found;
+}
+
+std::vector<std::vector<int>> StageProblem::wanted_layouts(const Reader& reader) const {
+  std::vector<std::vector<int>> found;
+  for (const Option& option : options(reader.op)) {
+    auto& layouts = found.emplace_back();
+    for (const int i : reader.operands) {
+      const int layout = option.operands[static_cast<std::size_t>(i)];
+      if (std::find(layouts.begin(), layouts.end(), layout) == layouts.end()) {
+        layouts.push_back(layout);
+      }
+    }
+  }
+  return found;
+}
+
+std::string StageProblem::key_of(const Flow& flow) const {
+  std::string key;
+  const auto add = [&](int number) { key += std::to_string(number) + ','; };
+  add(static_cast<int>(flow.source));
+  add(run_.options.layout_class(flow.tensor));
+  add(static_cast<int>(run_.graph.tensor(flow.tensor).role));
+  add(flow.maker < 0 ? -1 : node_of(flow.maker));
+  add(flow.result);
+  add(static_cast<int>(flow.made_in));
+  add(flow.sent ? static_cast<int>(flow.sent_in) : -1);
+  add(flow.leader < 0 ? 0 : 1);
+  for (const Retention r : retentions_of(run_.graph.tensor(flow.tensor), constraints_)) {
+    add(static_cast<int>(r));
+  }
+  for (const Reader& reader : flow.readers) {
+    key += '|';
+    add(node_of(reader.op));
+    add(static_cast<int>(reader.phase));
+    for (const int i : reader.operands) add(i);
+  }
+  return key;
+}
+
+std::vector<StageProblem::Group> StageProblem::grouped_flows(const LayerClasses* classes) const {
+  std::vector<Group> groups;
+  std::map<std::string, std::size_t> known;
+  for (const Flow& flow : run_.view.flows) {
+    if (classes != nullptr) {
+      const auto [it, is_new] = known.try_emplace(key_of(flow), groups.size());
+      if (!is_new) {
+        groups[it->second].flows.push_back(&flow);
+        continue;
+      }
+    }
+    groups.push_back({{&flow}});
+  }
+  return groups;
+}
+
+void StageProblem::add_flow(const Group& group) {
+  const Flow& flow = group.front();
+  if (flow.source == Flow::Source::input) {
+    add_input(group);
+    return;
+  }
+  hold_source(group);
+  if (readers_hold(run_.graph, flow)) hold_at_readers(group);
+  if (flow.leader >= 0) return;  // in add_sums
+  if (flow.readers.empty() && !flow.sent) return;
+  if (is_direct(flow)) {
+    add_direct(group);
+  } else {
+    add_star(group);
+  }
+}
+
+/// Inputs come in any layout, each with a buffer for every microbatch.
+void StageProblem::add_input(const Group& group) {
+  const Flow& flow = group.front();
+  LayoutTable& layouts = run_.options.layouts(flow.tensor);
+  Numbering wanted;
+  std::vector<std::vector<std::vector<int>>> of_reader;
+  for (const Reader& reader : flow.readers) {
+    auto& all = of_reader.emplace_back(wanted_layouts(reader));
+    for (auto& list : all) {
+      for (int& layout : list) wanted.add(layout = layouts.whole(layout));
+    }
+  }
+  for (const int layout : wanted.values()) {
+    const std::int64_t bytes = placed_bytes(layouts.bytes(layout)) * run_.num_microbatches;
+    const int node = add_node(2, run_.graph.tensor(flow.tensor).name + " as input");
+    hold_state(node, {0, bytes}, group.count());
+    for (std::size_t r = 0; r < flow.readers.size(); ++r) {
+      std::vector<double> costs;
+      for (const auto& list : of_reader[r]) {
+        const bool wants = std::find(list.begin(), list.end(), layout) != list.end();
+        costs.push_back(wants ? kForbidden : 0.0);
+        costs.push_back(0.0);
+      }
+      add_edge(node_of(flow.readers[r].op), node, std::move(costs));
+    }
+  }
+  if (flow.readers.empty()) return;
+  const Reader& first = flow.readers.front();
+  auto& costs = problem_.nodes[static_cast<std::size_t>(node_of(first.op))].costs;
+  const auto lists = wanted_layouts(first);
+  for (std::size_t p = 0; p < costs.size(); ++p) {
+    for (const int layout : lists[p]) {
+      const double seconds = layouts.path(layouts.whole(layout), layout).seconds;
+      costs[p] += weight(first.phase) * group.count() * seconds;
+    }
+  }
+}
+
+void StageProblem::add_direct(const Group& group) {
+  const Flow& flow = group.front();
+  const Reader& reader = flow.readers.front();
+  LayoutTable& layouts = run_.options.layouts(flow.tensor);
+  const auto sources = source_layouts(flow);
+  const auto wanted = wanted_layouts(reader);
+  Numbering from, to;
+  for (const int s : sources) from.add(s);
+  for (const auto& list : wanted) {
+    for (const int layout : list) to.add(layout);
+  }
+  const auto paths = layouts.paths(from.values(), to.values());
+  const double w = weight(reader.phase) * group.count();
+  const auto cost = [&](int source, const std::vector<int>& list) {
+    double seconds = 0.0;
+    for (const int layout : list) {
+      const PathPrice& path = paths[from.at(source) * to.size() + to.at(layout)];
+      seconds += path.seconds + (list.size() > 1 ? path.copy_seconds : 0.0);
+    }
+    return w * seconds;
+  };
+  const int node = node_of(reader.op);
+  if (flow.source == Flow::Source::arrives) {
+    auto& costs = problem_.nodes[static_cast<std::size_t>(node)].costs;
+    for (std::size_t p = 0; p < costs.size(); ++p) costs[p] += cost(sources[p], wanted[p]);
+    return;
+  }
+  std::vector<double> costs;
+  costs.reserve(sources.size() * wanted.size());
+  for (const int s : sources) {
+    for (const auto& list : wanted) costs.push_back(cost(s, list));
+  }
+  add_edge(node_of(flow.maker), node, std::move(costs));
+}
+
+/// What the source itself takes, where its maker alone decides it.
+void StageProblem::hold_source(const Group& group) {
+  const Flow& flow = group.front();
+  const Tensor& tensor = run_.graph.tensor(flow.tensor);
+  if (flow.leader >= 0) return;
+  LayoutTable& layouts = run_.options.layouts(flow.tensor);
+  Amounts bytes;
+  for (const int s : source_layouts(flow)) bytes.push_back(layouts.bytes(s));
+  if (flow.source == Flow::Source::stored) {
+    if (flow.readers.empty()) return;  // among the constants
+    hold_state(add_node(1, tensor.name), {placed_bytes(bytes[0])}, group.count());
+    return;
+  }
+  const int node = node_of(flow.maker);
+  const Scope made = scope_of(flow.made_in);
+  const bool state = tensor.role == Role::parameter || tensor.role == Role::accumulator;
+  const bool read_later = !lives_in_one_scope(flow);
+  if (state || made == Scope::prepare ||
+      (made == Scope::forward && read_later && is_direct(flow))) {
+    for (std::size_t p = 0; p < bytes.size(); ++p) {
+      const bool alias = !state && made == Scope::prepare && flow.source == Flow::Source::made &&
+                         options(flow.maker)[p].seconds == 0.0;
+      bytes[p] = alias ? 0 : placed_bytes(bytes[p]);
+    }
+    if (state || made == Scope::prepare) {
+      hold_state(node, bytes, group.count());
+    } else {
+      hold_stash(node, bytes, group.count());
+    }
+  } else if (!read_later) {
+    for (const Flow* each : group.flows) hold_for(node, life_of_source(run_, *each), bytes);
+  }
+}
+
+void StageProblem::hold_at_readers(const Group& group) {
+  if (!question_.memory) return;
+  LayoutTable& layouts = run_.options.layouts(group.front().tensor);
+  for (const Flow* flow : group.flows) {
+    for (const Reader& reader : flow->readers) {
+      if (is_contribution(run_.graph, op(reader.op))) continue;
+      Amounts bytes;
+      for (const auto& list : wanted_layouts(reader)) {
+        std::int64_t sum = 0;
+        for (const int layout : list) sum += layouts.bytes(layout);
+        bytes.push_back(sum);
+      }
+      const int at = kernel_time(reader.position);
+      hold_for(node_of(reader.op), {at, at + 1}, bytes);
+    }
+  }
+}
+
+RunChoice StageProblem::decode(const std::vector<int>& choice) const {
+  RunChoice found;
+  found.options.resize(run_.graph.operators.size(), nullptr);
+  for (const int o : run_.view.ops) {
+    const auto p = static_cast<std::size_t>(choice[static_cast<std::size_t>(node_of(o))]);
+    found.options[static_cast<std::size_t>(o)] = &options(o)[p];
+  }
+  std::map<std::string, Retention> retention;
+  for (const auto& [t, chosen] : fixed_retention_) retention[run_.graph.tensor(t).name] = chosen;
+  for (const auto& [t, node] : retention_nodes_) {
+    const auto p = static_cast<std::size_t>(choice[static_cast<std::size_t>(node.first)]);
+    retention[run_.graph.tensor(t).name] = node.second[p];
+  }
+  found.retention = [retention = std::move(retention)](const Tensor& tensor) {
+    const auto it = retention.find(tensor.name);
+    if (it != retention.end()) return it->second;
+    const bool weight = tensor.role == Role::parameter || tensor.role == Role::replica;
+    return weight ? Retention::step : Retention::keep;
+  };
+  return found;
+}
+
+}  // namespace alpa::intra_op
