@@ -1,0 +1,114 @@
+#include <algorithm>
+
+#include <gtest/gtest.h>
+
+#include "alpa/simulate/price.hpp"
+
+#include "schedule/reference_rows.hpp"
+
+namespace alpa {
+namespace {
+
+std::vector<StageTimes> stages_of(const std::vector<double>& forward,
+                                  const std::vector<double>& backward) {
+  std::vector<StageTimes> stages(forward.size());
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    stages[s].forward = {forward[s]};
+    stages[s].backward = {backward[s]};
+  }
+  return stages;
+}
+
+double f_then_b(int microbatches, const std::vector<StageTimes>& stages,
+                const std::vector<StageTransfer>& transfers = {},
+                const std::vector<SharedCores>& shared = {}, const std::vector<int>& depth = {}) {
+  return makespan(PipelineKind::one_f_one_b, depth, microbatches, stages, transfers, shared).value;
+}
+
+TEST(Makespan, IsThatOfTheReferenceCases) {
+  int rows = 0;
+  int uneven = 0;
+  for (const test::ScheduleRow& row : test::kScheduleRows) {
+    if (row.schedule != "gpipe" && row.schedule != "1f1b") continue;
+    const auto kind = row.schedule == "gpipe" ? PipelineKind::gpipe : PipelineKind::one_f_one_b;
+    const Seconds time =
+        makespan(kind, {}, row.microbatches, stages_of(row.forward, row.backward), {});
+    EXPECT_NEAR(time.value, row.makespan, 1e-9 * row.makespan)
+        << row.schedule << " " << row.forward.size() << " stages, " << row.microbatches;
+    ++rows;
+    uneven += row.forward != std::vector<double>(row.forward.size(), row.forward[0]) ? 1 : 0;
+  }
+  EXPECT_GE(rows, 7);
+  EXPECT_GE(uneven, 2);
+}
+
+TEST(Makespan, ATransferDelaysWhatReadsIt) {
+  const auto stages = stages_of({1, 1}, {2, 2});
+  EXPECT_DOUBLE_EQ(f_then_b(1, stages, {{0, 1, false, {0.5}}, {1, 0, true, {0.25}}}), 6.75);
+}
+
+/// Two tensors of a microbatch from 0 to 1 go one after the other, one to 2 beside them.
+TEST(Makespan, TransfersOfAPairTakeTurnsAndPairsDoNot) {
+  const auto stages = stages_of({1, 1, 1}, {0, 0, 0});
+  EXPECT_DOUBLE_EQ(f_then_b(1, stages, {{0, 1, false, {2}}, {0, 1, false, {3}}}), 8);
+  EXPECT_DOUBLE_EQ(f_then_b(1, stages, {{0, 1, false, {2}}, {0, 2, false, {3}}}), 5);
+}
+
+/// A transfer that is slower than the work sets the pace.
+TEST(Makespan, TransfersOfMicrobatchesQueueUp) {
+  const auto stages = stages_of({1, 1}, {0, 0});
+  const Seconds time = makespan(PipelineKind::gpipe, {}, 10, stages, {{0, 1, false, {4}}});
+  EXPECT_DOUBLE_EQ(time.value, 1 + 10 * 4 + 1);
+}
+
+/// Two transfers a microbatch are exposed at depth S - s, none at 2(S - s) - 1.
+TEST(Makespan, ADeeperWarmUpHidesTransfers) {
+  const int stages = 4;
+  const int microbatches = 64;
+  const auto even = stages_of(std::vector<double>(stages, 1.0), std::vector<double>(stages, 2.0));
+  std::vector<StageTransfer> transfers;
+  std::vector<int> deep;
+  for (int s = 0; s < stages; ++s) {
+    deep.push_back(2 * (stages - s) - 1);
+    if (s + 1 == stages) continue;
+    transfers.push_back({s, s + 1, false, {0.3}});
+    transfers.push_back({s + 1, s, true, {0.3}});
+  }
+  const double least = 3.0 * microbatches;
+  const double shallow = f_then_b(microbatches, even, transfers);
+  const double deeper = f_then_b(microbatches, even, transfers, {}, deep);
+  EXPECT_GT(shallow, least * 1.1);
+  EXPECT_LT(deeper, least * 1.1);
+}
+
+/// Measured on half a core each, alone a stage runs twice as fast, so a pipeline of two stages on
+/// one core takes the sum of the work, whatever waits for what.
+TEST(Makespan, StagesOnOneCoreTakeTheSumOfTheirWork) {
+  for (const int microbatches : {1, 3, 16}) {
+    const auto stages = stages_of({1, 3}, {2, 5});
+    const std::vector<SharedCores> one{{{0, 1}, {1, 1}, 1.0, 2}};
+    const double work = microbatches * (1 + 3 + 2 + 5) / 2.0;
+    EXPECT_NEAR(f_then_b(microbatches, stages, {}, one), work, 1e-9 * work);
+    EXPECT_GE(f_then_b(microbatches, stages), work);
+  }
+}
+
+/// Four devices on two cores: one alone has a whole core, not two.
+TEST(Makespan, NoDeviceIsFasterThanAWholeCore) {
+  const auto stages = stages_of({1}, {1});
+  const std::vector<SharedCores> host{{{0}, {1}, 2.0, 4}};
+  EXPECT_DOUBLE_EQ(f_then_b(8, stages, {}, host), 8 * 2 / 2.0);
+  const std::vector<SharedCores> all{{{0}, {4}, 2.0, 4}};
+  EXPECT_DOUBLE_EQ(f_then_b(8, stages, {}, all), 8 * 2);
+  const std::vector<SharedCores> plenty{{{0}, {1}, 8.0, 4}};
+  EXPECT_DOUBLE_EQ(f_then_b(8, stages, {}, plenty), 8 * 2);
+}
+
+/// A stage on two hosts goes at the pace of the busier one.
+TEST(Makespan, AStageOnTwoHostsGoesAtTheSlowerOnesPace) {
+  const std::vector<SharedCores> hosts{{{0}, {1}, 1.0, 2}, {{0}, {2}, 1.0, 2}};
+  EXPECT_DOUBLE_EQ(f_then_b(1, stages_of({1}, {2}), {}, hosts), 3.0);
+}
+
+}  // namespace
+}  // namespace alpa
