@@ -9,6 +9,7 @@
 #include "cpu/gemm.hpp"
 #include "cpu/sgemm.hpp"
 #include "cpu/threads.hpp"
+#include "cpu/transpose.hpp"
 
 namespace alpa::cpu {
 
@@ -140,9 +141,36 @@ void blocked_products(const Contraction& c, const ThreeMatrices<T>& matrices,
 
 /// The library's product of one batch element, where all three tensors are matrices for it.
 struct LibraryProduct {
+  /// The library is slow where both operands run along k: then something is transposed first.
+  enum class First : std::uint8_t {
+    nothing,
+    left,   ///< left^T (and result^T = right left^T after it): for few rows
+    right,  ///< right^T, some columns of the result at a time
+  };
+
   Sgemm shape;
   bool swapped;  ///< result^T = right^T left^T: the operands change places
+  First first;
+
+  /// Columns of the result for which right^T is made at once: a share of the cache.
+  [[nodiscard]] std::int64_t columns_at_once() const {
+    constexpr std::int64_t kElements = std::int64_t{1} << 20U;
+    return std::clamp<std::int64_t>(round_up(kElements / shape.k, 64), 64, round_up(shape.n, 64));
+  }
+  /// Elements that one call needs beside its operands.
+  [[nodiscard]] std::int64_t scratch() const {
+    if (first == First::left) return (shape.k + shape.n) * round_up(shape.m, 16);
+    return first == First::right ? shape.k * columns_at_once() : 0;
+  }
 };
+
+inline LibraryProduct::First transposed_first(const Sgemm& shape) {
+  using First = LibraryProduct::First;
+  constexpr std::int64_t kWorthIt = 64 * 64 * 64;
+  if (shape.transpose_left || !shape.transpose_right) return First::nothing;
+  if (shape.m * shape.n * shape.k < kWorthIt || shape.m < 16) return First::nothing;
+  return 4 * shape.m * (shape.k + shape.n) <= shape.n * shape.k ? First::left : First::right;
+}
 
 inline std::optional<LibraryProduct> library_product(const Contraction& c) {
   if (!has_sgemm() || is_tiny(c)) return std::nullopt;
@@ -152,14 +180,53 @@ inline std::optional<LibraryProduct> library_product(const Contraction& c) {
   if (!left || !right || !result) return std::nullopt;
   const auto scale = static_cast<float>(c.scale);
   const std::int64_t m = c.m.size(), n = c.n.size(), k = c.k.size();
-  if (result->transposed) {
-    return LibraryProduct{{!right->transposed, !left->transposed, n, m, k, scale, right->leading,
-                           left->leading, result->leading},
-                          true};
+  const bool swapped = result->transposed;
+  const Sgemm shape =
+      swapped ? Sgemm{!right->transposed, !left->transposed, n, m, k, scale, right->leading,
+                      left->leading,      result->leading}
+              : Sgemm{left->transposed, right->transposed, m, n, k, scale, left->leading,
+                      right->leading,   result->leading};
+  return LibraryProduct{shape, swapped, transposed_first(shape)};
+}
+
+/// result = left right^T by way of left^T and result^T. The leading dimension of both is that of
+/// whole vectors, so that rows do not share cache lines.
+inline void transposed_left(const Sgemm& shape, const float* left, const float* right,
+                            float* result, float* scratch, int threads) {
+  const std::int64_t leading = round_up(shape.m, 16);
+  float* left_across = scratch;
+  float* result_across = scratch + shape.k * leading;
+  parallel_for(threads, shape.k, 256, [&](std::int64_t begin, std::int64_t end) {
+    transpose<float>({left + begin, shape.leading_left}, {left_across + begin * leading, leading},
+                     shape.m, end - begin);
+  });
+  sgemm(
+      {false, false, shape.n, shape.m, shape.k, shape.scale, shape.leading_right, leading, leading},
+      right, left_across, result_across, threads);
+  parallel_for(threads, shape.n, 256, [&](std::int64_t begin, std::int64_t end) {
+    transpose<float>({result_across + begin * leading, leading},
+                     {result + begin, shape.leading_result}, end - begin, shape.m);
+  });
+}
+
+/// result = left right^T, some columns at a time.
+inline void transposed_right(const LibraryProduct& product, const float* left, const float* right,
+                             float* result, float* scratch, int threads) {
+  const Sgemm& shape = product.shape;
+  const std::int64_t leading = product.columns_at_once();
+  for (std::int64_t column = 0; column < shape.n; column += leading) {
+    const std::int64_t columns = std::min(leading, shape.n - column);
+    const float* rows = right + column * shape.leading_right;
+    parallel_for(threads, shape.k / 16 + 1, 4, [&](std::int64_t begin, std::int64_t end) {
+      begin *= 16;
+      end = std::min(end * 16, shape.k);
+      transpose<float>({rows + begin, shape.leading_right}, {scratch + begin * leading, leading},
+                       columns, end - begin);
+    });
+    sgemm({false, false, shape.m, columns, shape.k, shape.scale, shape.leading_left, leading,
+           shape.leading_result},
+          left, scratch, result + column, threads);
   }
-  return LibraryProduct{{left->transposed, right->transposed, m, n, k, scale, left->leading,
-                         right->leading, result->leading},
-                        false};
 }
 
 inline void run_library(const Contraction& c, const LibraryProduct& product, const Launch& launch,
@@ -167,23 +234,43 @@ inline void run_library(const Contraction& c, const LibraryProduct& product, con
   const auto* left = reinterpret_cast<const float*>(launch.operands[0].data);
   const auto* right = reinterpret_cast<const float*>(launch.operands[1].data);
   auto* result = reinterpret_cast<float*>(launch.results[0].data);
-  const bool threads_over_batches = c.batches() >= threads;
-  parallel_for(threads_over_batches ? threads : 1, c.batches(), 1,
-               [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t i = begin; i < end; ++i) {
-                   const BatchOffsets at = batch_offsets(c, i);
-                   const float* first = product.swapped ? right + at.right : left + at.left;
-                   const float* second = product.swapped ? left + at.left : right + at.right;
-                   sgemm(product.shape, first, second, result + at.result,
-                         threads_over_batches ? 1 : threads);
-                 }
-               });
+  const std::int64_t workers = c.batches() >= threads ? threads : 1;
+  const int threads_each = workers > 1 ? 1 : threads;
+  auto* scratch = reinterpret_cast<float*>(launch.workspace.data());
+  parallel_for(static_cast<int>(workers), workers, 1, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t worker = first; worker < last; ++worker) {
+      float* mine = scratch + worker * product.scratch();
+      for (std::int64_t i = c.batches() * worker / workers;
+           i < c.batches() * (worker + 1) / workers; ++i) {
+        const BatchOffsets at = batch_offsets(c, i);
+        const float* a = product.swapped ? right + at.right : left + at.left;
+        const float* b = product.swapped ? left + at.left : right + at.right;
+        float* to = result + at.result;
+        switch (product.first) {
+          case LibraryProduct::First::nothing:
+            sgemm(product.shape, a, b, to, threads_each);
+            break;
+          case LibraryProduct::First::left:
+            transposed_left(product.shape, a, b, to, mine, threads_each);
+            break;
+          case LibraryProduct::First::right:
+            transposed_right(product, a, b, to, mine, threads_each);
+            break;
+        }
+      }
+    }
+  });
 }
 
 template <class T>
 [[nodiscard]] Bytes einsum_workspace(const Einsum& kernel, const Launch& launch, int threads) {
   const Contraction c = contraction_of(kernel, launch);
-  if (std::is_same_v<T, float> && library_product(c)) return Bytes{0};
+  if constexpr (std::is_same_v<T, float>) {
+    if (const auto product = library_product(c)) {
+      const std::int64_t workers = c.batches() >= threads ? threads : 1;
+      return Bytes{workers * product->scratch() * std::int64_t{sizeof(float)}};
+    }
+  }
   return EinsumWorkspace<T>(c, threads).size();
 }
 
@@ -191,7 +278,11 @@ template <class T>
 void run_einsum(const Einsum& kernel, const Launch& launch, int threads) {
   const Contraction c = contraction_of(kernel, launch);
   if constexpr (std::is_same_v<T, float>) {
-    if (const auto product = library_product(c)) return run_library(c, *product, launch, threads);
+    if (const auto product = library_product(c)) {
+      ALPA_CHECK(static_cast<std::int64_t>(launch.workspace.size()) >=
+                 einsum_workspace<T>(kernel, launch, threads).value);
+      return run_library(c, *product, launch, threads);
+    }
   }
   EinsumWorkspace<T> workspace(c, threads);
   ALPA_CHECK(static_cast<std::int64_t>(launch.workspace.size()) >= workspace.size().value);

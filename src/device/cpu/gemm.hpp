@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "alpa/base/units.hpp"
 
@@ -39,20 +40,24 @@ struct Tile {
   static constexpr std::int64_t kBlockDepth = 384;              ///< of k, for L1
   static constexpr std::int64_t kBlockRows = 12 * kRows;        ///< of m, for L2
   static constexpr std::int64_t kBlockColumns = 32 * kColumns;  ///< of n, for L3
+  /// Lower tiles, for few rows: 32 rows are three tiles of 11 with one row of nothing, or three of
+  /// 14 with ten.
+  static constexpr int kMiddleRows = (3 * kRows + 3) / 4, kFewRows = kRows / 2 + 1;
 };
 
 constexpr std::int64_t round_up(std::int64_t value, std::int64_t to) {
   return (value + to - 1) / to * to;
 }
 
-/// Elements of a packed left block of m x k and right block of k x n.
+/// Elements of a packed left block of m x k and right block of k x n; packing may write a vector
+/// more than it has to.
 template <class T>
 constexpr std::int64_t packed_left(std::int64_t m, std::int64_t k) {
-  return round_up(m, Tile<T>::kRows) * k;
+  return round_up(m, Tile<T>::kRows) * k + Tile<T>::kLanes;
 }
 template <class T>
 constexpr std::int64_t packed_right(std::int64_t k, std::int64_t n) {
-  return round_up(n, Tile<T>::kColumns) * k;
+  return round_up(n, Tile<T>::kColumns) * k + Tile<T>::kLanes;
 }
 
 /// Elements that gemm() needs for one thread.
@@ -72,8 +77,83 @@ inline bool consecutive(const std::int64_t* offsets, std::int64_t count) {
   return true;
 }
 
+template <class T>
+using Vector [[gnu::vector_size(Tile<T>::kVectorBytes)]] = T;
+template <class T>
+using Unaligned
+    [[gnu::vector_size(Tile<T>::kVectorBytes), gnu::aligned(alignof(T)), gnu::may_alias]] = T;
+
+/// Rows of one vector each as a square matrix, which it transposes: in stage s, lanes whose bit s
+/// is set change places with rows whose bit s is set.
+template <class T>
+class Square {
+ public:
+  static constexpr int kSize = Tile<T>::kLanes;
+
+  [[gnu::always_inline]] void load(int row, const T* from) {
+    rows_[row] = *reinterpret_cast<const Unaligned<T>*>(from);
+  }
+  [[gnu::always_inline]] void clear(int row) { rows_[row] = Vector<T>{}; }
+  [[gnu::always_inline]] void store(int row, T* to) const {
+    *reinterpret_cast<Unaligned<T>*>(to) = rows_[row];
+  }
+
+  [[gnu::always_inline]] void transpose() {
+    if constexpr (kSize > 8) exchange<8>();
+    if constexpr (kSize > 4) exchange<4>();
+    if constexpr (kSize > 2) exchange<2>();
+    exchange<1>();
+  }
+
+ private:
+  using Integer = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+
+  template <int stage>
+  [[gnu::always_inline]] void exchange() {
+    Vector<Integer> low, high;
+    for (int i = 0; i < kSize; ++i) {
+      const bool set = (i & stage) != 0;
+      low[i] = set ? i - stage + kSize : i;
+      high[i] = set ? i + kSize : i + stage;
+    }
+#pragma GCC unroll 16
+    for (int row = 0; row < kSize; ++row) {
+      if ((row & stage) != 0) continue;
+      const Vector<T> first = rows_[row], second = rows_[row + stage];
+      rows_[row] = __builtin_shuffle(first, second, low);
+      rows_[row + stage] = __builtin_shuffle(first, second, high);
+    }
+  }
+
+  Vector<T> rows_[static_cast<std::size_t>(kSize)];
+};
+
+/// Packs [0, depth) of a panel whose `along` is dense, square by square; `depth` is a multiple of
+/// the vectors' lanes. May write up to a vector beyond each k's `width` elements, never before.
+template <class T, int width>
+void pack_squares(const T* data, const std::int64_t* across, std::int64_t count, std::int64_t depth,
+                  T* panel) {
+  constexpr int kSize = Square<T>::kSize;
+  for (std::int64_t k = 0; k < depth; k += kSize) {
+    // From the last square down: what one writes too much, the next overwrites.
+    for (int first = (width - 1) / kSize * kSize; first >= 0; first -= kSize) {
+      Square<T> square;
+#pragma GCC unroll 16
+      for (int i = 0; i < kSize; ++i) {
+        if (first + i < count)
+          square.load(i, data + across[first + i] + k);
+        else
+          square.clear(i);
+      }
+      square.transpose();
+#pragma GCC unroll 16
+      for (int i = 0; i < kSize; ++i) square.store(i, panel + (k + i) * width + first);
+    }
+  }
+}
+
 /// Packs a `width`-wide panel: panel[k * width + i] = data[across[i] + along[k]], zero beyond
-/// `count`.
+/// `count`. May write one vector beyond.
 template <class T, int width>
 void pack_panel(const T* data, const std::int64_t* across, std::int64_t count,
                 const std::int64_t* along, std::int64_t depth, T* __restrict panel) {
@@ -83,17 +163,16 @@ void pack_panel(const T* data, const std::int64_t* across, std::int64_t count,
     }
     return;
   }
-  const bool dense = consecutive(along, depth);
+  std::int64_t done = 0;
+  if (consecutive(along, depth)) {
+    done = depth / Square<T>::kSize * Square<T>::kSize;
+    if (done > 0) pack_squares<T, width>(data + along[0], across, count, done, panel);
+  }
   for (std::int64_t i = 0; i < count; ++i) {
     const T* __restrict from = data + across[i];
-    if (dense) {
-      const T* __restrict run = from + along[0];
-      for (std::int64_t k = 0; k < depth; ++k) panel[k * width + i] = run[k];
-    } else {
-      for (std::int64_t k = 0; k < depth; ++k) panel[k * width + i] = from[along[k]];
-    }
+    for (std::int64_t k = done; k < depth; ++k) panel[k * width + i] = from[along[k]];
   }
-  for (std::int64_t k = 0; count < width && k < depth; ++k) {
+  for (std::int64_t k = done; count < width && k < depth; ++k) {
     for (std::int64_t i = count; i < width; ++i) panel[k * width + i] = T{0};
   }
 }
@@ -101,24 +180,23 @@ void pack_panel(const T* data, const std::int64_t* across, std::int64_t count,
 }  // namespace detail
 
 /// One register tile, acc[r][c] = sum over k of left(r, k) * right[k][c].
-template <class T>
+template <class T, int rows = Tile<T>::kRows>
 class RegisterTile {
-  using Vector [[gnu::vector_size(Tile<T>::kVectorBytes)]] = T;
-  using Unaligned
-      [[gnu::vector_size(Tile<T>::kVectorBytes), gnu::aligned(alignof(T)), gnu::may_alias]] = T;
-  static constexpr int kRows = Tile<T>::kRows, kLanes = Tile<T>::kLanes;
+  using Vector = detail::Vector<T>;
+  using Unaligned = detail::Unaligned<T>;
+  static constexpr int kLanes = Tile<T>::kLanes;
 
  public:
-  /// left(r, k) = left[r * row_step + k * step]: (1, kRows) for a packed panel
+  /// left(r, k) = left[r * row_step + k * step]: (1, rows) for a packed panel
   template <int row_step, int step>
   [[gnu::always_inline]] void multiply(const T* __restrict left, const T* __restrict right,
                                        std::int64_t depth) {
-    for (int r = 0; r < kRows; ++r) first_[r] = second_[r] = Vector{};
+    for (int r = 0; r < rows; ++r) first_[r] = second_[r] = Vector{};
     for (std::int64_t k = 0; k < depth; ++k) {
       const Vector b0 = *reinterpret_cast<const Unaligned*>(right);
       const Vector b1 = *reinterpret_cast<const Unaligned*>(right + kLanes);
 #pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) {
+      for (int r = 0; r < rows; ++r) {
         first_[r] += left[r * row_step] * b0;
         second_[r] += left[r * row_step] * b1;
       }
@@ -130,13 +208,13 @@ class RegisterTile {
   /// to[r * stride + c] = scale * acc (+ to)
   [[gnu::always_inline]] void write(T scale, bool add, T* to, std::int64_t stride) const {
 #pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) write_row(scale, add, to + r * stride, r);
+    for (int r = 0; r < rows; ++r) write_row(scale, add, to + r * stride, r);
   }
 
-  /// The same, row r at to[rows[r]].
-  [[gnu::always_inline]] void write(T scale, bool add, T* to, const std::int64_t* rows) const {
+  /// The same, row r at to[offsets[r]].
+  [[gnu::always_inline]] void write(T scale, bool add, T* to, const std::int64_t* offsets) const {
 #pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) write_row(scale, add, to + rows[r], r);
+    for (int r = 0; r < rows; ++r) write_row(scale, add, to + offsets[r], r);
   }
 
  private:
@@ -147,16 +225,15 @@ class RegisterTile {
     *high = add ? *high + scale * second_[r] : scale * second_[r];
   }
 
-  Vector first_[kRows], second_[kRows];
+  Vector first_[rows], second_[rows];
 };
 
-/// Packs left (m x k) into panels of Tile::kRows rows.
-template <class T>
+/// Packs left (m x k) into panels of `rows` rows.
+template <class T, int rows = Tile<T>::kRows>
 void pack_left(const Matrix<const T>& left, std::int64_t m, std::int64_t k, T* packed) {
-  constexpr int kRows = Tile<T>::kRows;
-  for (std::int64_t i = 0; i < m; i += kRows) {
-    detail::pack_panel<T, kRows>(left.data, left.rows + i, std::min<std::int64_t>(kRows, m - i),
-                                 left.columns, k, packed + i * k);
+  for (std::int64_t i = 0; i < m; i += rows) {
+    detail::pack_panel<T, rows>(left.data, left.rows + i, std::min<std::int64_t>(rows, m - i),
+                                left.columns, k, packed + i * k);
   }
 }
 
@@ -171,25 +248,31 @@ void pack_right(const Matrix<const T>& right, std::int64_t k, std::int64_t n, T*
   }
 }
 
-/// result (m x n) = scale * left * right (+ result), from packed blocks of depth k.
-template <class T>
+/// result (m x n) = scale * left * right (+ result), from blocks of depth k, packed in panels of
+/// `rows` rows.
+template <class T, int rows>
 void multiply_packed(const T* left, const T* right, std::int64_t m, std::int64_t n, std::int64_t k,
                      T scale, bool add, const Matrix<T>& result) {
-  constexpr int kRows = Tile<T>::kRows, kColumns = Tile<T>::kColumns;
+  constexpr int kColumns = Tile<T>::kColumns;
   for (std::int64_t j = 0; j < n; j += kColumns) {
     const std::int64_t columns = std::min<std::int64_t>(kColumns, n - j);
     const bool dense = columns == kColumns && detail::consecutive(result.columns + j, columns);
-    for (std::int64_t i = 0; i < m; i += kRows) {
-      RegisterTile<T> tile;
-      tile.template multiply<1, kRows>(left + i * k, right + j * k, k);
-      const std::int64_t rows = std::min<std::int64_t>(kRows, m - i);
-      if (dense && rows == kRows) {
+    for (std::int64_t i = 0; i < m; i += rows) {
+      const std::int64_t height = std::min<std::int64_t>(rows, m - i);
+      for (std::int64_t r = 0; r < height; ++r) {  // fetched while the tile is computed
+        const T* row = result.data + result.rows[i + r] + result.columns[j];
+        __builtin_prefetch(row, 1);
+        __builtin_prefetch(row + Tile<T>::kLanes, 1);
+      }
+      RegisterTile<T, rows> tile;
+      tile.template multiply<1, rows>(left + i * k, right + j * k, k);
+      if (dense && height == rows) {
         tile.write(scale, add, result.data + result.columns[j], result.rows + i);
         continue;
       }
-      std::array<T, static_cast<std::size_t>(kRows * kColumns)> corner;
+      std::array<T, static_cast<std::size_t>(rows * kColumns)> corner;
       tile.write(scale, false, corner.data(), std::int64_t{kColumns});
-      for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t r = 0; r < height; ++r) {
         T* to = result.data + result.rows[i + r];
         for (std::int64_t c = 0; c < columns; ++c) {
           const T value = corner[static_cast<std::size_t>(r * kColumns + c)];
@@ -201,28 +284,55 @@ void multiply_packed(const T* left, const T* right, std::int64_t m, std::int64_t
   }
 }
 
-/// result (m x n) = scale * left (m x k) * right (k x n), on this thread. k = 0 gives zeros.
+/// gemm() in tiles of `rows` rows. Few rows are packed once per block of k, and the panels of the
+/// right matrix one by one, so that they are still in cache when they are used.
+template <class T, int rows>
+void gemm_in_tiles(const Matrix<const T>& left, const Matrix<const T>& right,
+                   const Matrix<T>& result, std::int64_t m, std::int64_t n, std::int64_t k, T scale,
+                   T* scratch) {
+  using Blocks = Tile<T>;
+  constexpr std::int64_t kBlockRows = Blocks::kBlockRows / rows * rows;
+  const bool few_rows = m <= kBlockRows;
+  const std::int64_t depth_step = Blocks::kBlockDepth;
+  const std::int64_t column_step = few_rows ? Blocks::kColumns : Blocks::kBlockColumns;
+  T* packed_a = scratch;
+  T* packed_b =
+      scratch +
+      round_up(packed_left<T>(std::min(m, Blocks::kBlockRows), std::min(k, depth_step)), 16);
+  const auto block = [&](std::int64_t p, std::int64_t j) {
+    const std::int64_t depth = std::min(depth_step, k - p), columns = std::min(column_step, n - j);
+    pack_right<T>(right.at(p, j), depth, columns, packed_b);
+    for (std::int64_t i = 0; i < m; i += kBlockRows) {
+      const std::int64_t height = std::min(kBlockRows, m - i);
+      if (!few_rows || j == 0) pack_left<T, rows>(left.at(i, p), height, depth, packed_a);
+      multiply_packed<T, rows>(packed_a, packed_b, height, columns, depth, scale, p > 0,
+                               result.at(i, j));
+    }
+  };
+  if (few_rows) {
+    for (std::int64_t p = 0; p < k; p += depth_step) {
+      for (std::int64_t j = 0; j < n; j += column_step) block(p, j);
+    }
+  } else {
+    for (std::int64_t j = 0; j < n; j += column_step) {
+      for (std::int64_t p = 0; p < k; p += depth_step) block(p, j);
+    }
+  }
+}
+
+/// result (m x n) = scale * left (m x k) * right (k x n), on this thread. @pre k > 0
 /// `scratch`: gemm_scratch<T>(m, n, k) elements.
 template <class T>
 void gemm(const Matrix<const T>& left, const Matrix<const T>& right, const Matrix<T>& result,
           std::int64_t m, std::int64_t n, std::int64_t k, T scale, T* scratch) {
   using Blocks = Tile<T>;
-  T* packed_a = scratch;
-  T* packed_b = scratch + round_up(packed_left<T>(std::min(m, Blocks::kBlockRows),
-                                                  std::min(k, Blocks::kBlockDepth)),
-                                   16);
-  for (std::int64_t j = 0; j < n; j += Blocks::kBlockColumns) {
-    const std::int64_t columns = std::min(Blocks::kBlockColumns, n - j);
-    for (std::int64_t p = 0; p < k; p += Blocks::kBlockDepth) {
-      const std::int64_t depth = std::min(Blocks::kBlockDepth, k - p);
-      pack_right<T>(right.at(p, j), depth, columns, packed_b);
-      for (std::int64_t i = 0; i < m; i += Blocks::kBlockRows) {
-        const std::int64_t rows = std::min(Blocks::kBlockRows, m - i);
-        pack_left<T>(left.at(i, p), rows, depth, packed_a);
-        multiply_packed<T>(packed_a, packed_b, rows, columns, depth, scale, p > 0, result.at(i, j));
-      }
-    }
-  }
+  const std::int64_t tiles = (m + Blocks::kRows - 1) / Blocks::kRows;
+  if (m <= tiles * Blocks::kFewRows)
+    gemm_in_tiles<T, Blocks::kFewRows>(left, right, result, m, n, k, scale, scratch);
+  else if (m <= tiles * Blocks::kMiddleRows)
+    gemm_in_tiles<T, Blocks::kMiddleRows>(left, right, result, m, n, k, scale, scratch);
+  else
+    gemm_in_tiles<T, Blocks::kRows>(left, right, result, m, n, k, scale, scratch);
 }
 
 }  // namespace alpa::cpu
