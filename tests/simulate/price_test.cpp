@@ -187,6 +187,25 @@ TEST(Price, OfWhatADeviceCannotRunIsInfinite) {
   EXPECT_EQ(p.step_time.value, std::numeric_limits<double>::infinity());
 }
 
+/// Two stages on one core, timed with both at work: a pipeline is the sum of the work, done twice
+/// as fast, however the stages wait for each other; what both do at once is as measured.
+TEST(Price, StagesThatShareACoreTakeTheSumOfTheirWork) {
+  const law::Case test = model(Preset::mlp);
+  const Plan plan = plan_of(test, {Method::inter_only, 2, 4});
+  const Graph graph = test.make_graph(test.global_batch / 4);
+  ClusterSpec cluster = cluster_of(2);
+  cluster.hosts[0].intra_host = {{0.0}, 1e30};
+  const PlanPrice apart = price(graph, plan, cluster, no_workspace);
+  cluster.hosts[0].shared_cores = 1.0;
+  const PlanPrice shared = price(graph, plan, cluster, no_workspace);
+  double work = 0.0;
+  for (const StageTimes& t : shared.stages) work += 4 * (t.forward + t.backward).value;
+  EXPECT_NEAR(shared.pipeline.value / (work / 2), 1.0, 1e-9);
+  EXPECT_LT(shared.pipeline, apart.pipeline);
+  EXPECT_EQ(shared.update, apart.update);
+  EXPECT_EQ(shared.stages, apart.stages);
+}
+
 /// Four devices of a host send to the four of another: its link in quarters, unless one sends all.
 TEST(Price, DevicesThatSendAtOnceShareTheHostsLink) {
   const law::Case test = model(Preset::mlp);
