@@ -39,7 +39,9 @@ struct SharedCores {
 /// Makespan of a schedule table: a piece of work begins when the stage is free, the same
 /// microbatch's work on the stage before (backward: behind) has ended and what it reads has
 /// arrived. A transfer leaves when its maker has ended, one after the other on each ordered pair of
-/// stages, beside the stages' work.
+/// stages, beside the stages' work. (The programs exchange messages row by row, when both sides
+/// have ended the row: transfers of 20 % of a forward make them up to 3 % slower than this under
+/// 1F1B, 12 % under GPipe, none at all with two stages of GPipe.)
 [[nodiscard]] Seconds makespan(PipelineKind kind, const std::vector<int>& warm_up, int microbatches,
                                const std::vector<StageTimes>& stages,
                                const std::vector<StageTransfer>& transfers,
