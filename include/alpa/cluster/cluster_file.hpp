@@ -10,7 +10,8 @@ namespace alpa {
 [[nodiscard]] ClusterSpec cluster_spec(const ClusterConfig& config, bool tf32 = false);
 
 /// The file of a cluster: cluster_spec of it is `spec` again. f32 is written as fp32.
-/// @pre each kind is used; no table is of i32
+/// @pre each kind is used; kernel tables stand by dtype, those of one kernel side by side, none of
+/// i32
 [[nodiscard]] ClusterConfig cluster_config(const ClusterSpec& spec);
 
 }  // namespace alpa

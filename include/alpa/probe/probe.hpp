@@ -34,9 +34,12 @@ struct ProbeRequest {
 /// $XDG_CACHE_HOME/alpa or ~/.cache/alpa; nothing if there is no such place.
 [[nodiscard]] std::optional<std::filesystem::path> profile_cache();
 
-/// A profile is a cluster file. Nothing if it is not there or not readable as one (a warning then).
-[[nodiscard]] std::optional<ClusterSpec> load_profile(const std::filesystem::path& file);
-/// Written beside and renamed into place.
+/// A profile is a cluster file. Nothing if it is not there, or cannot be read as one: then
+/// `warning` says why, line by line as for any input.
+[[nodiscard]] std::optional<ClusterSpec> load_profile(const std::filesystem::path& file,
+                                                      std::string* warning = nullptr);
+/// Written beside and renamed into place; folders that are missing are made.
+/// @throws SystemError (74)
 void save_profile(const ClusterSpec& cluster, const std::filesystem::path& file);
 
 }  // namespace alpa

@@ -1,0 +1,248 @@
+#include "collective_times.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <numeric>
+
+#include "alpa/base/error.hpp"
+
+#include "team.hpp"
+
+namespace alpa::probe_detail {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::int64_t kKiB = 1024;
+constexpr std::array<std::int64_t, 7> kSizes = {8,           kKiB,        16 * kKiB,   128 * kKiB,
+                                                1024 * kKiB, 4096 * kKiB, 16384 * kKiB};
+constexpr std::int64_t kMostOfHost = std::int64_t{1} << 29U;  ///< bytes of all buffers of a host
+constexpr double kWindow = 5e-4;
+constexpr int kMostCalls = 32;
+constexpr int kMostRepeats = 5;
+constexpr std::array<const char*, 5> kKinds = {"all_reduce", "all_gather", "reduce_scatter",
+                                               "all_to_all", "message"};
+
+std::vector<int> first_ranks(std::span<const int> hosts) {
+  std::vector<int> first;
+  int rank = 0;
+  for (const int ranks : hosts) {
+    first.push_back(rank);
+    rank += ranks;
+  }
+  return first;
+}
+
+/// Runs of `ranks` neighbours within each host that has as many.
+Grouping runs_of(std::span<const int> hosts, int ranks) {
+  Grouping grouping{{}, ranks, 1};
+  const std::vector<int> first = first_ranks(hosts);
+  for (std::size_t h = 0; h < hosts.size(); ++h) {
+    for (int r = 0; r + ranks <= hosts[h]; r += ranks) {
+      std::vector<int> members(static_cast<std::size_t>(ranks));
+      std::iota(members.begin(), members.end(), first[h] + r);
+      grouping.groups.push_back(std::move(members));
+    }
+  }
+  return grouping;
+}
+
+/// The i-th ranks of every `span` neighbouring hosts.
+Grouping across(std::span<const int> hosts, int span) {
+  Grouping grouping{{}, span, span};
+  const std::vector<int> first = first_ranks(hosts);
+  for (std::size_t h = 0; h + static_cast<std::size_t>(span) <= hosts.size();
+       h += static_cast<std::size_t>(span)) {
+    const auto some = hosts.subspan(h, static_cast<std::size_t>(span));
+    for (int r = 0; r < *std::min_element(some.begin(), some.end()); ++r) {
+      std::vector<int> members;
+      for (std::size_t i = h; i < h + some.size(); ++i) members.push_back(first[i] + r);
+      grouping.groups.push_back(std::move(members));
+    }
+  }
+  return grouping;
+}
+
+/// Bytes of each member's piece of `bytes`, in whole numbers of `element` bytes.
+std::vector<std::int64_t> pieces_of(std::int64_t bytes, int ranks, std::int64_t element) {
+  const std::int64_t count = bytes / element;
+  std::vector<std::int64_t> sizes;
+  for (int r = 0; r < ranks; ++r) {
+    sizes.push_back((count * (r + 1) / ranks - count * r / ranks) * element);
+  }
+  return sizes;
+}
+
+/// One rank's calls in its group of a grouping.
+class Caller {
+ public:
+  Caller(Communicator& group, DType dtype, std::int64_t most)
+      : group_(group),
+        dtype_(dtype),
+        in_(static_cast<std::size_t>(most), std::byte{1}),
+        out_(static_cast<std::size_t>(most + kSizes[0] * group.size()), std::byte{1}) {}
+
+  void call(const std::string& kind, std::int64_t bytes) {
+    const auto size = static_cast<std::size_t>(bytes);
+    if (kind == "message") return ping_pong(size);
+    const auto sizes = pieces_of(bytes, group_.size(), size_of(dtype_));
+    const auto mine = static_cast<std::size_t>(sizes[static_cast<std::size_t>(group_.rank())]);
+    const auto whole = std::span(in_).first(size);
+    if (kind == "all_reduce") wait(*group_.all_reduce(whole, dtype_, Reduction::max));
+    if (kind == "all_gather") {
+      wait(*group_.all_gather(std::span(in_).first(mine), std::span(out_).first(size), sizes));
+    }
+    if (kind == "reduce_scatter") {
+      wait(*group_.reduce_scatter(whole, std::span(out_).first(mine), sizes, dtype_,
+                                  Reduction::max));
+    }
+    if (kind == "all_to_all") {  // every rank's piece for itself is as large as any other's
+      const std::vector<std::int64_t> incoming(sizes.size(), static_cast<std::int64_t>(mine));
+      wait(*group_.all_to_all(whole, sizes, std::span(out_).first(mine * sizes.size()), incoming));
+    }
+  }
+
+ private:
+  /// There and back between the first two members.
+  void ping_pong(std::size_t bytes) {
+    if (group_.rank() > 1) return;
+    const int peer = 1 - group_.rank();
+    const auto send = [&] {
+      const std::vector<Outgoing> out{{peer, 0, std::span(in_).first(bytes)}};
+      wait(*group_.exchange(out, {}));
+    };
+    const auto receive = [&] {
+      const std::vector<Incoming> in{{peer, 0, std::span(out_).first(bytes)}};
+      wait(*group_.exchange({}, in));
+    };
+    if (group_.rank() == 0) {
+      send();
+      receive();
+    } else {
+      receive();
+      send();
+    }
+  }
+
+  Communicator& group_;
+  DType dtype_;
+  std::vector<std::byte> in_, out_;
+};
+
+/// Times calls with all ranks of the world in step.
+class Timer {
+ public:
+  Timer(Communicator& world, Caller* caller, int callers)
+      : world_(world), caller_(caller), callers_(callers) {}
+
+  /// Goes up the sizes until the next one would take more than is left of `seconds`.
+  std::vector<std::pair<double, double>> points(const std::string& kind, double seconds,
+                                                std::int64_t most, double& spent) {
+    std::vector<std::pair<double, double>> points;
+    for (const std::int64_t bytes : kSizes) {
+      const double growth = points.empty() ? 1.0 : static_cast<double>(bytes) / points.back().first;
+      const bool long_call = !points.empty() && points.back().second > kWindow;
+      if (bytes > most) break;
+      if (long_call && points.back().second * growth > seconds - spent) break;
+      double time = this->time(kind, bytes, 0.5 * (seconds - spent), spent);
+      if (kind == "message") time *= 0.5;
+      if (!points.empty()) time = std::max(time, points.back().second);
+      points.emplace_back(static_cast<double>(bytes), time);
+    }
+    return points;
+  }
+
+ private:
+  double time(const std::string& kind, std::int64_t bytes, double seconds, double& spent) {
+    (void)run(kind, bytes, 1);  // pages, connections
+    const double first = run(kind, bytes, 1);
+    const double slowest = largest(world_, first);
+    const int calls = static_cast<int>(std::clamp(kWindow / slowest, 1.0, double(kMostCalls)));
+    const double window = slowest * calls;
+    const int repeats = static_cast<int>(std::clamp(seconds / window, 1.0, double(kMostRepeats)));
+    spent += 2.0 * slowest + window * repeats;
+    std::vector<double> times;
+    for (int r = 0; r < repeats; ++r) times.push_back(run(kind, bytes, calls));
+    const double mine = caller_ != nullptr ? median(std::move(times)) : 0.0;
+    return sums(world_, {mine})[0] / callers_;
+  }
+
+  double run(const std::string& kind, std::int64_t bytes, int calls) {
+    world_.barrier();
+    if (caller_ == nullptr) return 0.0;
+    const auto start = Clock::now();
+    for (int i = 0; i < calls; ++i) caller_->call(kind, bytes);
+    return std::chrono::duration<double>(Clock::now() - start).count() / calls;
+  }
+
+  Communicator& world_;
+  Caller* caller_;  ///< none on a rank without a group
+  int callers_;
+};
+
+std::vector<CollectiveTable> tables_of(const Grouping& grouping, int tag, Communicator& world,
+                                       DType dtype, std::int64_t most, Budget& budget) {
+  const auto mine = std::find_if(
+      grouping.groups.begin(), grouping.groups.end(), [&](const std::vector<int>& members) {
+        return std::binary_search(members.begin(), members.end(), world.rank());
+      });
+  const bool member = mine != grouping.groups.end();
+  std::unique_ptr<Communicator> made;
+  if (member && grouping.ranks < world.size()) made = world.subgroup(*mine, tag);
+  std::unique_ptr<Caller> caller;
+  if (member) caller = std::make_unique<Caller>(made ? *made : world, dtype, most);
+  std::vector<CollectiveTable> tables;
+  for (const char* kind : kKinds) {
+    const bool message = std::string(kind) == "message";
+    if (message && grouping.ranks > 2) continue;
+    Timer timer(world, caller.get(), static_cast<int>(grouping.groups.size()) * grouping.ranks);
+    double spent = 0.0;
+    auto points = timer.points(kind, budget.part(), most, spent);
+    budget.spend(spent);
+    tables.push_back({kind, grouping.ranks, grouping.hosts, std::move(points)});
+  }
+  return tables;
+}
+
+}  // namespace
+
+std::vector<Grouping> groupings(std::span<const int> hosts) {
+  std::vector<Grouping> all;
+  const int most = *std::max_element(hosts.begin(), hosts.end());
+  for (int ranks = 2; ranks < most; ranks *= 4) all.push_back(runs_of(hosts, ranks));
+  if (most > 1) all.push_back(runs_of(hosts, most));
+  const auto num_hosts = static_cast<int>(hosts.size());
+  if (num_hosts == 1) return all;
+  all.push_back(across(hosts, 2));
+  if (num_hosts > 2) all.push_back(across(hosts, num_hosts));
+  if (most > 1) {
+    std::vector<int> everybody(static_cast<std::size_t>(std::reduce(hosts.begin(), hosts.end())));
+    std::iota(everybody.begin(), everybody.end(), 0);
+    const auto ranks = static_cast<int>(everybody.size());
+    all.push_back({{std::move(everybody)}, ranks, num_hosts});
+  }
+  return all;
+}
+
+std::vector<CollectiveTable> collective_times(Communicator& world, std::span<const int> hosts,
+                                              DType dtype, double seconds,
+                                              const std::function<void(double share)>& progress) {
+  if (world.size() == 1) return {};
+  const std::vector<Grouping> all = groupings(hosts);
+  const int most_ranks = *std::max_element(hosts.begin(), hosts.end());
+  const std::int64_t most = kMostOfHost / 2 / most_ranks;
+  Budget budget(seconds, all.size() * kKinds.size());
+  std::vector<CollectiveTable> tables;
+  for (std::size_t g = 0; g < all.size(); ++g) {
+    if (progress) progress(static_cast<double>(g) / static_cast<double>(all.size()));
+    const int tag = Communicator::kTags - 1 - static_cast<int>(g);
+    for (CollectiveTable& table : tables_of(all[g], tag, world, dtype, most, budget)) {
+      tables.push_back(std::move(table));
+    }
+  }
+  return tables;
+}
+
+}  // namespace alpa::probe_detail

@@ -1,0 +1,94 @@
+#include "fit.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <tuple>
+
+#include "team.hpp"
+
+namespace alpa::probe_detail {
+namespace {
+
+constexpr double kSlowFlops = 1e8;  ///< of a device whose products were not measured
+constexpr double kSlowBytes = 1e8;
+
+using Points = std::vector<std::pair<double, double>>;
+
+/// (work, seconds) of one series, rising in both.
+Points points_of(const SampleSeries& series, const std::vector<double>& seconds) {
+  Points points;
+  for (std::size_t i = 0; i < seconds.size(); ++i) {
+    if (seconds[i] <= 0.0) continue;
+    const KernelWork& w = series.samples[i].work;
+    const double work = series.by_flops ? w.flops.value : static_cast<double>(w.moved.value);
+    if (!points.empty() && work <= points.back().first) continue;
+    const double before = points.empty() ? 0.0 : points.back().second;
+    points.emplace_back(work, std::max(seconds[i], before));
+  }
+  return points;
+}
+
+double rate(const std::pair<double, double>& point) { return point.first / point.second; }
+
+void fit_products(DeviceKind& kind, const std::vector<KernelTable>& tables, DType dtype) {
+  double peak = 0.0;
+  const KernelTable* densest = nullptr;
+  for (const KernelTable& table : tables) {
+    if (!table.kernel.starts_with("einsum")) continue;
+    for (const auto& point : table.points) peak = std::max(peak, rate(point));
+    const bool denser = densest == nullptr || table.intensity > densest->intensity;
+    if (denser && table.kernel == "einsum.nn") densest = &table;
+  }
+  kind.peak_flops = {{dtype, peak > 0.0 ? peak : kSlowFlops}};
+  if (densest == nullptr) return;
+  for (const auto& point : densest->points) {
+    kind.product_efficiency.emplace_back(point.first, rate(point) / peak);
+  }
+}
+
+void fit_streams(DeviceKind& kind, const std::vector<KernelTable>& tables) {
+  double fastest = 0.0;
+  double launch = std::numeric_limits<double>::infinity();
+  std::vector<double> rates;  // of the largest sizes
+  for (const KernelTable& table : tables) {
+    launch = std::min(launch, table.points.front().second);
+    if (table.by_flops || table.points.size() < 2) continue;
+    for (const auto& point : table.points) fastest = std::max(fastest, rate(point));
+    rates.push_back(rate(table.points.back()));
+  }
+  kind.memory_bandwidth = rates.empty() ? kSlowBytes : fastest;
+  if (!rates.empty()) kind.memory_efficiency = median(rates) / fastest;
+  if (!tables.empty()) kind.launch = {launch};
+}
+
+}  // namespace
+
+DeviceKind device_kind_of(const std::vector<SampleSeries>& all,
+                          const std::vector<std::vector<double>>& seconds, DType dtype) {
+  DeviceKind kind;
+  for (std::size_t s = 0; s < all.size(); ++s) {
+    const KernelWork& work = all[s].samples.front().work;
+    KernelTable table{work.kind, work.dtype, all[s].by_flops, all[s].intensity,
+                      points_of(all[s], seconds[s])};
+    if (!table.points.empty()) kind.kernels.push_back(std::move(table));
+  }
+  std::sort(kind.kernels.begin(), kind.kernels.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.dtype, a.kernel, a.intensity) < std::tie(b.dtype, b.kernel, b.intensity);
+  });
+  fit_products(kind, kind.kernels, dtype);
+  fit_streams(kind, kind.kernels);
+  return kind;
+}
+
+Link link_of_messages(const std::vector<CollectiveTable>& collectives, int hosts) {
+  for (const CollectiveTable& table : collectives) {
+    if (table.kind != "message" || table.hosts != hosts || table.points.empty()) continue;
+    const auto& [small, latency] = table.points.front();
+    const auto& [large, time] = table.points.back();
+    const double bandwidth = (large - small) / std::max(time - latency, 1e-12);
+    return {{latency}, large > small ? bandwidth : kSlowBytes};
+  }
+  return {{0.0}, std::numeric_limits<double>::infinity()};
+}
+
+}  // namespace alpa::probe_detail
