@@ -212,14 +212,13 @@ struct AttentionLaunch {
   }
 };
 
-/// exp(x), of the nearest x in [-80, 80]: vector libraries leave their fast path for results that
-/// are not normal numbers. Next to 1, exp(-80) is nothing; far above 0 are only keys that are
-/// hidden.
+/// exp(x), of the nearest x in [-80, 80]. Next to 1, exp(-80) is nothing; far above 0 are only keys
+/// that are hidden.
 template <class T>
-T exp_of_score(T x) {
+[[gnu::always_inline]] inline T exp_of_score(T x) {
   constexpr T kBound = T(80);
   const T above = x > -kBound ? x : -kBound;
-  return std::exp(above < kBound ? above : kBound);
+  return exponential(above < kBound ? above : kBound);
 }
 
 /// row[query], or `instead` where causality hides the key from the query.

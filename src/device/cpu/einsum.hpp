@@ -141,35 +141,43 @@ void blocked_products(const Contraction& c, const ThreeMatrices<T>& matrices,
 
 /// The library's product of one batch element, where all three tensors are matrices for it.
 struct LibraryProduct {
-  /// The library is slow where both operands run along k: then something is transposed first.
+  /// The library is slow where both operands run along k, and where there are few rows: then
+  /// something is transposed first.
   enum class First : std::uint8_t {
     nothing,
-    left,   ///< left^T (and result^T = right left^T after it): for few rows
-    right,  ///< right^T, some columns of the result at a time
+    left,   ///< left^T; result^T = right^T left^T, some of its rows at a time, after it
+    right,  ///< right^T, some columns at a time
   };
 
   Sgemm shape;
   bool swapped;  ///< result^T = right^T left^T: the operands change places
   First first;
 
-  /// Columns of the result for which right^T is made at once: a share of the cache.
+  /// Columns of the result that are done at once: a share of the cache.
   [[nodiscard]] std::int64_t columns_at_once() const {
     constexpr std::int64_t kElements = std::int64_t{1} << 20U;
-    return std::clamp<std::int64_t>(round_up(kElements / shape.k, 64), 64, round_up(shape.n, 64));
+    const std::int64_t depth = first == First::left ? shape.m : shape.k;
+    return std::clamp<std::int64_t>(round_up(kElements / depth, 64), 64, round_up(shape.n, 64));
   }
+  /// Rows of left, to whole vectors: then rows of left^T and result^T share no cache lines.
+  [[nodiscard]] std::int64_t rows_across() const { return round_up(shape.m, 16); }
   /// Elements that one call needs beside its operands.
   [[nodiscard]] std::int64_t scratch() const {
-    if (first == First::left) return (shape.k + shape.n) * round_up(shape.m, 16);
+    if (first == First::left) return (shape.k + columns_at_once()) * rows_across();
     return first == First::right ? shape.k * columns_at_once() : 0;
   }
 };
 
 inline LibraryProduct::First transposed_first(const Sgemm& shape) {
   using First = LibraryProduct::First;
-  constexpr std::int64_t kWorthIt = 64 * 64 * 64;
-  if (shape.transpose_left || !shape.transpose_right) return First::nothing;
-  if (shape.m * shape.n * shape.k < kWorthIt || shape.m < 16) return First::nothing;
-  return 4 * shape.m * (shape.k + shape.n) <= shape.n * shape.k ? First::left : First::right;
+  constexpr std::int64_t kWorthIt = 64 * 64 * 64, kFewRows = 64;
+  if (shape.transpose_left || shape.m * shape.n * shape.k < kWorthIt) return First::nothing;
+  const std::int64_t by_left = shape.m * (shape.k + shape.n), by_right = shape.n * shape.k;
+  if (!shape.transpose_right) {
+    const bool few = shape.m >= 16 && shape.m <= kFewRows && 8 * by_left <= by_right;
+    return few ? First::left : First::nothing;
+  }
+  return by_left <= by_right ? First::left : First::right;
 }
 
 inline std::optional<LibraryProduct> library_product(const Contraction& c) {
@@ -189,24 +197,29 @@ inline std::optional<LibraryProduct> library_product(const Contraction& c) {
   return LibraryProduct{shape, swapped, transposed_first(shape)};
 }
 
-/// result = left right^T by way of left^T and result^T. The leading dimension of both is that of
-/// whole vectors, so that rows do not share cache lines.
-inline void transposed_left(const Sgemm& shape, const float* left, const float* right,
+/// result = left right by way of left^T and result^T, some columns at a time.
+inline void transposed_left(const LibraryProduct& product, const float* left, const float* right,
                             float* result, float* scratch, int threads) {
-  const std::int64_t leading = round_up(shape.m, 16);
+  const Sgemm& shape = product.shape;
+  const std::int64_t leading = product.rows_across();
   float* left_across = scratch;
   float* result_across = scratch + shape.k * leading;
   parallel_for(threads, shape.k, 256, [&](std::int64_t begin, std::int64_t end) {
     transpose<float>({left + begin, shape.leading_left}, {left_across + begin * leading, leading},
                      shape.m, end - begin);
   });
-  sgemm(
-      {false, false, shape.n, shape.m, shape.k, shape.scale, shape.leading_right, leading, leading},
-      right, left_across, result_across, threads);
-  parallel_for(threads, shape.n, 256, [&](std::int64_t begin, std::int64_t end) {
-    transpose<float>({result_across + begin * leading, leading},
-                     {result + begin, shape.leading_result}, end - begin, shape.m);
-  });
+  const std::int64_t step = product.columns_at_once();
+  for (std::int64_t column = 0; column < shape.n; column += step) {
+    const std::int64_t columns = std::min(step, shape.n - column);
+    const float* part = right + column * (shape.transpose_right ? shape.leading_right : 1);
+    sgemm({!shape.transpose_right, false, columns, shape.m, shape.k, shape.scale,
+           shape.leading_right, leading, leading},
+          part, left_across, result_across, threads);
+    parallel_for(threads, columns, 256, [&](std::int64_t begin, std::int64_t end) {
+      transpose<float>({result_across + begin * leading, leading},
+                       {result + column + begin, shape.leading_result}, end - begin, shape.m);
+    });
+  }
 }
 
 /// result = left right^T, some columns at a time.
@@ -251,7 +264,7 @@ inline void run_library(const Contraction& c, const LibraryProduct& product, con
             sgemm(product.shape, a, b, to, threads_each);
             break;
           case LibraryProduct::First::left:
-            transposed_left(product.shape, a, b, to, mine, threads_each);
+            transposed_left(product, a, b, to, mine, threads_each);
             break;
           case LibraryProduct::First::right:
             transposed_right(product, a, b, to, mine, threads_each);

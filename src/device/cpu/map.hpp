@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/element.hpp"
+#include "cpu/exponential.hpp"
 #include "cpu/nest.hpp"
 #include "cpu/threads.hpp"
 
@@ -25,7 +26,7 @@ void fill_run(T* out, std::int64_t n, const F& f) {
 }
 
 template <class T>
-T normal_cdf(T x) {
+[[gnu::always_inline]] inline T normal_cdf(T x) {
   return T(0.5) + T(0.5) * std::erf(x * T(0.70710678118654752440));
 }
 template <>
@@ -34,32 +35,42 @@ inline double normal_cdf(double x) {
 }
 
 template <class T>
-T sigmoid(T x) {
-  return T(1) / (T(1) + std::exp(-x));
+[[gnu::always_inline]] inline T sigmoid(T x) {
+  return T(1) / (T(1) + exponential(-x));
+}
+
+/// tanh; in fp32 by one exponential, to 1e-7 absolute, which is what 1 + tanh(x) keeps of it.
+template <class T>
+[[gnu::always_inline]] inline T hyperbolic_tangent(T x) {
+  return T(1) - T(2) / (exponential(T(2) * x) + T(1));
+}
+template <>
+[[gnu::always_inline]] inline double hyperbolic_tangent(double x) {
+  return std::tanh(x);
 }
 
 /// tanh of the inner polynomial of gelu_tanh
 template <class T>
-T gelu_inner(T x) {
+[[gnu::always_inline]] inline T gelu_inner(T x) {
   constexpr T kSlope = T(0.79788456080286535588), kCubic = T(0.044715);
-  return std::tanh(kSlope * (x + kCubic * x * x * x));
+  return hyperbolic_tangent(kSlope * (x + kCubic * x * x * x));
 }
 
 template <class T>
-T gelu_tanh_gradient(T x) {
+[[gnu::always_inline]] inline T gelu_tanh_gradient(T x) {
   constexpr T kSlope = T(0.79788456080286535588), kCubic = T(3 * 0.044715);
   const T t = gelu_inner(x);
   return T(0.5) * (T(1) + t) + T(0.5) * x * (T(1) - t * t) * kSlope * (T(1) + kCubic * x * x);
 }
 
 template <class T>
-T gelu_gradient(T x) {
+[[gnu::always_inline]] inline T gelu_gradient(T x) {
   constexpr T kDensity = T(0.39894228040143267794);  // 1 / sqrt(2 pi)
-  return normal_cdf(x) + x * kDensity * std::exp(T(-0.5) * x * x);
+  return normal_cdf(x) + x * kDensity * exponential(T(-0.5) * x * x);
 }
 
 template <class T>
-T silu_gradient(T x) {
+[[gnu::always_inline]] inline T silu_gradient(T x) {
   const T s = sigmoid(x);
   return s * (T(1) + x * (T(1) - s));
 }
@@ -131,7 +142,7 @@ void map_run(MapOp op, T constant, std::span<const T* const> x, T* out, std::int
     case MapOp::tanh_gradient:
       return binary([](T a, T dy) { return tanh_gradient(a) * dy; });
     case MapOp::softmax:
-      return ternary([](T a, T max, T sum) { return std::exp(a - max) / sum; });
+      return ternary([](T a, T max, T sum) { return exponential(a - max) / sum; });
     case MapOp::softmax_gradient:
       return ternary([](T y, T dy, T dot) { return y * (dy - dot); });
     case MapOp::cross_entropy: {

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <optional>
 
@@ -104,40 +105,68 @@ void reduce_rows(const Reduce& kernel, const Launch& launch, const RowsAndColumn
                });
 }
 
-template <class T>
-void reduce_columns(const Reduce& kernel, const Launch& launch, const RowsAndColumns& size,
-                    int threads) {
+/// to[i] = combine(to[i], term(from[i])) over several rows of `columns` at once: each number of
+/// `to` is read and written once for all of them.
+template <int rows, class T, class Combine, class Term>
+void combine_rows(const T* from, std::int64_t columns, std::int64_t width, double* to,
+                  const Combine& combine, const Term& term) {
+#pragma GCC ivdep
+  for (std::int64_t i = 0; i < width; ++i) {
+    double value = to[i];
+#pragma GCC unroll 8
+    for (int row = 0; row < rows; ++row) {
+      value = combine(value, term(static_cast<double>(from[row * columns + i])));
+    }
+    to[i] = value;
+  }
+}
+
+/// Threads take columns, so that each sum runs over the rows in order.
+template <class T, class Combine, class Term>
+void reduce_columns(const Launch& launch, const RowsAndColumns& size, double start, int threads,
+                    const Combine& combine, const Term& term) {
   const T* x = data_of<T>(launch.operands[0]);
-  constexpr std::int64_t kWidth = 128;
-  const std::int64_t stripes = (size.columns + kWidth - 1) / kWidth;
-  parallel_for(threads, stripes, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t column = begin * kWidth; column < std::min(end * kWidth, size.columns);
-         column += kWidth) {
-      const std::int64_t width = std::min(kWidth, size.columns - column);
+  constexpr std::int64_t kWidth = 512;
+  constexpr int kRows = 8;
+  const std::int64_t workers = std::clamp<std::int64_t>(size.columns / 32, 1, threads);
+  parallel_for(threads, workers, 1, [&](std::int64_t first_worker, std::int64_t last_worker) {
+    const std::int64_t end = size.columns * last_worker / workers;
+    std::int64_t width = 0;
+    for (std::int64_t column = size.columns * first_worker / workers; column < end;
+         column += width) {
+      width = std::min(kWidth, end - column);
       std::array<double, kWidth> acc;
-      acc.fill(kernel.op == ReduceOp::sum ? 0.0 : std::numeric_limits<double>::lowest());
-      for (std::int64_t row = 0; row < size.rows; ++row) {
-        const T* from = x + row * size.columns + column;
-        double* to = acc.data();
-        const auto combine = [&](const auto& term) {
-          if (kernel.op == ReduceOp::sum) {
-            for (std::int64_t i = 0; i < width; ++i) to[i] += term(static_cast<double>(from[i]));
-          } else {
-            for (std::int64_t i = 0; i < width; ++i) {
-              to[i] = std::max(to[i], term(static_cast<double>(from[i])));
-            }
-          }
-        };
-        if (kernel.square)
-          combine([](double value) { return value * value; });
-        else
-          combine([](double value) { return value; });
+      acc.fill(start);
+      const T* from = x + column;
+      std::int64_t row = 0;
+      for (; row + kRows <= size.rows; row += kRows) {
+        combine_rows<kRows>(from + row * size.columns, size.columns, width, acc.data(), combine,
+                            term);
+      }
+      for (; row < size.rows; ++row) {
+        combine_rows<1>(from + row * size.columns, size.columns, width, acc.data(), combine, term);
       }
       for (std::int64_t i = 0; i < width; ++i) {
         kernels::store(launch.results[0], column + i, acc[static_cast<std::size_t>(i)]);
       }
     }
   });
+}
+
+template <class T>
+void reduce_columns(const Reduce& kernel, const Launch& launch, const RowsAndColumns& size,
+                    int threads) {
+  const auto with_term = [&](double start, const auto& combine) {
+    if (kernel.square)
+      reduce_columns<T>(launch, size, start, threads, combine, [](double x) { return x * x; });
+    else
+      reduce_columns<T>(launch, size, start, threads, combine, [](double x) { return x; });
+  };
+  if (kernel.op == ReduceOp::sum)
+    with_term(0.0, [](double a, double b) { return a + b; });
+  else
+    with_term(std::numeric_limits<double>::lowest(),
+              [](double a, double b) { return std::max(a, b); });
 }
 
 /// False where the result's letters are neither the first nor the last of the operand's.
@@ -170,7 +199,7 @@ double sum_exp_of(const T* x, T maximum, std::int64_t n) {
   for (std::int64_t begin = 0; begin < n; begin += kRun) {
     T part = T(0);
     for (std::int64_t i = begin; i < std::min(begin + kRun, n); ++i)
-      part += std::exp(x[i] - maximum);
+      part += exponential(x[i] - maximum);
     sum += static_cast<double>(part);
   }
   return sum;
@@ -245,7 +274,7 @@ template <class T>
       const T factor = static_cast<T>(weight / kernels::load(launch.operands[2], row));
       const T* from = x + row * n;
       T* to = dx + row * n;
-      fill_run(to, n, [&](std::int64_t i) { return std::exp(from[i] - maximum) * factor; });
+      fill_run(to, n, [&](std::int64_t i) { return exponential(from[i] - maximum) * factor; });
       const std::int64_t label = labels[row] - classes.offset;
       if (label >= 0 && label < n) to[label] -= static_cast<T>(weight);
     }
@@ -299,10 +328,11 @@ template <class T>
   const std::int32_t* ids = kernels::integers(launch.operands[1]);
   const T* gradient = data_of<T>(launch.operands[0]);
   T* table = mutable_data_of<T>(launch.results[0]);
+  parallel_for(threads, rows.extent * columns, 16 * kGrain,
+               [&](std::int64_t begin, std::int64_t end) {
+                 std::memset(table + begin, 0, static_cast<std::size_t>(end - begin) * sizeof(T));
+               });
   parallel_for(threads, columns, 32, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = 0; row < rows.extent; ++row) {
-      std::fill(table + row * columns + begin, table + row * columns + end, T(0));
-    }
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int64_t row = ids[i] - rows.offset;
       if (row < 0 || row >= rows.extent) continue;
