@@ -1,7 +1,7 @@
 #include "collective_times.hpp"
 
 #include <algorithm>
-#include <chrono>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <numeric>
@@ -13,15 +13,14 @@
 namespace alpa::probe_detail {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr std::int64_t kKiB = 1024;
 constexpr std::array<std::int64_t, 7> kSizes = {8,           kKiB,        16 * kKiB,   128 * kKiB,
                                                 1024 * kKiB, 4096 * kKiB, 16384 * kKiB};
 constexpr std::int64_t kMostOfHost = std::int64_t{1} << 29U;  ///< bytes of all buffers of a host
 constexpr double kWindow = 5e-4;
 constexpr int kMostCalls = 32;
-constexpr int kMostRepeats = 5;
+constexpr int kRepeats = 5;
+constexpr double kShare = 2.0;  ///< of an equal part of the time that one kind may take
 constexpr std::array<const char*, 5> kKinds = {"all_reduce", "all_gather", "reduce_scatter",
                                                "all_to_all", "message"};
 
@@ -134,19 +133,18 @@ class Caller {
 /// Times calls with all ranks of the world in step.
 class Timer {
  public:
-  Timer(Communicator& world, Caller* caller, int callers)
-      : world_(world), caller_(caller), callers_(callers) {}
+  Timer(Communicator& world, Budget& budget, Caller* caller, int callers)
+      : world_(world), budget_(budget), caller_(caller), callers_(callers) {}
 
-  /// Goes up the sizes until the next one would take more than is left of `seconds`.
-  std::vector<std::pair<double, double>> points(const std::string& kind, double seconds,
-                                                std::int64_t most, double& spent) {
+  /// Goes up the sizes until the next one would take more than is left.
+  std::vector<std::pair<double, double>> points(const std::string& kind, std::int64_t most) {
     std::vector<std::pair<double, double>> points;
     for (const std::int64_t bytes : kSizes) {
-      const double growth = points.empty() ? 1.0 : static_cast<double>(bytes) / points.back().first;
-      const bool long_call = !points.empty() && points.back().second > kWindow;
       if (bytes > most) break;
-      if (long_call && points.back().second * growth > seconds - spent) break;
-      double time = this->time(kind, bytes, 0.5 * (seconds - spent), spent);
+      const double growth = points.empty() ? 0.0 : static_cast<double>(bytes) / points.back().first;
+      const bool long_call = !points.empty() && points.back().second > kWindow;
+      if (long_call && 3.0 * points.back().second * growth > budget_.left()) break;
+      double time = this->time(kind, bytes);
       if (kind == "message") time *= 0.5;
       if (!points.empty()) time = std::max(time, points.back().second);
       points.emplace_back(static_cast<double>(bytes), time);
@@ -155,16 +153,17 @@ class Timer {
   }
 
  private:
-  double time(const std::string& kind, std::int64_t bytes, double seconds, double& spent) {
+  /// Seconds of a call: the mean over ranks of medians.
+  double time(const std::string& kind, std::int64_t bytes) {
+    const double end = 0.5 * budget_.left();
     (void)run(kind, bytes, 1);  // pages, connections
-    const double first = run(kind, bytes, 1);
-    const double slowest = largest(world_, first);
+    const double slowest = std::max(budget_.agree(run(kind, bytes, 1)), 1e-9);
     const int calls = static_cast<int>(std::clamp(kWindow / slowest, 1.0, double(kMostCalls)));
-    const double window = slowest * calls;
-    const int repeats = static_cast<int>(std::clamp(seconds / window, 1.0, double(kMostRepeats)));
-    spent += 2.0 * slowest + window * repeats;
     std::vector<double> times;
-    for (int r = 0; r < repeats; ++r) times.push_back(run(kind, bytes, calls));
+    while (std::ssize(times) < kRepeats && (times.empty() || budget_.left() > end)) {
+      times.push_back(run(kind, bytes, calls));
+      (void)budget_.agree(0.0);
+    }
     const double mine = caller_ != nullptr ? median(std::move(times)) : 0.0;
     return sums(world_, {mine})[0] / callers_;
   }
@@ -172,12 +171,13 @@ class Timer {
   double run(const std::string& kind, std::int64_t bytes, int calls) {
     world_.barrier();
     if (caller_ == nullptr) return 0.0;
-    const auto start = Clock::now();
+    const double start = clock_seconds(false);
     for (int i = 0; i < calls; ++i) caller_->call(kind, bytes);
-    return std::chrono::duration<double>(Clock::now() - start).count() / calls;
+    return (clock_seconds(false) - start) / calls;
   }
 
   Communicator& world_;
+  Budget& budget_;
   Caller* caller_;  ///< none on a rank without a group
   int callers_;
 };
@@ -197,10 +197,10 @@ std::vector<CollectiveTable> tables_of(const Grouping& grouping, int tag, Commun
   for (const char* kind : kKinds) {
     const bool message = std::string(kind) == "message";
     if (message && grouping.ranks > 2) continue;
-    Timer timer(world, caller.get(), static_cast<int>(grouping.groups.size()) * grouping.ranks);
-    double spent = 0.0;
-    auto points = timer.points(kind, budget.part(), most, spent);
-    budget.spend(spent);
+    Timer timer(world, budget, caller.get(),
+                static_cast<int>(grouping.groups.size()) * grouping.ranks);
+    budget.next(kShare);
+    auto points = timer.points(kind, most);
     tables.push_back({kind, grouping.ranks, grouping.hosts, std::move(points)});
   }
   return tables;
@@ -233,7 +233,7 @@ std::vector<CollectiveTable> collective_times(Communicator& world, std::span<con
   const std::vector<Grouping> all = groupings(hosts);
   const int most_ranks = *std::max_element(hosts.begin(), hosts.end());
   const std::int64_t most = kMostOfHost / 2 / most_ranks;
-  Budget budget(seconds, all.size() * kKinds.size());
+  Budget budget(world, seconds, all.size() * kKinds.size());
   std::vector<CollectiveTable> tables;
   for (std::size_t g = 0; g < all.size(); ++g) {
     if (progress) progress(static_cast<double>(g) / static_cast<double>(all.size()));

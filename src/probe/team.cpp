@@ -1,13 +1,33 @@
 #include "team.hpp"
 
 #include <algorithm>
+#include <array>
+#include <ctime>
 #include <span>
 
 namespace alpa::probe_detail {
 
-double largest(Communicator& team, double mine) {
-  wait(*team.all_reduce(std::as_writable_bytes(std::span(&mine, 1)), DType::f64, Reduction::max));
-  return mine;
+double clock_seconds(bool processor) {
+  timespec time{};
+  clock_gettime(processor ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+Budget::Budget(Communicator& team, double seconds, std::size_t parts)
+    : team_(team), start_(clock_seconds(false)), seconds_(seconds), parts_(parts) {}
+
+void Budget::next(double share) {
+  (void)agree(0.0);
+  const auto parts = static_cast<double>(std::max<std::size_t>(parts_, 1));
+  end_ = elapsed_ + share * std::max(seconds_ - elapsed_, 0.0) / parts;
+  if (parts_ > 0) --parts_;
+}
+
+double Budget::agree(double mine) {
+  std::array<double, 2> both{mine, clock_seconds(false) - start_};
+  wait(*team_.all_reduce(std::as_writable_bytes(std::span(both)), DType::f64, Reduction::max));
+  elapsed_ = both[1];
+  return both[0];
 }
 
 std::vector<double> sums(Communicator& team, std::vector<double> mine) {
