@@ -20,12 +20,13 @@ endif()
 
 # fp32 kernels may reassociate and use the vector math library; fp64 kernels, which compare plans to
 # 1e-9, follow IEEE rules but for errno and traps, which nothing reads.
+set(ALPA_NATIVE_FLAGS -march=native)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  list(APPEND ALPA_NATIVE_FLAGS -mprefer-vector-width=512)
+endif()
 set(flags $<$<NOT:$<CONFIG:Debug>>:-O3> -fno-math-errno -fno-trapping-math)
 if(ALPA_NATIVE)
-  list(APPEND flags -march=native)
-  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-    list(APPEND flags -mprefer-vector-width=512)
-  endif()
+  list(APPEND flags ${ALPA_NATIVE_FLAGS})
 endif()
 set_source_files_properties(${CMAKE_SOURCE_DIR}/src/device/cpu/fast_f64.cpp
                             PROPERTIES COMPILE_OPTIONS "${flags}")

@@ -10,9 +10,12 @@
 
 #include "alpa/device/device.hpp"
 
+#include "machine.hpp"
+
 /// Speed of the CPU device on the kernels of two GPTs: `device_bench [threads]`, best of several
-/// runs. Rates are of the floating-point operations that the kernel does, or of the bytes that it
-/// must read and write once.
+/// runs. `device_bench --machine [threads]`: only what the processor does at best. Rates are of the
+/// floating-point operations that the kernel does, or of the bytes that it must read and write
+/// once.
 namespace alpa {
 namespace {
 
@@ -187,11 +190,17 @@ Model gpt(const std::string& name, std::int64_t e, std::int64_t h, std::int64_t 
 }  // namespace alpa
 
 int main(int argc, char** argv) {
-  const int threads = argc > 1 ? std::atoi(argv[1]) : 1;
+  const bool only_machine = argc > 1 && std::string(argv[1]) == "--machine";
+  const char* count = argc > (only_machine ? 2 : 1) ? argv[only_machine ? 2 : 1] : "1";
+  const int threads = std::atoi(count);
   if (threads < 1) {
-    std::fprintf(stderr, "usage: %s [threads >= 1]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s [--machine] [threads >= 1]\n", argv[0]);
     return 64;
   }
+  const alpa::bench::Machine machine = alpa::bench::measure_machine(threads);
+  std::printf("machine, %d threads: fp32 %.1f GFLOP/s, AdamW stream %.1f GB/s\n", threads,
+              machine.flops * 1e-9, machine.stream * 1e-9);
+  if (only_machine) return 0;
   const auto device = alpa::make_cpu_device(threads);
   for (const alpa::Model& model :
        {alpa::gpt("gpt 6x384", 384, 6, 8, 256), alpa::gpt("gpt 4x128", 128, 4, 8, 128)}) {
