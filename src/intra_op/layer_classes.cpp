@@ -32,6 +32,7 @@ class LayerText {
     text_ += '>';
     for (const TensorId t : op.results) {
       tensor(t);
+      if (is_scalar(graph_.tensor(t))) continue;  // every layer's
       std::set<int> distances;
       for (const auto& [reader, operand] : uses_.readers[t.index()]) {
         distances.insert(graph_.operators[static_cast<std::size_t>(reader)].layer - layer_);
