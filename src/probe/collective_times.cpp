@@ -233,7 +233,7 @@ std::vector<CollectiveTable> collective_times(Communicator& world, std::span<con
   const std::vector<Grouping> all = groupings(hosts);
   const int most_ranks = *std::max_element(hosts.begin(), hosts.end());
   const std::int64_t most = kMostOfHost / 2 / most_ranks;
-  Budget budget(world, seconds, all.size() * kKinds.size());
+  Budget budget(world, seconds, all.size() * kKinds.size(), false);
   std::vector<CollectiveTable> tables;
   for (std::size_t g = 0; g < all.size(); ++g) {
     if (progress) progress(static_cast<double>(g) / static_cast<double>(all.size()));

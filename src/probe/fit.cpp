@@ -14,17 +14,31 @@ constexpr double kSlowBytes = 1e8;
 
 using Points = std::vector<std::pair<double, double>>;
 
-/// (work, seconds) of one series, rising in both.
+constexpr double kLaunchOnly = 1e-3;  ///< seconds: one shorter point alone says nothing of the rate
+
+double work_of_sample(const SampleSeries& series, std::size_t i) {
+  const KernelWork& w = series.samples[i].work;
+  return series.by_flops ? w.flops.value : static_cast<double>(w.moved.value);
+}
+
+/// (work, seconds) of one series, rising in both. One that was cut short goes on as its last two
+/// points rise: beyond its end a table is used in proportion, and small kernels are mostly launch.
 Points points_of(const SampleSeries& series, const std::vector<double>& seconds) {
   Points points;
   for (std::size_t i = 0; i < seconds.size(); ++i) {
     if (seconds[i] <= 0.0) continue;
-    const KernelWork& w = series.samples[i].work;
-    const double work = series.by_flops ? w.flops.value : static_cast<double>(w.moved.value);
+    const double work = work_of_sample(series, i);
     if (!points.empty() && work <= points.back().first) continue;
     const double before = points.empty() ? 0.0 : points.back().second;
     points.emplace_back(work, std::max(seconds[i], before));
   }
+  const double most = work_of_sample(series, seconds.size() - 1);
+  if (points.empty() || points.back().first >= most) return points;
+  if (points.size() == 1) return points[0].second > kLaunchOnly ? points : Points();
+  const auto& [low, low_time] = points[points.size() - 2];
+  const auto& [high, high_time] = points.back();
+  const double slope = (high_time - low_time) / (high - low);
+  points.emplace_back(most, high_time + slope * (most - high));
   return points;
 }
 

@@ -85,7 +85,7 @@ std::vector<std::vector<double>> kernel_times(const std::vector<SampleSeries>& a
     if (memory.fits(series.samples.front())) memory.launch(series.samples.front());
   }
   device.synchronize();
-  Budget budget(team, seconds, all.size());
+  Budget budget(team, seconds, all.size(), processor_time);
   Stopwatch watch(budget, device, memory, processor_time);
   std::vector<std::vector<double>> times;
   for (const SampleSeries& series : all) {

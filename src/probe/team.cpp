@@ -13,8 +13,19 @@ double clock_seconds(bool processor) {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-Budget::Budget(Communicator& team, double seconds, std::size_t parts)
-    : team_(team), start_(clock_seconds(false)), seconds_(seconds), parts_(parts) {}
+Budget::Budget(Communicator& team, double seconds, std::size_t parts, bool processor_time)
+    : team_(team),
+      processor_time_(processor_time),
+      wall_start_(clock_seconds(false)),
+      processor_start_(clock_seconds(true)),
+      seconds_(seconds),
+      parts_(parts) {}
+
+double Budget::clock() const {
+  const double wall = clock_seconds(false) - wall_start_;
+  if (!processor_time_) return wall;
+  return std::max(clock_seconds(true) - processor_start_, 0.25 * wall);
+}
 
 void Budget::next(double share) {
   (void)agree(0.0);
@@ -24,7 +35,7 @@ void Budget::next(double share) {
 }
 
 double Budget::agree(double mine) {
-  std::array<double, 2> both{mine, clock_seconds(false) - start_};
+  std::array<double, 2> both{mine, clock()};
   wait(*team_.all_reduce(std::as_writable_bytes(std::span(both)), DType::f64, Reduction::max));
   elapsed_ = both[1];
   return both[0];

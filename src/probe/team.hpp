@@ -18,7 +18,9 @@ namespace alpa::probe_detail {
 /// what one does not use goes to the others. Every rank sees the same time.
 class Budget {
  public:
-  Budget(Communicator& team, double seconds, std::size_t parts);
+  /// @param processor_time count this thread's processor time, and a quarter of what passes on the
+  ///        wall if that is more: on a busy host measuring takes longer, not less care
+  Budget(Communicator& team, double seconds, std::size_t parts, bool processor_time);
 
   /// Begins the next part, which may take `share` times its equal share of the time that is left.
   void next(double share);
@@ -28,8 +30,11 @@ class Budget {
   double agree(double mine);
 
  private:
+  [[nodiscard]] double clock() const;
+
   Communicator& team_;
-  double start_;
+  bool processor_time_;
+  double wall_start_, processor_start_;
   double seconds_;
   std::size_t parts_;
   double elapsed_ = 0.0;  ///< on the rank that began first

@@ -9,9 +9,10 @@ constexpr std::int64_t kMiB = std::int64_t{1} << 20U;
 /// Of values, results, states, numbers, wide and wide results.
 constexpr std::array<std::int64_t, 6> kSizes = {64 * kMiB, 32 * kMiB, 48 * kMiB,
                                                 kMiB,      16 * kMiB, 16 * kMiB};
-/// Small pieces return to the same place after so many bytes: past the caches of a core, within
-/// those of a processor. Large ones are never in a cache.
+/// Small operands and results return to the same place after so many bytes: past the caches of a
+/// core, within those of a processor. Large ones and states go round all of the ring, past any.
 constexpr std::int64_t kRound = 12 * kMiB;
+constexpr std::int64_t kLarge = 3 * kMiB;
 
 std::int64_t aligned(std::int64_t size) { return (size + 63) / 64 * 64; }
 
@@ -90,7 +91,8 @@ bool WorkingSet::fits(const Sample& sample) const {
 
 Piece WorkingSet::take(const SamplePiece& piece, Use use, std::int64_t need) {
   Ring& ring = rings_[static_cast<std::size_t>(use)];
-  const std::int64_t round = std::min(std::max(kRound, 2 * need), ring.size);
+  const bool far = use == Use::states || need > kLarge;
+  const std::int64_t round = far ? ring.size : std::min(kRound, ring.size);
   const std::int64_t size = aligned(bytes_of(piece.extent, piece.dtype).value);
   if (ring.next + size > round) ring.next = 0;
   Piece placed{ring.memory + ring.next,
