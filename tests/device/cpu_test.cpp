@@ -49,18 +49,26 @@ void expect_reference(Device& device, const Case& each, const Sizes& sizes, DTyp
 }
 
 TEST(Cpu, EveryKernelIsTheReference) {
-  for (const int threads : {1, 2}) {
-    const auto device = make_cpu_device(threads);
-    std::mt19937_64 random(17);
-    for (const Case& each : all_cases()) {
-      for (const std::int64_t largest : {3, 7, 12}) {
-        for (const DType dtype : {DType::f64, DType::f32}) {
-          if (num_letters(each) > 5 && largest > 7) continue;
-          expect_reference(*device, each, random_sizes(each, largest, random), dtype, random);
+  for (const std::string& level : cpu_levels()) {
+    SCOPED_TRACE(level);
+    for (const int threads : {1, 2}) {
+      const auto device = make_cpu_device(threads, level);
+      std::mt19937_64 random(17);
+      for (const Case& each : all_cases()) {
+        for (const std::int64_t largest : {3, 7, 12}) {
+          for (const DType dtype : {DType::f64, DType::f32}) {
+            if (num_letters(each) > 5 && largest > 7) continue;
+            expect_reference(*device, each, random_sizes(each, largest, random), dtype, random);
+          }
         }
       }
     }
   }
+}
+
+TEST(Cpu, LevelsAreThoseOfTheProcessor) {
+  EXPECT_FALSE(cpu_levels().empty());
+  EXPECT_THROW((void)make_cpu_device(1, "x86-64-v9"), UserError);
 }
 
 /// Sizes beyond register tiles, cache blocks, runs and the grain of threads.
@@ -70,7 +78,6 @@ TEST(Cpu, LargeTensorsAreTheReference) {
       {"einsum bi,oi->bo", {{'b', {0, 210, 210}}, {'i', {0, 33, 33}}, {'o', {0, 150, 150}}}},
       {"einsum bi,oi->bo", {{'b', {0, 17, 17}}, {'i', {0, 333, 333}}, {'o', {0, 271, 271}}}},
       {"einsum bi,oi->bo", {{'b', {0, 65, 65}}, {'i', {0, 130, 130}}, {'o', {0, 71, 71}}}},
-      {"einsum bi,oi->bo", {{'b', {0, 64, 64}}, {'i', {0, 9000, 9000}}, {'o', {0, 200, 200}}}},
       {"einsum bi,bo->io", {{'b', {0, 33, 33}}, {'i', {0, 33, 33}}, {'o', {0, 1100, 1100}}}},
       {"einsum ef,bte->fbt",
        {{'e', {0, 65, 65}}, {'f', {3, 40, 50}}, {'b', {0, 3, 3}}, {'t', {0, 31, 31}}}},
@@ -112,8 +119,10 @@ TEST(Cpu, LargeTensorsAreTheReference) {
       {"update adamw", {{'i', {0, 200, 200}}, {'j', {0, 321, 321}}}},
   };
   const auto cases = all_cases();
-  for (const int threads : {1, 3}) {
-    const auto device = make_cpu_device(threads);
+  std::vector<std::unique_ptr<Device>> devices;
+  devices.push_back(make_cpu_device(1));
+  for (const std::string& level : cpu_levels()) devices.push_back(make_cpu_device(3, level));
+  for (const auto& device : devices) {
     std::mt19937_64 random(19);
     for (const auto& [name, sizes] : large) {
       bool found = false;
@@ -141,6 +150,27 @@ TEST(Cpu, LargeTensorsAreTheReference) {
 }
 
 /// softmax(scale q k^T) v, with -infinity above the diagonal, step by step.
+/// Products so large that what is transposed first is transposed in parts, against fp64.
+TEST(Cpu, LargeProductsAreThoseOfWiderNumbers) {
+  const auto device = make_cpu_device(2);
+  for (const auto& [rows, depth, columns] :
+       {std::array<std::int64_t, 3>{301, 5000, 261}, std::array<std::int64_t, 3>{201, 303, 5301},
+        std::array<std::int64_t, 3>{33, 1111, 900}}) {
+    for (const Einsum& product : {Einsum{"bi", "oi", "bo"}, Einsum{"bi", "io", "bo"}}) {
+      const Sizes sizes = {
+          {'b', {0, rows, rows}}, {'i', {0, depth, depth}}, {'o', {0, columns, columns}}};
+      std::vector<Tensor> results;
+      for (const DType dtype : {DType::f32, DType::f64}) {
+        std::mt19937_64 random(23);
+        const auto operands = make({{product.left}, {product.right}}, sizes, dtype, random);
+        const auto result = make({{product.result}}, sizes, dtype, random);
+        results.push_back(run(*device, product, operands, result, Launch{}).at(0));
+      }
+      EXPECT_LT(difference(results[0], results[1]), 1e-5) << product.right << " " << rows;
+    }
+  }
+}
+
 TEST(Cpu, AttentionIsTheUnfusedComputation) {
   const std::int64_t length = 37, depth = 20;
   const Shape shape = {1, length, 1, depth};

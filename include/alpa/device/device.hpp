@@ -3,8 +3,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "alpa/base/dtype.hpp"
 #include "alpa/base/shape.hpp"
@@ -26,9 +28,9 @@ struct Piece {
 struct Launch {
   std::span<const Piece> operands;
   std::span<const Piece> results;
-  std::int64_t batch_origin = 0;  ///< place of this microbatch's first sample in the global batch
-  std::int64_t batch_size = 0;    ///< samples of the global batch (0: as the operand's)
-  bool first = false;             ///< Accumulate writes instead of adding
+  std::int64_t batch_origin = 0;   ///< place of this microbatch's first sample in the global batch
+  std::int64_t batch_size = 0;     ///< samples of the global batch (0: as the operand's)
+  bool first = false;              ///< Accumulate writes instead of adding
   std::span<std::byte> workspace;  ///< of workspace_size() bytes at least, on the device
 };
 
@@ -75,8 +77,15 @@ class Device {
 /// Plain loops that define what is correct: every kernel, every dtype, accumulation in f64.
 [[nodiscard]] std::unique_ptr<Device> make_reference_device();
 
-/// The host's cores, with `threads` threads. fp64 and fp32.
-[[nodiscard]] std::unique_ptr<Device> make_cpu_device(int threads);
+/// Instruction sets that this build has CPU kernels for and this processor can run, best last:
+/// of "x86-64", "x86-64-v3", "x86-64-v4", or "native" alone.
+[[nodiscard]] std::vector<std::string> cpu_levels();
+
+/// The host's cores, with `threads` threads. fp64 and fp32. `level`: of cpu_levels(), else the
+/// best. Numbers in fp64 do not depend on the threads; in the last bits they do on the level.
+/// @throws UserError for a level that is not of cpu_levels()
+[[nodiscard]] std::unique_ptr<Device> make_cpu_device(
+    int threads, std::optional<std::string> level = std::nullopt);
 
 /// A pretend GPU over the reference kernels: its memory faults on host access outside kernels and
 /// copies.

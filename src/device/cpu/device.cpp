@@ -39,7 +39,19 @@ void copy_nest(const Nest& nest, const Piece& from, const Piece& to, int threads
 /// Runs one kernel: the fast one where there is one for its letters and dtypes, else the reference.
 class Runner {
  public:
-  Runner(const Launch& launch, int threads) : launch_(launch), threads_(threads) {}
+  Runner(const Kernel& kernel, const Launch& launch, const Level& level, int threads)
+      : kernel_(kernel), launch_(launch), level_(level), threads_(threads) {}
+
+  void run() const { std::visit(*this, kernel_); }
+  [[nodiscard]] Bytes workspace() const {
+    Bytes size{0};
+    std::visit(
+        [&](const auto& each) {
+          if constexpr (requires { (*this)(each, size); }) (*this)(each, size);
+        },
+        kernel_);
+    return size;
+  }
 
   void operator()(const Einsum& kernel) const { run(kernel, 2, 1); }
   void operator()(const Map& kernel) const {
@@ -48,10 +60,7 @@ class Runner {
     ALPA_CHECK(launch_.operands.size() == count && launch_.results.size() == 1);
     const DType result = launch_.results[0].dtype;
     if (count >= kMaxNumbers || result == DType::i32) return reference::run(kernel, launch_);
-    if (result == DType::f64)
-      Fast<double>::run(kernel, launch_, threads_);
-    else
-      Fast<float>::run(kernel, launch_, threads_);
+    (void)run_fast(result == DType::f64 ? DType::f64 : DType::f32);
   }
   void operator()(const Reduce& kernel) const { run(kernel, 1, 0); }
   void operator()(const SumExp& kernel) const { run(kernel, 1, 0); }
@@ -75,11 +84,9 @@ class Runner {
   void operator()(const Fill& kernel) const { run(kernel, 0, 1); }
   void operator()(const Contribute& kernel) const { reference::run(kernel, launch_); }
 
-  void operator()(const Einsum& kernel, Bytes& size) const { workspace(kernel, 2, 1, size); }
-  void operator()(const Attention& kernel, Bytes& size) const { workspace(kernel, 3, 2, size); }
-  void operator()(const AttentionGradient& kernel, Bytes& size) const {
-    workspace(kernel, 6, 3, size);
-  }
+  void operator()(const Einsum& /*kernel*/, Bytes& size) const { workspace(2, 1, size); }
+  void operator()(const Attention& /*kernel*/, Bytes& size) const { workspace(3, 2, size); }
+  void operator()(const AttentionGradient& /*kernel*/, Bytes& size) const { workspace(6, 3, size); }
 
  private:
   /// The dtype that the first `operands` operands, the first `results` results and `more` operands
@@ -104,17 +111,19 @@ class Runner {
   void run(const K& kernel, std::size_t operands, std::size_t results,
            std::initializer_list<unsigned> more = {}) const {
     const auto dtype = common_type(operands, results, more);
-    bool done = false;
-    if (dtype == DType::f64) done = Fast<double>::run(kernel, launch_, threads_);
-    if (dtype == DType::f32) done = Fast<float>::run(kernel, launch_, threads_);
-    if (!done) reference::run(kernel, launch_);
+    if (!dtype || !run_fast(*dtype)) reference::run(kernel, launch_);
   }
 
-  template <class K>
-  void workspace(const K& kernel, std::size_t operands, std::size_t results, Bytes& size) const {
+  /// @pre dtype is f64 or f32
+  [[nodiscard]] bool run_fast(DType dtype) const {
+    return dtype == DType::f64 ? level_.f64.run(kernel_, launch_, threads_)
+                               : level_.f32.run(kernel_, launch_, threads_);
+  }
+
+  void workspace(std::size_t operands, std::size_t results, Bytes& size) const {
     const auto dtype = common_type(operands, results, {});
-    if (dtype == DType::f64) size = Fast<double>::workspace(kernel, launch_, threads_);
-    if (dtype == DType::f32) size = Fast<float>::workspace(kernel, launch_, threads_);
+    if (dtype == DType::f64) size = level_.f64.workspace(kernel_, launch_, threads_);
+    if (dtype == DType::f32) size = level_.f32.workspace(kernel_, launch_, threads_);
   }
 
   void select(const Select& kernel) const {
@@ -168,9 +177,10 @@ class Runner {
     const Dims& dims = kernel.operand;
     Launch launch = launch_;
     if (!launch_.first) launch.operands = both;
-    const Map map{launch_.first ? MapOp::copy : MapOp::add,
-                  launch_.first ? std::vector<Dims>{dims} : std::vector<Dims>{dims, dims}, dims};
-    Runner(launch, threads_)(map);
+    const Kernel map =
+        Map{launch_.first ? MapOp::copy : MapOp::add,
+            launch_.first ? std::vector<Dims>{dims} : std::vector<Dims>{dims, dims}, dims};
+    Runner(map, launch, level_, threads_).run();
   }
 
   void update(const Update& kernel) const {
@@ -178,16 +188,12 @@ class Runner {
     ALPA_CHECK(launch_.results.size() == reference::result_count(kernel.kind));
     const double norm_squared = kernels::scalar(launch_.operands[3]);
     if (!std::isfinite(norm_squared)) return;
-    const auto dtype = common_type(1, launch_.results.size(), {});
-    if (dtype == DType::f64)
-      Fast<double>::run(kernel, launch_, norm_squared, threads_);
-    else if (dtype == DType::f32)
-      Fast<float>::run(kernel, launch_, norm_squared, threads_);
-    else
-      reference::run(kernel, launch_);
+    run(kernel, 1, launch_.results.size());
   }
 
+  const Kernel& kernel_;
   const Launch& launch_;
+  const Level& level_;
   int threads_;
 };
 
@@ -199,24 +205,19 @@ namespace {
 /// Runs each launch before it returns, so the queues have nothing to wait for.
 class CpuDevice final : public Device {
  public:
-  explicit CpuDevice(int threads) : threads_(threads) { ALPA_CHECK(threads >= 1); }
+  CpuDevice(int threads, const cpu::Level& level) : threads_(threads), level_(level) {
+    ALPA_CHECK(threads >= 1);
+  }
 
   [[nodiscard]] std::string name() const override { return "cpu"; }
   [[nodiscard]] std::byte* allocate(Bytes size) override { return memory_.allocate(size, "cpu"); }
   void release(std::byte* memory) override { memory_.release(memory); }
 
   [[nodiscard]] Bytes workspace_size(const Kernel& kernel, const Launch& launch) const override {
-    Bytes size{0};
-    const cpu::Runner runner(launch, threads_);
-    std::visit(
-        [&](const auto& each) {
-          if constexpr (requires { runner(each, size); }) runner(each, size);
-        },
-        kernel);
-    return size;
+    return cpu::Runner(kernel, launch, level_, threads_).workspace();
   }
   void launch(Queue /*queue*/, const Kernel& kernel, const Launch& launch) override {
-    std::visit(cpu::Runner(launch, threads_), kernel);
+    cpu::Runner(kernel, launch, level_, threads_).run();
   }
 
   void copy_in(std::byte* device, std::span<const std::byte> host) override {
@@ -230,13 +231,26 @@ class CpuDevice final : public Device {
 
  private:
   int threads_;
+  const cpu::Level& level_;
   kernels::HostMemory memory_;
 };
 
 }  // namespace
 
-std::unique_ptr<Device> make_cpu_device(int threads) {
-  return std::make_unique<CpuDevice>(threads);
+std::vector<std::string> cpu_levels() {
+  std::vector<std::string> names;
+  for (const cpu::Level& level : cpu::levels()) {
+    if (level.supported) names.push_back(level.name);
+  }
+  return names;
+}
+
+std::unique_ptr<Device> make_cpu_device(int threads, std::optional<std::string> level) {
+  const std::string name = level.value_or(cpu_levels().back());
+  for (const cpu::Level& each : cpu::levels()) {
+    if (each.name == name && each.supported) return std::make_unique<CpuDevice>(threads, each);
+  }
+  throw UserError("CPU kernels for '" + name + "': not in this build, or not for this processor");
 }
 
 }  // namespace alpa

@@ -1,39 +1,46 @@
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "alpa/device/device.hpp"
 
 namespace alpa::cpu {
 
-/// The kernels for tensors of T, float or double. Each element type has its own source file, built
-/// with its own flags: float with fast mathematics, double without.
+/// The kernels for tensors of T, float or double: the entry points of one source file, which is
+/// built once for each processor level, float with fast mathematics, double without. Nothing else
+/// of such a build is visible outside, so that code for one level never stands in for another's.
 ///
 /// The caller has checked how many pieces there are, and that they are of T where they must be.
-/// A bool says whether there is a kernel for these letters; nothing was written if not.
 template <class T>
-struct Fast {
-  static Bytes workspace(const Einsum& kernel, const Launch& launch, int threads);
-  static Bytes workspace(const Attention& kernel, const Launch& launch, int threads);
-  static Bytes workspace(const AttentionGradient& kernel, const Launch& launch, int threads);
-
-  static bool run(const Einsum& kernel, const Launch& launch, int threads);
-  static bool run(const Map& kernel, const Launch& launch, int threads);
-  static bool run(const Reduce& kernel, const Launch& launch, int threads);
-  static bool run(const SumExp& kernel, const Launch& launch, int threads);
-  static bool run(const Pick& kernel, const Launch& launch, int threads);
-  static bool run(const CrossEntropyGradient& kernel, const Launch& launch, int threads);
-  static bool run(const Embedding& kernel, const Launch& launch, int threads);
-  static bool run(const EmbeddingGradient& kernel, const Launch& launch, int threads);
-  static bool run(const NormMoments& kernel, const Launch& launch, int threads);
-  static bool run(const NormApply& kernel, const Launch& launch, int threads);
-  static bool run(const NormGradientMoments& kernel, const Launch& launch, int threads);
-  static bool run(const NormGradientInput& kernel, const Launch& launch, int threads);
-  static bool run(const NormGradientParameters& kernel, const Launch& launch, int threads);
-  static bool run(const Dropout& kernel, const Launch& launch, int threads);
-  static bool run(const Attention& kernel, const Launch& launch, int threads);
-  static bool run(const AttentionGradient& kernel, const Launch& launch, int threads);
-  static bool run(const Fill& kernel, const Launch& launch, int threads);
-  /// @pre norm_squared is finite
-  static bool run(const Update& kernel, const Launch& launch, double norm_squared, int threads);
+struct FastKernels {
+  /// Bytes that `run` needs as Launch::workspace.
+  Bytes (*workspace)(const Kernel& kernel, const Launch& launch, int threads);
+  /// Whether there is a kernel for these letters; nothing was written if not.
+  /// @pre norm_squared of an Update is finite
+  bool (*run)(const Kernel& kernel, const Launch& launch, int threads);
 };
+
+/// Processor levels that a build may hold; `native` is that of the machine that built it.
+namespace level {
+struct x86_64;
+struct x86_64_v3;
+struct x86_64_v4;
+struct native;
+}  // namespace level
+
+template <class T, class Level>
+FastKernels<T> fast_kernels();
+
+/// All kernels for one processor level.
+struct Level {
+  std::string name;
+  bool supported;  ///< by the processor that this runs on
+  FastKernels<float> f32;
+  FastKernels<double> f64;
+};
+
+/// Those in this build, best last.
+[[nodiscard]] const std::vector<Level>& levels();
 
 }  // namespace alpa::cpu

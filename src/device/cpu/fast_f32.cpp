@@ -2,6 +2,6 @@
 
 namespace alpa::cpu {
 
-template struct Fast<float>;
+template FastKernels<float> fast_kernels<float, level::ALPA_CPU_LEVEL>();
 
 }  // namespace alpa::cpu

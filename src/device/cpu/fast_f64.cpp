@@ -2,6 +2,6 @@
 
 namespace alpa::cpu {
 
-template struct Fast<double>;
+template FastKernels<double> fast_kernels<double, level::ALPA_CPU_LEVEL>();
 
 }  // namespace alpa::cpu

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/attention.hpp"
 #include "cpu/einsum.hpp"
 #include "cpu/fast.hpp"
@@ -9,6 +11,33 @@
 #include "cpu/update.hpp"
 
 namespace alpa::cpu {
+
+/// The kernels behind FastKernels<T>, one overload each.
+template <class T>
+struct Fast {
+  static Bytes workspace(const Einsum& kernel, const Launch& launch, int threads);
+  static Bytes workspace(const Attention& kernel, const Launch& launch, int threads);
+  static Bytes workspace(const AttentionGradient& kernel, const Launch& launch, int threads);
+
+  static bool run(const Einsum& kernel, const Launch& launch, int threads);
+  static bool run(const Map& kernel, const Launch& launch, int threads);
+  static bool run(const Reduce& kernel, const Launch& launch, int threads);
+  static bool run(const SumExp& kernel, const Launch& launch, int threads);
+  static bool run(const Pick& kernel, const Launch& launch, int threads);
+  static bool run(const CrossEntropyGradient& kernel, const Launch& launch, int threads);
+  static bool run(const Embedding& kernel, const Launch& launch, int threads);
+  static bool run(const EmbeddingGradient& kernel, const Launch& launch, int threads);
+  static bool run(const NormMoments& kernel, const Launch& launch, int threads);
+  static bool run(const NormApply& kernel, const Launch& launch, int threads);
+  static bool run(const NormGradientMoments& kernel, const Launch& launch, int threads);
+  static bool run(const NormGradientInput& kernel, const Launch& launch, int threads);
+  static bool run(const NormGradientParameters& kernel, const Launch& launch, int threads);
+  static bool run(const Dropout& kernel, const Launch& launch, int threads);
+  static bool run(const Attention& kernel, const Launch& launch, int threads);
+  static bool run(const AttentionGradient& kernel, const Launch& launch, int threads);
+  static bool run(const Fill& kernel, const Launch& launch, int threads);
+  static bool run(const Update& kernel, const Launch& launch, int threads);
+};
 
 template <class T>
 Bytes Fast<T>::workspace(const Einsum& kernel, const Launch& launch, int threads) {
@@ -131,9 +160,39 @@ bool Fast<T>::run(const Fill& kernel, const Launch& launch, int threads) {
 }
 
 template <class T>
-bool Fast<T>::run(const Update& kernel, const Launch& launch, double norm_squared, int threads) {
-  run_update<T>(kernel, launch, norm_squared, threads);
+bool Fast<T>::run(const Update& kernel, const Launch& launch, int threads) {
+  run_update<T>(kernel, launch, kernels::scalar(launch.operands[3]), threads);
   return true;
+}
+
+/// What is only moved needs no arithmetic, and no processor level.
+template <class K>
+inline constexpr bool kMoves =
+    std::is_same_v<K, Select> || std::is_same_v<K, Stack> || std::is_same_v<K, Accumulate> ||
+    std::is_same_v<K, CopyBox> || std::is_same_v<K, Contribute>;
+
+template <class T, class Level>
+FastKernels<T> fast_kernels() {
+  return {[](const Kernel& kernel, const Launch& launch, int threads) {
+            return std::visit(
+                [&](const auto& each) {
+                  if constexpr (requires { Fast<T>::workspace(each, launch, threads); })
+                    return Fast<T>::workspace(each, launch, threads);
+                  else
+                    return Bytes{0};
+                },
+                kernel);
+          },
+          [](const Kernel& kernel, const Launch& launch, int threads) {
+            return std::visit(
+                [&]<class K>(const K& each) {
+                  if constexpr (kMoves<K>)
+                    return false;
+                  else
+                    return Fast<T>::run(each, launch, threads);
+                },
+                kernel);
+          }};
 }
 
 }  // namespace alpa::cpu
