@@ -1,0 +1,169 @@
+#include "drafts.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "alpa/base/error.hpp"
+
+namespace alpa {
+namespace {
+
+/// Who shares the cores of which hosts.
+std::vector<SharedCores> shared_cores(const ClusterSpec& cluster, const Draft& draft) {
+  std::vector<SharedCores> all;
+  int begin = 0;
+  for (const Host& host : cluster.hosts) {
+    const int end = begin + host.devices;
+    if (host.shared_cores > 0.0) {
+      SharedCores shared{{}, {}, host.shared_cores, host.devices};
+      for (std::size_t s = 0; s < draft.stages.size(); ++s) {
+        const int first = std::max(begin, draft.stages[s].first_device);
+        const int last =
+            std::min(end, draft.stages[s].first_device + num_devices(draft.stages[s].mesh));
+        if (first >= last) continue;
+        shared.stages.push_back(static_cast<int>(s));
+        shared.devices.push_back(last - first);
+      }
+      all.push_back(std::move(shared));
+    }
+    begin = end;
+  }
+  return all;
+}
+
+/// How much faster than measured each stage runs while all work.
+std::vector<double> speeds_together(const std::vector<SharedCores>& shared, std::size_t stages) {
+  constexpr double kNone = std::numeric_limits<double>::infinity();
+  std::vector<double> fast(stages, kNone);
+  for (const SharedCores& host : shared) {
+    const int busy = std::accumulate(host.devices.begin(), host.devices.end(), 0);
+    const double total = host.total;
+    const double speed = std::max(1.0, std::min(total / host.cores, total / std::max(1, busy)));
+    for (const int s : host.stages) {
+      double& stage = fast[static_cast<std::size_t>(s)];
+      stage = std::min(stage, speed);
+    }
+  }
+  for (double& speed : fast) speed = speed == kNone ? 1.0 : speed;
+  return fast;
+}
+
+}  // namespace
+
+int in_flight(const Draft& draft, std::size_t s) {
+  if (draft.schedule == PipelineKind::gpipe) return draft.microbatches;
+  return std::min(draft.warm_up[s], draft.microbatches);
+}
+
+std::vector<int> least_warm_up(int stages) {
+  std::vector<int> depth;
+  for (int s = 0; s < stages; ++s) depth.push_back(stages - s);
+  return depth;
+}
+
+std::string key_of(const Draft& draft) {
+  std::string key = std::to_string(draft.microbatches) + " " + to_string(draft.schedule);
+  for (const int depth : draft.warm_up) key += " " + std::to_string(depth);
+  for (const DraftStage& stage : draft.stages) {
+    key += " | " + std::to_string(stage.first_layer) + "-" + std::to_string(stage.last_layer) +
+           " @" + std::to_string(stage.first_device);
+    for (const int n : stage.mesh.extents) key += " x" + std::to_string(n);
+  }
+  return key;
+}
+
+Plan assemble(const Draft& draft, const std::vector<const StageAnswer*>& answers,
+              const Graph& graph, const ClusterSpec& cluster) {
+  ALPA_CHECK(answers.size() == draft.stages.size());
+  Plan plan;
+  plan.method = "auto";
+  plan.graph_fingerprint = fingerprint(graph);
+  plan.world_size = num_devices(cluster);
+  plan.num_microbatches = draft.microbatches;
+  plan.schedule = draft.schedule;
+  plan.warm_up = draft.warm_up;
+  for (std::size_t s = 0; s < draft.stages.size(); ++s) {
+    const DraftStage& from = draft.stages[s];
+    StagePlan stage;
+    stage.chunks = {{from.first_layer, from.last_layer}};
+    stage.mesh = from.mesh;
+    for (int d = 0; d < num_devices(from.mesh); ++d) stage.ranks.push_back(from.first_device + d);
+    stage.strategies = answers[s]->strategies;
+    stage.retention = answers[s]->retention;
+    plan.stages.push_back(std::move(stage));
+  }
+  return plan;
+}
+
+Draft draft_of(const Plan& plan) {
+  Draft draft;
+  draft.microbatches = plan.num_microbatches;
+  draft.schedule = plan.schedule;
+  draft.warm_up = plan.warm_up;
+  if (draft.schedule == PipelineKind::one_f_one_b && draft.warm_up.empty()) {
+    draft.warm_up = least_warm_up(static_cast<int>(plan.stages.size()));
+  }
+  for (const StagePlan& stage : plan.stages) {
+    draft.stages.push_back(
+        {stage.chunks.front().first, stage.chunks.front().second, stage.ranks.front(), stage.mesh});
+  }
+  return draft;
+}
+
+std::vector<int> submesh_sizes(const ClusterSpec& cluster, int first_device) {
+  std::vector<int> sizes;
+  bool first_of_host = false;
+  int begin = 0;
+  for (const Host& host : cluster.hosts) {
+    const int end = begin + host.devices;
+    first_of_host = first_of_host || first_device == begin;
+    if (first_device >= begin && first_device < end) {
+      for (int n = 1; first_device + n <= end; ++n) sizes.push_back(n);
+    } else if (first_device < begin && first_of_host) {
+      sizes.push_back(end - first_device);
+    }
+    begin = end;
+  }
+  return sizes;
+}
+
+std::vector<DeviceMesh> logical_meshes(int devices, const std::optional<std::vector<int>>& only) {
+  if (only) {
+    DeviceMesh mesh{*only};
+    if (num_devices(mesh) == devices) return {std::move(mesh)};
+    return {};
+  }
+  std::vector<DeviceMesh> meshes{{{devices}}};
+  for (int a = 2; a * 2 <= devices; ++a) {
+    if (devices % a == 0) meshes.push_back({{a, devices / a}});
+  }
+  return meshes;
+}
+
+std::vector<int> divisors(std::int64_t number) {
+  std::vector<int> all;
+  for (int d = 1; d <= number; ++d) {
+    if (number % d == 0) all.push_back(d);
+  }
+  return all;
+}
+
+double modelled_price(const ClusterSpec& cluster, const Draft& draft,
+                      const std::vector<StageTimes>& stages,
+                      const std::vector<StageTransfer>& transfers) {
+  const std::vector<SharedCores> shared = shared_cores(cluster, draft);
+  const std::vector<double> fast = speeds_together(shared, stages.size());
+  StageTimes most;
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    const double slow = 1.0 / fast[s];
+    most.prepare = std::max(most.prepare, stages[s].prepare * slow);
+    most.reduce = std::max(most.reduce, stages[s].reduce * slow);
+    most.update = std::max(most.update, stages[s].update * slow);
+  }
+  const Seconds pipeline =
+      makespan(draft.schedule, draft.warm_up, draft.microbatches, stages, transfers, shared);
+  return (pipeline + most.prepare + most.reduce + most.update).value;
+}
+
+}  // namespace alpa

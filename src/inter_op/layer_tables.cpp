@@ -1,0 +1,204 @@
+#include "layer_tables.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <set>
+#include <thread>
+
+#include "stage_points.hpp"
+
+namespace alpa {
+namespace {
+
+constexpr std::size_t kMostTables = 6;  ///< of a mesh
+constexpr int kTypicalInFlight = 4;     ///< stashes that tables weigh against state
+constexpr std::size_t kMostThreads = 4;
+constexpr double kSame = 1e-6;               ///< relative gain that is none
+constexpr std::size_t kTiedOperators = 600;  ///< more than these are tied
+
+StageTimes plus(StageTimes a, const StageTimes& b) {
+  a.prepare += b.prepare;
+  a.forward += b.forward;
+  a.backward += b.backward;
+  a.reduce += b.reduce;
+  a.update += b.update;
+  return a;
+}
+
+StageTimes minus(StageTimes a, const StageTimes& b) {
+  a.prepare -= b.prepare;
+  a.forward -= b.forward;
+  a.backward -= b.backward;
+  a.reduce -= b.reduce;
+  a.update -= b.update;
+  return a;
+}
+
+/// A choice on the hull: what it costs, and bytes at the typical depth.
+struct HullPoint {
+  StageAnswer answer;
+  double cost = 0.0;
+  double bytes = 0.0;
+};
+
+/// Tables of one mesh, made by one thread.
+struct Job {
+  PlacedMesh at;
+  const MeshCosts* costs = nullptr;
+  const Graph* graph = nullptr;
+  const StageConstraints* constraints = nullptr;
+  std::stop_token stop;
+  int microbatches = 1;
+  Bytes room;
+  const StageModel* model = nullptr;
+  std::unique_ptr<StageModel> made;  ///< if there was none
+  MeshTables tables;
+  std::vector<double> prices;  ///< of a byte, at which it was solved
+};
+
+/// The choice for all layers at which a byte has a price.
+std::optional<HullPoint> solve(Job& job, double price) {
+  const int stashes = std::min(job.microbatches, kTypicalInFlight);
+  StageQuestion question;
+  question.last_layer = job.graph->num_layers - 1;
+  question.weights.forward = question.weights.backward = job.microbatches;
+  const StageWeights times = question.weights;
+  question.weights.state_byte = price;
+  question.weights.stash_byte = price * stashes;
+  question.tied = ties(*job.graph, 0, question.last_layer);
+  question.limits.cbc_columns = 0;
+  question.limits.sweeps = 30;
+  question.limits.stop = job.stop;
+  job.prices.push_back(price);
+  auto answer = job.model->solve(question);
+  if (!answer) return std::nullopt;
+  const StageFigures& f = answer->figures;
+  const auto bytes = static_cast<double>(f.state.value + f.stash.value * stashes);
+  const double cost = weighted(f, times);
+  return HullPoint{std::move(*answer), cost, bytes};
+}
+
+/// Between two neighbours on the hull, at the price at which they cost the same, until nothing new
+/// comes up (columns of a linear programme with one memory row).
+void refine(Job& job, std::vector<HullPoint>& hull) {
+  for (std::size_t i = 0; i + 1 < hull.size() && hull.size() < kMostTables;) {
+    const double saved = hull[i].bytes - hull[i + 1].bytes;
+    const double price = (hull[i + 1].cost - hull[i].cost) / saved;
+    const double level = hull[i].cost + price * hull[i].bytes;
+    auto between = price > 0.0 ? solve(job, price) : std::nullopt;
+    if (between && between->cost + price * between->bytes < level * (1.0 - kSame) &&
+        between->bytes < hull[i].bytes && between->bytes > hull[i + 1].bytes) {
+      hull.insert(hull.begin() + static_cast<std::ptrdiff_t>(i) + 1, std::move(*between));
+    } else {
+      ++i;
+    }
+  }
+}
+
+void run(Job& job) {
+  if (job.stop.stop_requested()) return;
+  if (job.model == nullptr) {
+    job.made =
+        std::make_unique<StageModel>(*job.graph, *job.costs, job.microbatches, *job.constraints);
+    job.model = job.made.get();
+  }
+  std::vector<HullPoint> hull;
+  if (auto cheapest = solve(job, 0.0)) hull.push_back(std::move(*cheapest));
+  if (hull.empty()) return;
+  const Bytes all = memory_of(hull.front().answer.figures, job.microbatches);
+  if (all > job.room && std::isfinite(hull.front().cost)) {
+    // So dear that a byte outweighs any time.
+    auto smallest = solve(job, 1e3 * hull.front().cost / std::max(1.0, hull.front().bytes));
+    if (smallest && smallest->bytes < hull.front().bytes) {
+      hull.push_back(std::move(*smallest));
+      refine(job, hull);
+    }
+  }
+  for (const HullPoint& point : hull) job.tables.emplace_back(point.answer.by_layer);
+}
+
+}  // namespace
+
+LayerTable::LayerTable(const std::vector<StageFigures>& by_layer) : sums_(1) {
+  for (const StageFigures& layer : by_layer) {
+    Sums next = sums_.back();
+    next.times = plus(next.times, layer.times);
+    next.state += layer.state.value;
+    next.stash += layer.stash.value;
+    sums_.push_back(next);
+  }
+  for (std::size_t first = 0; first < by_layer.size(); ++first) {
+    auto& row = transient_.emplace_back();
+    std::int64_t largest = 0;
+    for (std::size_t last = first; last < by_layer.size(); ++last) {
+      largest = std::max(largest, by_layer[last].transient.value);
+      row.push_back(largest);
+    }
+  }
+}
+
+StageFigures LayerTable::of(int first, int last) const {
+  const auto begin = static_cast<std::size_t>(first);
+  const auto end = static_cast<std::size_t>(last) + 1;
+  return {minus(sums_[end].times, sums_[begin].times),
+          {sums_[end].state - sums_[begin].state},
+          {sums_[end].stash - sums_[begin].stash},
+          {transient_[begin][end - 1 - begin]}};
+}
+
+bool ties(const Graph& graph, int first_layer, int last_layer) {
+  const auto count = std::count_if(
+      graph.operators.begin(), graph.operators.end(),
+      [&](const Operator& op) { return first_layer <= op.layer && op.layer <= last_layer; });
+  return static_cast<std::size_t>(count) > kTiedOperators;
+}
+
+void LayerTables::prepare(int microbatches, const std::vector<PlacedMesh>& meshes) {
+  std::vector<Job> jobs;
+  std::set<std::string> keys;
+  for (const PlacedMesh& at : meshes) {
+    const MeshCosts& costs = work_.costs(at.first_device, at.mesh);
+    if (tables_.contains({microbatches, costs.key()}) || !keys.insert(costs.key()).second) continue;
+    Job job;
+    job.at = at;
+    job.costs = &costs;
+    job.graph = &work_.graph(microbatches);
+    job.constraints = &work_.stage_constraints();
+    job.stop = work_.request().stop;
+    job.microbatches = microbatches;
+    job.room = work_.capacity(at.first_device, at.mesh);
+    if (work_.has_model(microbatches, at.first_device, at.mesh)) {
+      job.model = &work_.model(microbatches, at.first_device, at.mesh);
+    }
+    jobs.push_back(std::move(job));
+  }
+  const SearchWork::Clock clock(work_, "tables of layers");
+  std::atomic<std::size_t> next{0};
+  const auto take = [&] {
+    for (std::size_t j = next++; j < jobs.size(); j = next++) run(jobs[j]);
+  };
+  const std::size_t threads = std::min<std::size_t>(
+      {jobs.size(), kMostThreads, std::max(1U, std::thread::hardware_concurrency())});
+  {
+    std::vector<std::jthread> others;
+    for (std::size_t t = 1; t < threads; ++t) others.emplace_back(take);
+    take();
+  }
+  for (Job& job : jobs) {
+    for (const double price : job.prices) {
+      work_.solved(std::to_string(microbatches) + " line " + job.costs->key() + " " +
+                   std::to_string(std::log2(price)));
+    }
+    if (job.made) {
+      work_.add_model(microbatches, job.at.first_device, job.at.mesh, std::move(job.made));
+    }
+    tables_[{microbatches, job.costs->key()}] = std::move(job.tables);
+  }
+}
+
+const MeshTables& LayerTables::of(int microbatches, int first_device, const DeviceMesh& mesh) {
+  return tables_.at({microbatches, work_.costs(first_device, mesh).key()});
+}
+
+}  // namespace alpa

@@ -1,0 +1,191 @@
+#include "search_work.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+#include "alpa/base/error.hpp"
+
+namespace alpa {
+namespace {
+
+constexpr std::int64_t kDefaultEffort = 20'000;
+
+/// What is asked for, or every strategy of the rule; an axis of one device splits nothing, so that
+/// its uses need not be told apart.
+std::optional<std::vector<Strategy>> allowed_strategies(const StageConstraints& constraints,
+                                                        const Operator& op,
+                                                        const DeviceMesh& mesh) {
+  if (constraints.strategies) {
+    if (auto chosen = constraints.strategies(op, mesh)) return chosen;
+  }
+  const auto& extents = mesh.extents;
+  if (std::find(extents.begin(), extents.end(), 1) == extents.end()) return std::nullopt;
+  std::vector<Strategy> all = all_strategies(op.rule, mesh);
+  std::erase_if(all, [&](const Strategy& strategy) {
+    return std::any_of(strategy.uses.begin(), strategy.uses.end(),
+                       [&](const AxisUse& use) { return extent(mesh, use.axis) == 1; });
+  });
+  return all;
+}
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+SearchWork::SearchWork(const SearchRequest& request)
+    : request_(request), devices_(num_devices(request.cluster)), clock_since_(now()) {
+  constraints_.strategies = [this](const Operator& op, const DeviceMesh& mesh) {
+    return allowed_strategies(request_.constraints.stage, op, mesh);
+  };
+  constraints_.retentions = request.constraints.stage.retentions;
+  if (devices_ < 1) throw PlanError("cluster: it has no devices");
+  if (request.global_batch < 1) throw PlanError("search: expected a global batch of at least 1");
+  const SearchConstraints& constraints = request.constraints;
+  const Graph& whole = graph(1);
+  layers_ = whole.num_layers;
+  check_constraints(request, whole);
+  microbatch_counts_ = divisors(request.global_batch);
+  if (constraints.microbatches) microbatch_counts_ = {*constraints.microbatches};
+  stage_counts_ = {1, std::min(layers_, devices_)};
+  if (constraints.stages) stage_counts_ = {*constraints.stages, *constraints.stages};
+}
+
+std::vector<PipelineKind> SearchWork::schedules(int stages, int microbatches) const {
+  if (request_.constraints.schedule) return {*request_.constraints.schedule};
+  if (microbatches == 1) return {PipelineKind::gpipe};  // both are the same
+  // One stage never waits: 1F1B takes the same time and holds one stash.
+  if (stages == 1) return {PipelineKind::one_f_one_b};
+  return {PipelineKind::one_f_one_b, PipelineKind::gpipe};
+}
+
+std::vector<DeviceMesh> SearchWork::meshes(int devices) const {
+  return logical_meshes(devices, request_.constraints.logical_mesh);
+}
+
+const Graph& SearchWork::graph(int microbatches) {
+  auto& made = graphs_[microbatches];
+  if (!made) {
+    const Clock clock(*this, "graphs");
+    made = std::make_unique<Graph>(request_.graph(request_.global_batch / microbatches));
+  }
+  return *made;
+}
+
+const MeshCosts& SearchWork::costs(int first_device, const DeviceMesh& mesh) {
+  auto& made = costs_[{first_device, mesh.extents}];
+  if (!made) {
+    std::vector<int> members;
+    for (int d = 0; d < num_devices(mesh); ++d) members.push_back(first_device + d);
+    made = std::make_unique<MeshCosts>(request_.cluster, members, mesh);
+  }
+  return *made;
+}
+
+Bytes SearchWork::capacity(int first_device, const DeviceMesh& mesh) {
+  return request_.memory_limit ? *request_.memory_limit : costs(first_device, mesh).capacity();
+}
+
+const StageModel& SearchWork::model(int microbatches, int first_device, const DeviceMesh& mesh) {
+  const MeshCosts& mesh_costs = costs(first_device, mesh);
+  auto& made = models_[{microbatches, mesh_costs.key()}];
+  if (!made) {
+    const Graph& of = graph(microbatches);
+    const Clock clock(*this, "models");
+    made = std::make_unique<StageModel>(of, mesh_costs, microbatches, constraints_);
+  }
+  return *made;
+}
+
+bool SearchWork::has_model(int microbatches, int first_device, const DeviceMesh& mesh) {
+  return models_.contains({microbatches, costs(first_device, mesh).key()});
+}
+
+void SearchWork::add_model(int microbatches, int first_device, const DeviceMesh& mesh,
+                           std::unique_ptr<StageModel> model) {
+  models_[{microbatches, costs(first_device, mesh).key()}] = std::move(model);
+}
+
+SearchWork::Offered SearchWork::offer(const Plan& plan) {
+  const Graph& of = graph(plan.num_microbatches);
+  const Clock clock(*this, "pricing");
+  Offered offered{price(of, plan, request_.cluster, request_.workspace), {}, true};
+  norm_ = offered.price.norm.value;
+  Bytes largest{0};
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    const Bytes arena = offered.price.arenas[s];
+    Bytes room{std::numeric_limits<std::int64_t>::max()};
+    for (const int rank : plan.stages[s].ranks) {
+      room = std::min(room, request_.memory_limit ? *request_.memory_limit
+                                                  : alpa::capacity(kind_of(cluster(), rank)));
+    }
+    offered.over.push_back(std::max(Bytes{0}, arena - room));
+    offered.fits = offered.fits && arena <= room;
+    largest = std::max(largest, arena);
+  }
+  const double time = offered.price.step_time.value;
+  if (!std::isfinite(time)) {
+    offered.fits = false;
+    return offered;
+  }
+  if (!least_memory_ || largest < *least_memory_) {
+    least_memory_ = largest;
+    least_memory_plan_ = plan;
+    least_memory_plan_->method = "auto";
+  }
+  if (offered.fits && time < best_time()) {
+    best_ = plan;
+    best_->method = "auto";
+    best_price_ = offered.price;
+  }
+  return offered;
+}
+
+double SearchWork::best_time() const {
+  return best_ ? best_price_.step_time.value : std::numeric_limits<double>::infinity();
+}
+
+void SearchWork::solved(const std::string& question, int problems) {
+  problems_ += problems;
+  questions_.insert(question);
+}
+
+bool SearchWork::stopped() {
+  if (reason_ != "done") return true;
+  if (request_.stop.stop_requested()) reason_ = "time";
+  if (problems_ >= (request_.effort > 0 ? request_.effort : kDefaultEffort)) reason_ = "work";
+  return reason_ != "done";
+}
+
+void SearchWork::tell(const std::string& phase, double share) {
+  if (!request_.progress) return;
+  std::optional<Seconds> best;
+  if (best_) best = best_price_.step_time;
+  request_.progress(phase, share, best);
+}
+
+SearchWork::Clock::Clock(SearchWork& work, const std::string& phase)
+    : work_(work), outer_(work.clock_) {
+  work_.switch_clock(phase);
+}
+
+SearchWork::Clock::~Clock() { work_.switch_clock(outer_); }
+
+void SearchWork::switch_clock(const std::string& phase) {
+  const double time = now();
+  clocks_[clock_] += time - clock_since_;
+  clock_since_ = time;
+  clock_ = phase;
+}
+
+std::vector<std::pair<std::string, Seconds>> SearchWork::phases() {
+  switch_clock(clock_);
+  std::vector<std::pair<std::string, Seconds>> all;
+  for (const auto& [phase, seconds] : clocks_) all.emplace_back(phase, Seconds{seconds});
+  return all;
+}
+
+}  // namespace alpa

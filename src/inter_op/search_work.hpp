@@ -1,0 +1,124 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "alpa/cluster/mesh_costs.hpp"
+#include "alpa/inter_op/search.hpp"
+#include "alpa/intra_op/stage_model.hpp"
+
+#include "drafts.hpp"
+
+namespace alpa {
+
+/// What a search has on its desk: graphs and models made once, the best plan so far, counts of
+/// work.
+class SearchWork {
+ public:
+  explicit SearchWork(const SearchRequest& request);
+
+  [[nodiscard]] const SearchRequest& request() const { return request_; }
+  [[nodiscard]] const ClusterSpec& cluster() const { return request_.cluster; }
+  [[nodiscard]] int devices() const { return devices_; }
+  [[nodiscard]] int layers() const { return layers_; }
+
+  /// Numbers of microbatches that may be chosen, ascending.
+  [[nodiscard]] const std::vector<int>& microbatch_counts() const { return microbatch_counts_; }
+  /// Numbers of stages that may be chosen: first and last.
+  [[nodiscard]] std::pair<int, int> stage_counts() const { return stage_counts_; }
+  /// Schedules that differ and may be chosen for so many stages and microbatches.
+  [[nodiscard]] std::vector<PipelineKind> schedules(int stages, int microbatches) const;
+  [[nodiscard]] std::vector<DeviceMesh> meshes(int devices) const;
+
+  [[nodiscard]] const Graph& graph(int microbatches);
+  [[nodiscard]] const MeshCosts& costs(int first_device, const DeviceMesh& mesh);
+  [[nodiscard]] Bytes capacity(int first_device, const DeviceMesh& mesh);
+  [[nodiscard]] const StageModel& model(int microbatches, int first_device, const DeviceMesh& mesh);
+
+  [[nodiscard]] bool has_model(int microbatches, int first_device, const DeviceMesh& mesh);
+  /// Takes a model that was made elsewhere.
+  void add_model(int microbatches, int first_device, const DeviceMesh& mesh,
+                 std::unique_ptr<StageModel> model);
+
+  /// Of operators and tensors, for models.
+  [[nodiscard]] const StageConstraints& stage_constraints() const { return constraints_; }
+
+  /// Prices and packs a plan; it becomes the best if it is the cheapest that fits.
+  struct Offered {
+    PlanPrice price;
+    std::vector<Bytes> over;  ///< [stage] what it needs more than there is; 0 where it fits
+    bool fits = false;
+  };
+  Offered offer(const Plan& plan);
+
+  [[nodiscard]] bool has_best() const { return best_.has_value(); }
+  [[nodiscard]] double best_time() const;
+  /// The norm's part of every plan's price; 0 before the first one was priced.
+  [[nodiscard]] double norm() const { return norm_; }
+  [[nodiscard]] const std::optional<Plan>& best() const { return best_; }
+  [[nodiscard]] const PlanPrice& best_price() const { return best_price_; }
+  [[nodiscard]] std::optional<Bytes> least_memory() const { return least_memory_; }
+  [[nodiscard]] const std::optional<Plan>& least_memory_plan() const { return least_memory_plan_; }
+
+  /// A problem was solved, for this question (so that distinct ones can be counted).
+  void solved(const std::string& question, int problems = 1);
+  /// True once the work is spent or the request asks to stop.
+  [[nodiscard]] bool stopped();
+  [[nodiscard]] const std::string& reason() const { return reason_; }
+  [[nodiscard]] int problems() const { return static_cast<int>(problems_); }
+  [[nodiscard]] int distinct() const { return static_cast<int>(questions_.size()); }
+
+  void tell(const std::string& phase, double share);
+  /// Adds clock time to a phase of the log while it lives.
+  class Clock {
+   public:
+    Clock(SearchWork& work, const std::string& phase);
+    ~Clock();
+    Clock(const Clock&) = delete;
+    Clock& operator=(const Clock&) = delete;
+
+   private:
+    SearchWork& work_;
+    std::string outer_;
+  };
+  [[nodiscard]] std::vector<std::pair<std::string, Seconds>> phases();
+
+ private:
+  void switch_clock(const std::string& phase);
+
+  const SearchRequest& request_;
+  StageConstraints constraints_;
+  int devices_ = 0;
+  int layers_ = 0;
+  std::vector<int> microbatch_counts_;
+  std::pair<int, int> stage_counts_;
+  std::map<int, std::unique_ptr<Graph>> graphs_;
+  std::map<std::pair<int, std::vector<int>>, std::unique_ptr<MeshCosts>> costs_;
+  std::map<std::pair<int, std::string>, std::unique_ptr<StageModel>> models_;
+  std::optional<Plan> best_, least_memory_plan_;
+  PlanPrice best_price_;
+  double norm_ = 0.0;
+  std::optional<Bytes> least_memory_;
+  std::int64_t problems_ = 0;
+  std::set<std::string> questions_;
+  std::string reason_ = "done";
+  std::string clock_ = "other";
+  double clock_since_ = 0.0;
+  std::map<std::string, double> clocks_;
+};
+
+/// Refuses constraints that contradict each other, the model or the cluster.
+/// @throws PlanError (configuration)
+void check_constraints(const SearchRequest& request, const Graph& whole_batch);
+
+/// Whether a plan is one of those that the constraints leave.
+[[nodiscard]] bool meets(const Plan& plan, const Graph& graph,
+                         const SearchConstraints& constraints);
+
+}  // namespace alpa

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "search_work.hpp"
+
+namespace alpa {
+
+/// Chooses the operators of drafts, stage by stage, and offers the plans.
+class StageSolver {
+ public:
+  explicit StageSolver(SearchWork& work) : work_(work) {}
+
+  /// Best choice of each stage within its memory; where packing takes more than the figures say, a
+  /// stage is chosen again with that much less. The plan's price if one was found that fits.
+  std::optional<double> offer(const Draft& draft);
+
+  /// The least memory that each stage can do with, whatever the time.
+  void offer_smallest(const Draft& draft);
+
+ private:
+  [[nodiscard]] const std::optional<StageAnswer>& solve(const Draft& draft, std::size_t s,
+                                                        Bytes memory);
+
+  SearchWork& work_;
+  std::map<std::string, std::optional<StageAnswer>> answers_;
+  std::map<std::string, std::optional<double>> offered_;
+};
+
+}  // namespace alpa

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <vector>
+
+#include "drafts.hpp"
+#include "layer_tables.hpp"
+#include "search_work.hpp"
+
+namespace alpa {
+
+/// Bytes that cross each border between layers for one microbatch.
+struct BorderTraffic {
+  std::vector<Bytes> forward, backward;  ///< [layer]: into it from those before, and back
+};
+[[nodiscard]] BorderTraffic border_traffic(const Graph& graph);
+
+/// Estimate of the messages between the stages of a draft.
+[[nodiscard]] std::vector<StageTransfer> estimated_transfers(const Draft& draft,
+                                                             const BorderTraffic& traffic,
+                                                             const ClusterSpec& cluster);
+
+/// A draft and what the tables say that it takes.
+struct RatedDraft {
+  double time = 0.0;
+  Draft draft;
+};
+
+/// Submeshes that the programme looks at: all, or those whose size divides the cluster.
+enum class Sizes { all, regular };
+
+/// Cuts the layers into stages on consecutive devices for one number of microbatches and one
+/// schedule: minimises sum t + max((B - 1) t + u), t a stage's forward and backward and u its work
+/// once a step, with a dynamic programme over (stages left, first layer, first device) that is
+/// repeated under an ever lower cap on (B - 1) t + u. Returns what all passes found, rated by the
+/// makespan of their tables, cheapest first.
+[[nodiscard]] std::vector<RatedDraft> rated_drafts(SearchWork& work, LayerTables& tables,
+                                                   int microbatches, PipelineKind schedule,
+                                                   Sizes sizes);
+
+}  // namespace alpa
