@@ -87,13 +87,15 @@ class Walk {
   /// The digit `k` went from `last` back to zero.
   void reset(std::size_t k, std::size_t last) { offset_ -= steps_[k] * last; }
   [[nodiscard]] std::size_t offset() const { return offset_; }
+  /// From one option of the last node to the next.
+  [[nodiscard]] std::size_t last_step() const { return steps_.back(); }
 
  private:
   std::vector<std::size_t> steps_;
   std::size_t offset_ = 0;
 };
 
-/// Sum of `parts` as one table over `nodes`.
+/// Sum of `parts` as one table over `nodes`, row by row of the last node's options.
 std::vector<double> sum_over(const Core& core, const std::vector<int>& nodes,
                              const std::vector<Table>& parts) {
   std::vector<Walk> walks;
@@ -106,11 +108,14 @@ std::vector<double> sum_over(const Core& core, const std::vector<int>& nodes,
   }
   std::vector<double> sum(size, 0.0);
   std::vector<std::size_t> digits(nodes.size(), 0);
-  for (std::size_t entry = 0; entry < size; ++entry) {
+  const std::size_t last = options_of(core, nodes.back());
+  for (std::size_t row = 0; row < size; row += last) {
     for (std::size_t k = 0; k < parts.size(); ++k) {
-      sum[entry] += parts[k].costs[walks[k].offset()];
+      const double* costs = parts[k].costs.data() + walks[k].offset();
+      const std::size_t step = walks[k].last_step();
+      for (std::size_t i = 0; i < last; ++i) sum[row + i] += costs[i * step];
     }
-    for (std::size_t d = nodes.size(); d-- > 0;) {
+    for (std::size_t d = nodes.size() - 1; d-- > 0;) {
       if (digits[d] + 1 < options_of(core, nodes[d])) {
         ++digits[d];
         for (Walk& walk : walks) {
