@@ -2,8 +2,8 @@
 file(GLOB plan_suite_tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/bench/plan_suite_*_test.cpp)
 alpa_tests(plan_suite DEPS model simulate FILES ${plan_suite_tests} LABELS law)
 
-# Built on request (cmake --build build --target plan_suite): what it runs takes minutes.
-add_executable(plan_suite EXCLUDE_FROM_ALL tests/bench/plan_suite.cpp tests/bench/megatron_grid.cpp)
+# plan_suite CONFIG CLUSTER ... [--megatron-grid]
+add_executable(plan_suite tests/bench/plan_suite.cpp tests/bench/megatron_grid.cpp)
 target_link_libraries(plan_suite PRIVATE alpa::inter_op alpa::model alpa_warnings)
 target_include_directories(plan_suite PRIVATE tests src/plan)
 set_target_properties(plan_suite PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)

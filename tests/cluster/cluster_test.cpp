@@ -86,7 +86,9 @@ TEST(ClusterFile, EveryShippedClusterIsRead) {
        std::filesystem::directory_iterator(ALPA_SOURCE_DIR "/configs/clusters")) {
     const ClusterSpec spec = cluster_spec(load_cluster(entry.path().string()));
     const std::string stem = entry.path().stem().string();
-    EXPECT_EQ(std::to_string(num_devices(spec)), stem.substr(stem.rfind('-') + 1)) << stem;
+    EXPECT_EQ(std::to_string(num_devices(spec)),
+              stem.substr(stem.find_last_not_of("0123456789") + 1))
+        << stem;
     EXPECT_EQ(spec.kinds.size(), stem.starts_with("mixed") ? 2U : 1U) << stem;
     EXPECT_EQ(host_of(spec, num_devices(spec) - 1), static_cast<int>(spec.hosts.size()) - 1);
     ++files;
