@@ -1,23 +1,25 @@
 #include "commands.hpp"
 
-#include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <unistd.h>
 
 #include "alpa/base/error.hpp"
 #include "alpa/checkpoint/load.hpp"
-#include "alpa/cluster/cluster_file.hpp"
-#include "alpa/comm/hosts.hpp"
 #include "alpa/config/run_config.hpp"
-#include "alpa/model/build_graph.hpp"
 #include "alpa/plan/plan_file.hpp"
-#include "alpa/report/text.hpp"
 #include "alpa/storage/file.hpp"
 
+#include "devices.hpp"
+#include "explain.hpp"
+#include "methods_priced.hpp"
 #include "plan_report.hpp"
-#include "pricing.hpp"
+#include "planner.hpp"
+#include "planning_progress.hpp"
 #include "setup.hpp"
+#include "simulation.hpp"
 #include "version.hpp"
+#include "world.hpp"
 
 namespace alpa {
 namespace {
@@ -38,130 +40,149 @@ void verify_command(const std::string& directory) {
         " elements, " + std::to_string(checkpoint.files.size()) + " files: valid");
 }
 
-/// The cluster that a plan is made for: its size and what a device holds.
-struct Target {
-  int ranks = 1;
-  Bytes capacity;
-  std::optional<ClusterSpec> cluster;
+/// What is planned for, and how it is called.
+struct Place {
+  Target target;
+  std::vector<std::string> hosts;  ///< name of every rank's
+  std::string device;
+  int threads = 0;                ///< of each rank; 0: elsewhere
+  std::unique_ptr<Device> owner;  ///< of target.workspace
 };
 
-Target target_of(const Options& options, const RunConfig& config, int ranks) {
-  const auto cluster = options.cluster ? load_cluster(*options.cluster) : cluster_of(config);
-  if (!cluster) return {ranks, capacity_of_rank(config, ranks), std::nullopt};
-  const ClusterFigures figures = figures_of(*cluster);
-  return {figures.devices, config.parallel.memory_limit.value_or(figures.capacity),
-          cluster_spec(*cluster, config.training.precision == Precision::tf32)};
+Place place_of(const RunConfig& config, const ClusterConfig& cluster) {
+  Place place{target_of(config, cluster), {}, "", 0, nullptr};
+  place.hosts = host_names(*place.target.cluster);
+  place.device = kinds_text(*place.target.cluster);
+  return place;
 }
 
-/// --compare and --simulate need times, which only a cluster file gives.
-void check_times_known(const Options& options, const Target& target) {
-  if (!options.compare && !options.simulate) return;
-  const std::string option = options.compare ? "--compare" : "--simulate";
-  if (!target.cluster) {
-    throw UserError(option +
-                        ": the speed of this machine is not measured in this version: name a "
-                        "cluster with --cluster FILE",
-                    ExitCode::usage);
+/// Collective.
+Place place_here(const RunConfig& config, Communicator& world, int ranks, bool measure,
+                 Process& process) {
+  Devices devices = find_devices(config, world);
+  Profile profile;
+  if (ranks == world.size()) {
+    ProfileRequest request;
+    request.measure = measure;
+    request.info = [&](const std::string& text) { process.log.info(text); };
+    request.warning = [&](const std::string& text) { process.log.warning(text); };
+    request.progress = [&](const std::string&, double) { process.watchdog.alive(); };
+    profile = find_profile(config, devices, world, request);
+  } else if (measure) {
+    throw UserError(
+        "planning needs the speed of the devices, and ranks started like this cannot "
+        "measure it: use mpirun or srun --mpi=pmix, or name a cluster with --cluster "
+        "FILE",
+        ExitCode::usage);
   }
-  if (!target.cluster->axes.empty()) {
-    throw UserError(option +
-                        ": the cluster has mesh_axes, which price a logical mesh and no links; "
-                        "expected hosts with links",
-                    ExitCode::usage);
+  if (ranks != world.size()) devices.hosts.assign(static_cast<std::size_t>(ranks), host_name());
+  const int ranks_of_host = ranks == world.size() ? devices.local.size : ranks;
+  const int threads = threads_of_rank(ranks_of_host);
+  Target target =
+      target_here(config, ranks, std::move(profile.cluster),
+                  capacity_of_rank(config, ranks_of_host), workspace_of(*devices.device));
+  std::string name = devices.device->name();
+  return {std::move(target), std::move(devices.hosts), std::move(name), threads,
+          std::move(devices.device)};
+}
+
+StageNeeds needs_of(const Planned& planned, const Target& target) {
+  if (planned.price) return {planned.price->totals, planned.price->arenas};
+  StageNeeds needs;
+  for (const StagePlan& stage : planned.plan.stages) {
+    const Program program =
+        lower(planned.graph, planned.plan, stage.ranks.back(), target.workspace).step;
+    needs.totals.push_back(totals(program));
+    needs.arenas.push_back(program.arena);
   }
+  return needs;
 }
 
-/// Host of every rank: the cluster's, numbered, or this one.
-std::vector<std::string> host_names(const Target& target, const std::string& here) {
-  std::vector<std::string> names;
-  for (int rank = 0; rank < target.ranks; ++rank) {
-    names.push_back(target.cluster ? "host " + std::to_string(host_of(*target.cluster, rank))
-                                   : here);
-  }
-  return names;
-}
-
-std::string predicted_text(const PredictedFigures& predicted) {
-  return "predicted: " + to_text(predicted.step_time) + " a step, " +
-         with_prefix(predicted.samples_per_second) + " samples/s, " +
-         with_prefix(predicted.model_flops_per_second_per_device) +
-         "FLOP/s per device, no kernel in " +
-         std::to_string(static_cast<int>(100 * predicted.bubble + 0.5)) + " % of the time\n";
-}
-
-void write_plan(const RunConfig& config, const Options& options, const PricedPlan& priced,
-                const PlanFigures& figures) {
+void write_plan(const RunConfig& config, const Planned& planned, const PlanFigures& figures) {
   const fs::path folder(config.output);
   make_directories(folder);
-  replace_file(folder / "plan.yaml", to_yaml(priced.plan, priced.graph, figures));
+  replace_file(folder / "plan.yaml", to_yaml(planned.plan, planned.graph, figures));
   replace_file(folder / "config.yaml", print_config(config));
   print("wrote " + (folder / "plan.yaml").string());
-  if (!options.simulate) return;
-  replace_file(folder / "trace.json", chrome_trace(priced));
-  print("wrote " + (folder / "trace.json").string());
 }
 
-/// Makes and prices the plan for the target; writes plan.yaml unless only checking.
-void plan_command(const Options& options, const RunConfig& config, int ranks, bool write) {
-  const Target target = target_of(options, config, ranks);
-  check_times_known(options, target);
-  const bool elsewhere = target.cluster.has_value();
-  const int threads = threads_of_rank(ranks);
-  const auto device = make_device(config, threads);
-  const PricedPlan priced = price_plan(config, choose_plan(config, target.ranks, options.plan),
-                                       elsewhere ? no_workspace : workspace_of(*device),
-                                       target.cluster, options.simulate);
-  const std::string objection =
-      memory_objection(config, priced.plan, priced.totals, priced.arenas, target.capacity);
-  if (!objection.empty()) throw UserError(objection, ExitCode::no_plan);
-  const std::vector<std::string> hosts = host_names(target, host_name());
-  const std::string where = elsewhere ? target.cluster->kinds.front().name : device->name();
-  print(start_text(config, priced.graph, priced.plan, priced.totals, where, elsewhere ? 0 : threads,
-                   hosts));
-  PlanFigures figures =
-      plan_figures(config, priced.plan, priced.totals, priced.arenas, target.capacity, hosts);
-  figures.predicted = predicted_figures(config, priced);
-  if (figures.predicted) print(predicted_text(*figures.predicted));
-  if (options.compare) {
-    figures.compared = compare_methods(config, *target.cluster, target.capacity);
-    print(compare_table(figures.compared));
+void simulate_command(const RunConfig& config, const Planned& planned, const Target& target) {
+  const SimulatedPlan simulated =
+      simulate_plan(planned.graph, planned.plan, target.workspace, *target.cluster);
+  print(simulated_text(simulated));
+  const fs::path file = fs::path(config.output) / "trace.json";
+  make_directories(config.output);
+  replace_file(file, chrome_trace(simulated));
+  print("wrote " + file.string());
+}
+
+/// On rank 0.
+void plan_for(const Options& options, const RunConfig& config, const Place& place,
+              Process& process) {
+  if (options.simulate && !place.target.cluster->axes.empty()) {
+    throw UserError(
+        "--simulate: the cluster has mesh_axes, which price a logical mesh and no links; "
+        "expected hosts with links",
+        ExitCode::usage);
   }
-  if (write) write_plan(config, options, priced, figures);
+  PlanningProgress progress(process, STDERR_FILENO, process.stderr_watched);
+  PlanningTalk talk;
+  talk.progress = [&](const std::string& phase, double share, std::optional<Seconds> best) {
+    progress.say(phase, share, best);
+  };
+  talk.warning = [&](const std::string& text) { process.log.warning(text); };
+  const Planned made = make_plan(config, place.target, options.plan, options.compare, talk);
+  progress.finish();
+  const StageNeeds needs = needs_of(made, place.target);
+  const std::string objection = memory_objection(config, place.target, made.plan, needs);
+  if (!objection.empty()) throw UserError(objection, ExitCode::no_plan);
+  print(start_text(config, made, by_rank(made.plan, needs), place.device, place.threads,
+                   place.hosts));
+  print(prediction_text(config, made));
+  if (options.explain) print(explain(config, place.target, made));
+  if (options.simulate) simulate_command(config, made, place.target);
+  if (options.check) return;
+  write_plan(config, made, plan_figures(config, place.target, made, needs, place.hosts));
 }
 
 }  // namespace
 
 bool is_command(const Options& options) {
-  return options.version || options.help || options.verify || options.print_config ||
-         options.check || options.plan_only;
+  return options.version || options.help || options.verify || options.print_config;
 }
 
-void run_command(const Options& options, int ranks) {
+bool is_planning(const Options& options) { return options.check || options.plan_only; }
+
+void run_command(const Options& options) {
   if (options.version) {
     print(version_text());
-    return;
-  }
-  if (options.help) {
+  } else if (options.help) {
     print(options.help_section.empty() ? usage() : help_text(options.help_section));
-    return;
-  }
-  if (options.verify) {
+  } else if (options.verify) {
     verify_command(*options.verify);
-    return;
+  } else {
+    print(print_config(load_run_config(options.config, options.overrides)));
   }
-  const RunConfig config = load_run_config(options.config, options.overrides);
-  if (options.print_config) {
-    print(print_config(config));
-    return;
+}
+
+void plan_command(const Options& options, Communicator& world, int ranks, Process& process) {
+  const RunConfig config = share_config(options, world);
+  const bool root = world.rank() == 0;
+  process.log.configure(config.logging.level, process.stderr_watched);
+  if (root && options.check) check_data_paths(config);
+  const bool elsewhere =
+      options.cluster.has_value() || !std::holds_alternative<DetectCluster>(config.cluster);
+  if (!elsewhere) {
+    const bool measure = needs_prices(config, options.plan) || options.compare || options.explain ||
+                         options.simulate;
+    const Place place = place_here(config, world, ranks, measure, process);
+    if (root) plan_for(options, config, place, process);
+  } else if (root) {
+    const auto cluster = options.cluster ? load_cluster(*options.cluster) : cluster_of(config);
+    plan_for(options, config, place_of(config, *cluster), process);
   }
-  refuse_absent(config);
-  if (options.check) {
-    check_data_paths(config);
-    plan_command(options, config, ranks, false);
-    print("the configuration is fine");
-    return;
-  }
-  plan_command(options, config, ranks, true);
+  if (root && options.check) print("the configuration is fine");
+  (void)broadcast_text(world, "");  // until rank 0 is done
 }
 
 }  // namespace alpa

@@ -49,10 +49,14 @@ int run(const std::vector<std::string>& arguments) {
 
   const Options options = parse_options(arguments);
   if (is_command(options)) {
-    if (rank == 0) run_command(options, launcher.size.value_or(1));
+    if (rank == 0) run_command(options);
     return 0;
   }
-  const std::string problem = advice(launcher);
+  // A plan for a named cluster needs no ranks; nor do those that cannot talk to each other.
+  const bool planning = is_planning(options);
+  const bool alone = planning && (options.cluster || !launcher.starts_mpi());
+  if (alone && rank != 0) return 0;
+  const std::string problem = planning ? "" : advice(launcher);
   if (!problem.empty()) throw UserError(problem, ExitCode::usage);
 
   Log log;
@@ -68,7 +72,15 @@ int run(const std::vector<std::string>& arguments) {
   faults.reach("init");
   Process process{watchdog, faults, log, is_watched(launcher, 1), is_watched(launcher, 2)};
   ExitCode code = ExitCode::done;
-  if (launcher.starts_mpi()) {
+  const auto work = [&](Communicator& world) {
+    if (!planning) {
+      code = train(options, world, process);
+      return;
+    }
+    watchdog.set_patience(Seconds{0.0});  // the others sleep for as long as rank 0 plans
+    plan_command(options, world, alone ? launcher.size.value_or(1) : world.size(), process);
+  };
+  if (launcher.starts_mpi() && !alone) {
     watchdog.set_end(abort_all);
     MpiSession session;
     const auto world = make_mpi_world();
@@ -77,9 +89,9 @@ int run(const std::vector<std::string>& arguments) {
     context.rank = world->rank();
     context.end = abort_all;
     install_terminate_handler(context);
-    code = train(options, *world, process);
+    work(*world);
   } else {
-    run_alone([&](Communicator& world) { code = train(options, world, process); });
+    run_alone(work);
   }
   return static_cast<int>(code);
 }

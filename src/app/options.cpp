@@ -10,13 +10,12 @@ namespace {
 
 /// Options of the design that this version does not have: they fail, they are not ignored.
 const std::vector<std::pair<std::string, std::string>> kAbsent = {
-    {"--explain", "explaining a search"},
     {"--export-ilp", "writing the search's integer programs"},
 };
 
-const std::vector<std::string> kKnown = {"--plan-only",    "--cluster", "--plan",    "--resume",
-                                         "--verify",       "--check",   "--compare", "--simulate",
-                                         "--print-config", "--help",    "--version"};
+const std::vector<std::string> kKnown = {"--plan-only", "--cluster",      "--plan",    "--resume",
+                                         "--verify",    "--check",        "--compare", "--explain",
+                                         "--simulate",  "--print-config", "--help",    "--version"};
 
 /// --help may stand alone or name a section, which CLI11's own help cannot.
 bool take_help(const std::vector<std::string>& arguments, Options& options) {
@@ -57,13 +56,16 @@ std::string usage() {
 Trains the model of CONFIG.yaml on all ranks of the launcher (mpirun -np N alpa_train ...), or on
 one without a launcher. The same command again goes on where the last one stopped.
 
-  --plan-only         make the plan, print it, write plan.yaml; run nothing
+  --plan-only         make the plan, print it, write plan.yaml; run nothing. Method auto plans for
+                      the ranks that are started, after measuring them if they are not known yet
   --cluster FILE      plan for that cluster instead of the ranks here (implies --plan-only)
   --plan FILE         run this plan; of the section `parallel` only memory_limit counts then
-  --compare           also what every method by hand takes on the cluster (of --cluster or the
-                      configuration), or by how much it does not fit (implies --plan-only)
-  --simulate          also the time line of a step on the cluster, as trace.json for chrome://tracing
-                      (implies --plan-only)
+  --compare           also what every method takes, or by how much it does not fit (implies
+                      --plan-only)
+  --explain           also what was decided for each operator, what it costs, and what the next best
+                      choice would cost (implies --plan-only)
+  --simulate          also the time line of a step, as trace.json for chrome://tracing (implies
+                      --plan-only)
   --resume WHAT       auto (default): go on from the newest checkpoint; none: start anew;
                       DIR: start from this checkpoint or run directory
   --verify DIR        check a checkpoint
@@ -92,6 +94,7 @@ Options parse_options(const std::vector<std::string>& arguments) {
   parser.add_flag("--plan-only", options.plan_only);
   parser.add_flag("--check", options.check);
   parser.add_flag("--compare", options.compare);
+  parser.add_flag("--explain", options.explain);
   parser.add_flag("--simulate", options.simulate);
   parser.add_flag("--print-config", options.print_config);
   parser.add_flag("--version", options.version);
@@ -108,8 +111,8 @@ Options parse_options(const std::vector<std::string>& arguments) {
   if (!cluster.empty()) options.cluster = cluster;
   if (!plan.empty()) options.plan = plan;
   if (!verify.empty()) options.verify = verify;
-  options.plan_only =
-      options.plan_only || options.cluster.has_value() || options.compare || options.simulate;
+  options.plan_only = options.plan_only || options.cluster.has_value() || options.compare ||
+                      options.explain || options.simulate;
   if (!words.empty()) {
     options.config = words[0];
     options.overrides.assign(words.begin() + 1, words.end());

@@ -14,6 +14,7 @@ struct Options {
   bool check = false;
   bool compare = false;   ///< implies plan_only
   bool simulate = false;  ///< implies plan_only
+  bool explain = false;   ///< implies plan_only
   bool print_config = false;
   bool version = false;
   bool help = false;

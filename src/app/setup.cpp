@@ -9,9 +9,8 @@
 
 #include "alpa/base/error.hpp"
 #include "alpa/config/yaml.hpp"
-#include "alpa/model/build_graph.hpp"
-#include "alpa/plan/methods.hpp"
-#include "alpa/plan/plan_file.hpp"
+
+#include "world.hpp"
 
 namespace alpa {
 namespace {
@@ -91,26 +90,18 @@ int usable_cores() {
   return std::max(1, CPU_COUNT(&set));
 }
 
-GraphOfMicrobatch graphs_of(const RunConfig& config) {
-  return [&config](std::int64_t microbatch) { return build_graph(config, microbatch); };
-}
-
-/// The arena of the plan's largest rank under other settings, or nothing if there is no such plan.
-std::optional<Bytes> largest_arena(const RunConfig& config, int world_size) {
-  try {
-    const Plan plan = choose_plan(config, world_size, std::nullopt);
-    const Graph graph = build_graph(config, config.training.global_batch / plan.num_microbatches);
-    Bytes most{0};
-    for (const StagePlan& stage : plan.stages) {
-      most = std::max(most, lower(graph, plan, stage.ranks[0], no_workspace).step.arena);
-    }
-    return most;
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-}
-
 }  // namespace
+
+RunConfig share_config(const Options& options, Communicator& world) {
+  std::string text;
+  if (world.rank() == 0) {
+    const RunConfig config = load_run_config(options.config, options.overrides);
+    refuse_absent(config);
+    text = print_config(config);
+  }
+  text = broadcast_text(world, text);
+  return parse_run_config(text, options.config);
+}
 
 void refuse_absent(const RunConfig& config) {
   const auto refuse = [](const std::string& text) { throw UserError(text); };
@@ -127,9 +118,6 @@ void refuse_absent(const RunConfig& config) {
   }
   if (config.training.profile) {
     refuse("training.profile is not in this version; expected none");
-  }
-  if (config.parallel.search != SearchConfig{}) {
-    refuse("parallel.search: there is no search in this version; leave the section out");
   }
 }
 
@@ -267,96 +255,9 @@ std::optional<ClusterConfig> cluster_of(const RunConfig& config) {
   return std::nullopt;
 }
 
-ClusterFigures figures_of(const ClusterConfig& cluster) {
-  ClusterFigures figures;
-  for (const HostGroupConfig& group : cluster.hosts) {
-    figures.devices += static_cast<int>(group.count * group.devices);
-    if (!group.device.memory) continue;
-    figures.capacity = std::min(figures.capacity, *group.device.memory - group.device.reserve);
-  }
-  return figures;
-}
-
 Bytes capacity_of_rank(const RunConfig& config, int ranks_of_host) {
   if (config.parallel.memory_limit) return *config.parallel.memory_limit;
-  if (const auto cluster = cluster_of(config)) return figures_of(*cluster).capacity;
   return {static_cast<std::int64_t>(0.9 * static_cast<double>(available_memory()) / ranks_of_host)};
-}
-
-Plan choose_plan(const RunConfig& config, int world_size,
-                 const std::optional<std::string>& plan_file) {
-  const std::optional<std::string> file =
-      plan_file ? plan_file
-                : (config.parallel.method == Method::plan ? config.parallel.plan : std::nullopt);
-  if (!file) {
-    MethodRequest request;
-    request.parallel = config.parallel;
-    request.world_size = world_size;
-    request.global_batch = config.training.global_batch;
-    return plan_by_method(request, graphs_of(config));
-  }
-  Plan plan = parse_plan(read_text_file(*file, std::size_t{512} << 20U), *file);
-  if (plan.world_size != world_size) {
-    throw PlanError(*file + ": the plan is for " + std::to_string(plan.world_size) +
-                    " ranks, found " + std::to_string(world_size) + ": start " +
-                    std::to_string(plan.world_size) +
-                    " ranks, or choose a method instead of the plan");
-  }
-  if (plan.num_microbatches < 1 || config.training.global_batch % plan.num_microbatches != 0) {
-    throw PlanError(*file + ": microbatches: found " + std::to_string(plan.num_microbatches) +
-                    ", expected a divisor of training.global_batch = " +
-                    std::to_string(config.training.global_batch));
-  }
-  const Graph graph = build_graph(config, config.training.global_batch / plan.num_microbatches);
-  if (plan.graph_fingerprint != fingerprint(graph)) {
-    throw PlanError(*file +
-                    ": the plan is for another model, batch or optimizer: make it anew "
-                    "with --plan-only");
-  }
-  validate(plan, graph);
-  return plan;
-}
-
-std::string memory_objection(const RunConfig& config, const Plan& plan,
-                             const std::vector<ProgramTotals>& totals,
-                             const std::vector<Bytes>& arenas, Bytes capacity) {
-  std::size_t worst = 0;
-  for (std::size_t r = 1; r < arenas.size(); ++r) {
-    if (arenas[r] > arenas[worst]) worst = r;
-  }
-  if (arenas[worst] <= capacity) return "";
-  std::string text = "no plan fits: rank " + std::to_string(worst) + " needs " +
-                     to_text(arenas[worst]) + ", it has " + to_text(capacity) + ", " +
-                     to_text(arenas[worst] - capacity) + " too little\n";
-  for (int c = 0; c < kNumMemoryClasses; ++c) {
-    text += "  " + to_string(static_cast<MemoryClass>(c)) + " " +
-            to_text(totals[worst].memory[static_cast<std::size_t>(c)]) + "\n";
-  }
-  std::string fits;
-  const auto attempt = [&](const std::string& change, const RunConfig& changed) {
-    const auto arena = largest_arena(changed, plan.world_size);
-    if (arena && *arena <= capacity) {
-      fits += "  would fit: " + change + " (" + to_text(*arena) + " per rank)\n";
-    }
-  };
-  for (const auto& [name, method] : {std::pair{"zero1", Method::zero1},
-                                     {"zero2", Method::zero2},
-                                     {"zero3", Method::zero3},
-                                     {"pipedream", Method::pipedream}}) {
-    RunConfig changed = config;
-    changed.parallel = ParallelConfig{};
-    changed.parallel.method = method;
-    attempt("parallel.method=" + std::string(name), changed);
-  }
-  for (std::int64_t b = 2; b <= config.training.global_batch; b *= 2) {
-    if (config.training.global_batch % b != 0 || b <= plan.num_microbatches) continue;
-    RunConfig changed = config;
-    changed.parallel.microbatches = b;
-    attempt("parallel.microbatches=" + std::to_string(b), changed);
-  }
-  return text + (fits.empty() ? "  none of the methods by hand fits: use more ranks, a smaller "
-                                "model or training.global_batch\n"
-                              : fits);
 }
 
 }  // namespace alpa

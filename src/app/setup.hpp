@@ -7,15 +7,18 @@
 #include <string>
 #include <vector>
 
+#include "alpa/comm/communicator.hpp"
 #include "alpa/config/run_config.hpp"
 #include "alpa/data/dataset.hpp"
 #include "alpa/device/device.hpp"
-#include "alpa/graph/graph.hpp"
 #include "alpa/lowering/lower.hpp"
-#include "alpa/plan/plan.hpp"
-#include "alpa/program/program.hpp"
+
+#include "options.hpp"
 
 namespace alpa {
+
+/// Rank 0 reads the run file and sends it to all. Collective.
+[[nodiscard]] RunConfig share_config(const Options& options, Communicator& world);
 
 /// Refuses values that are well formed but that this version cannot do, before anything else
 /// happens. @throws UserError (configuration) naming the key and what is there instead
@@ -53,26 +56,8 @@ void check_data_paths(const RunConfig& config);
 /// The cluster that the configuration names (a file or its content); nothing for `detect`.
 [[nodiscard]] std::optional<ClusterConfig> cluster_of(const RunConfig& config);
 
-/// Devices of a cluster, and what the smallest of them holds beside its reserve.
-struct ClusterFigures {
-  int devices = 0;
-  Bytes capacity{std::int64_t{1} << 62U};
-};
-[[nodiscard]] ClusterFigures figures_of(const ClusterConfig& cluster);
-
-/// Bytes that one rank may use: parallel.memory_limit, else what the named cluster's devices hold,
-/// else 0.9 of the host's available memory (or of the cgroup's limit) over its ranks.
+/// Bytes that one rank may use: parallel.memory_limit, else 0.9 of the host's available memory (or
+/// of the cgroup's limit) over its ranks.
 [[nodiscard]] Bytes capacity_of_rank(const RunConfig& config, int ranks_of_host);
-
-/// The plan that the configuration asks for, for so many ranks; from `plan_file` if given.
-/// @throws PlanError, UserError
-[[nodiscard]] Plan choose_plan(const RunConfig& config, int world_size,
-                               const std::optional<std::string>& plan_file);
-
-/// Need and have per class, missing bytes, and settings that would fit, each lowered and packed.
-/// Empty if every rank's arena fits.
-[[nodiscard]] std::string memory_objection(const RunConfig& config, const Plan& plan,
-                                           const std::vector<ProgramTotals>& totals,
-                                           const std::vector<Bytes>& arenas, Bytes capacity);
 
 }  // namespace alpa

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <sstream>
+#include <unistd.h>
 
 #include "alpa/base/random.hpp"
 #include "alpa/comm/hosts.hpp"
@@ -13,14 +14,18 @@
 #include "alpa/config/run_config.hpp"
 #include "alpa/model/build_graph.hpp"
 #include "alpa/plan/plan_file.hpp"
+#include "alpa/probe/probe.hpp"
 #include "alpa/report/exit_report.hpp"
-#include "alpa/report/plan_table.hpp"
 #include "alpa/runtime/last_exit.hpp"
 #include "alpa/runtime/terminate.hpp"
 #include "alpa/storage/run_lock.hpp"
 #include "alpa/storage/sha256.hpp"
 
+#include "devices.hpp"
+#include "kept_plan.hpp"
 #include "plan_report.hpp"
+#include "planner.hpp"
+#include "planning_progress.hpp"
 #include "setup.hpp"
 #include "trainer.hpp"
 #include "version.hpp"
@@ -34,18 +39,6 @@ namespace fs = std::filesystem;
 std::string job_id() {
   const char* job = std::getenv("SLURM_JOB_ID");
   return job == nullptr ? "" : job;
-}
-
-/// Rank 0's configuration on every rank.
-RunConfig share_config(const Options& options, Communicator& world) {
-  std::string text;
-  if (world.rank() == 0) {
-    const RunConfig config = load_run_config(options.config, options.overrides);
-    refuse_absent(config);
-    text = print_config(config);
-  }
-  text = broadcast_text(world, text);
-  return parse_run_config(text, options.config);
 }
 
 void check_same_program(const Options& options, Communicator& world) {
@@ -94,27 +87,6 @@ void check_same_run(const RunConfig& config, const fs::path& run_directory) {
 }
 
 std::string model_of(const RunConfig& config) { return sha256_of(resume_key(config)); }
-
-/// Rank 0's plan as text: that of the run before, where it still fits the ranks and the model.
-std::string decide_plan(const Options& options, const RunConfig& config, int world_size,
-                        const fs::path& run_directory, bool resumes, Log& log) {
-  const fs::path stored = run_directory / "plan.yaml";
-  if (resumes && !options.plan && fs::exists(stored)) {
-    const std::string text = read_file(stored);
-    const Plan plan = parse_plan(text, stored.string());
-    RunConfig before = parse_run_config(read_file(run_directory / "config.yaml"), "config.yaml");
-    const bool same_request = before.parallel == config.parallel;
-    if (plan.world_size == world_size && same_request) {
-      const Graph graph = build_graph(config, config.training.global_batch / plan.num_microbatches);
-      if (plan.graph_fingerprint == fingerprint(graph)) return text;
-    }
-    log.info("the plan of the run before is for " + std::to_string(plan.world_size) +
-             " ranks or other settings: planning again");
-  }
-  const Plan plan = choose_plan(config, world_size, options.plan);
-  const Graph graph = build_graph(config, config.training.global_batch / plan.num_microbatches);
-  return to_yaml(plan, graph);
-}
 
 ProgramTotals parse_totals(const std::string& text) {
   ProgramTotals totals;
@@ -211,12 +183,17 @@ class Run {
     process_.faults.reach("plan");
     const std::string resume_from = broadcast_text(world_, root_ ? take_directory() : "");
     watch_directory({});
+    devices_ = find_devices(config_, world_);
+    find_target(resume_from);
     const std::string plan_text = broadcast_text(world_, root_ ? prepare(resume_from) : "");
     check_equal_everywhere(world_, "plan", std::to_string(hash_of(plan_text)));
-    const Plan plan = parse_plan(plan_text, (directory_ / "plan.yaml").string());
-    const Graph graph = build_graph(config_, config_.training.global_batch / plan.num_microbatches);
-    validate(plan, graph);
-    return run_plan(plan, graph, resume_from);
+    Planned planned = planned_ ? std::move(*planned_) : Planned{};
+    planned.plan = parse_plan(plan_text, (directory_ / "plan.yaml").string());
+    planned.graph =
+        build_graph(config_, config_.training.global_batch / planned.plan.num_microbatches);
+    check_equal_everywhere(world_, "model", std::to_string(fingerprint(planned.graph)));
+    validate(planned.plan, planned.graph);
+    return run_plan(planned, resume_from);
   }
 
  private:
@@ -237,20 +214,87 @@ class Run {
     return checkpoint ? checkpoint->directory.string() : "";
   }
 
+  /// Whether the plan is to be that of the run in the directory.
+  [[nodiscard]] bool continues(const std::string& resume_from) const {
+    return !resume_from.empty() && options_.resume == "auto" && !options_.plan;
+  }
+
+  /// The devices with their speed, as far as it is known or needed. Collective.
+  void find_target(const std::string& resume_from) {
+    const Bytes available = capacity_of_rank(config_, devices_.local.size);
+    const WorkspaceSize workspace = workspace_of(*devices_.device);
+    if (!std::holds_alternative<DetectCluster>(config_.cluster)) {
+      if (root_) target_ = target_of(config_, *cluster_of(config_));
+      target_.ranks = world_.size();
+      target_.workspace = workspace;
+      return;
+    }
+    ProfileRequest request;
+    if (continues(resume_from)) request.run_directory = directory_;
+    request.measure = needs_prices(config_, options_.plan);
+    request.info = [this](const std::string& text) { say(text); };
+    request.warning = [this](const std::string& text) { process_.log.warning(text); };
+    request.progress = [this](const std::string&, double) { process_.watchdog.alive(); };
+    profile_ = find_profile(config_, devices_, world_, request);
+    target_ = target_here(config_, world_.size(), profile_.cluster, available, workspace);
+    if (!root_) return;
+    if (!profile_.cluster) {
+      process_.log.info(
+          "no profile of these devices yet: nothing is predicted (method auto measures once)");
+      return;
+    }
+    process_.log.info("profile: " + profile_.origin);
+  }
+
   /// The plan as text, and the text of the data as tokens.
   std::string prepare(const std::string& resume_from) {
-    const bool resumes = !resume_from.empty() && options_.resume == "auto";
-    std::string plan =
-        decide_plan(options_, config_, world_.size(), directory_, resumes, process_.log);
+    std::optional<std::string> text;
+    if (continues(resume_from)) text = kept_plan();
+    keeps_plan_ = text.has_value();
+    if (!text) text = new_plan();
     process_.watchdog.enter(RunPhase::load);
     prepare_data(config_, directory_);
-    return plan;
+    return *text;
+  }
+
+  /// The plan of the run before, where it is still for these ranks, devices, settings and model.
+  std::optional<std::string> kept_plan() {
+    const KeptPlan kept = plan_of_run_before(config_, target_, profile_, directory_);
+    if (kept.text.empty()) {
+      if (!kept.reason.empty()) say(kept.reason + ": planning again");
+      return std::nullopt;
+    }
+    process_.log.info("the plan is that of the run before");
+    planned_ = planned(config_, target_, parse_plan(kept.text, "plan.yaml"));
+    return kept.text;
+  }
+
+  std::string new_plan() {
+    PlanningProgress progress(process_, STDOUT_FILENO, process_.stdout_watched);
+    PlanningTalk talk;
+    talk.progress = [&](const std::string& phase, double share, std::optional<Seconds> best) {
+      progress.say(phase, share, best);
+    };
+    talk.warning = [&](const std::string& text) { process_.log.warning(text); };
+    planned_ = make_plan(config_, target_, options_.plan, false, talk);
+    progress.finish();
+    process_.log.info(phases_text(*planned_));
+    return to_yaml(planned_->plan, planned_->graph);
+  }
+
+  /// On the screen and in the log.
+  void say(const std::string& text) {
+    if (process_.log.shows(LogLevel::info)) {
+      std::fputs((text + "\n").c_str(), stdout);
+      std::fflush(stdout);
+    }
+    process_.log.info(text);
   }
 
   void check_cluster() const {
     const auto cluster = cluster_of(config_);
     if (!cluster) return;
-    const int devices = figures_of(*cluster).devices;
+    const int devices = target_of(config_, *cluster).ranks;
     if (devices != world_.size()) {
       throw UserError("cluster: it has " + std::to_string(devices) + " devices, found " +
                       std::to_string(world_.size()) +
@@ -271,25 +315,26 @@ class Run {
     install_terminate_handler(std::move(context));
   }
 
-  ExitCode run_plan(const Plan& plan, const Graph& graph, const std::string& resume_from) {
-    const auto hosts = host_of_ranks(world_);
-    const LocalRank local = local_rank(hosts, world_.rank());
-    const int threads = threads_of_rank(local.size);
-    const std::unique_ptr<Device> device = make_device(config_, threads);
-    RankPrograms programs = lower(graph, plan, world_.rank(), workspace_of(*device));
+  ExitCode run_plan(const Planned& planned, const std::string& resume_from) {
+    const Plan& plan = planned.plan;
+    const Graph& graph = planned.graph;
+    Device& device = *devices_.device;
+    RankPrograms programs = lower(graph, plan, world_.rank(), target_.workspace);
     check_groups(programs.step, world_);
     if (root_ && process_.log.shows(LogLevel::trace)) trace_program(programs.step);
     const ProgramTotals mine = totals(programs.step);
-    const Bytes largest =
-        show_plan(plan, graph, programs.step, mine, *device, threads, hosts, local);
+    const Bytes largest = show_plan(planned, programs.step, mine);
     process_.watchdog.enter(RunPhase::load);
     process_.faults.reach("load");
     const Dataset dataset = open_dataset(config_, directory_);
-    Engine engine(std::move(programs), *device, world_);
+    Engine engine(std::move(programs), device, world_);
     const std::string data = dataset.fingerprint();
     check_equal_everywhere(world_, "data", data);
-    return run_engine({config_, graph, plan, dataset, data, id_limit(config_), largest, directory_},
-                      engine, resume_from, mine);
+    TrainerInput input{config_,           graph,   plan,       dataset, data,
+                       id_limit(config_), largest, directory_, {},      {}};
+    if (planned.price) input.predicted = planned.price->step_time;
+    if (root_ && target_.cluster) input.peak = peak_of(config_, *target_.cluster);
+    return run_engine(std::move(input), engine, resume_from, mine);
   }
 
   void trace_program(const Program& program) {
@@ -298,9 +343,7 @@ class Run {
   }
 
   /// Every rank's figures on rank 0: the table, and the refusal before anything is allocated.
-  Bytes show_plan(const Plan& plan, const Graph& graph, const Program& program,
-                  const ProgramTotals& mine, const Device& device, int threads,
-                  const std::vector<std::string>& hosts, const LocalRank& local) {
+  Bytes show_plan(const Planned& planned, const Program& program, const ProgramTotals& mine) {
     std::vector<ProgramTotals> all;
     for (const auto& text : gather_texts(world_, to_text(mine))) all.push_back(parse_totals(text));
     std::vector<Bytes> arenas;
@@ -309,21 +352,33 @@ class Run {
       arenas.push_back({std::stoll(text)});
       largest = std::max(largest, arenas.back());
     }
-    const Bytes capacity = capacity_of_rank(config_, local.size);
-    if (root_) {
-      const std::string objection = memory_objection(config_, plan, all, arenas, capacity);
-      if (!objection.empty()) throw UserError(objection, ExitCode::no_plan);
-      const std::string table =
-          start_text(config_, graph, plan, all, device.name(), threads, hosts);
-      std::fputs(table.c_str(), stdout);
-      std::fflush(stdout);
-      process_.log.block(table);
-      replace_file(directory_ / "config.yaml", print_config(config_));
-      replace_file(directory_ / "plan.yaml",
-                   to_yaml(plan, graph, plan_figures(config_, plan, all, arenas, capacity, hosts)));
-    }
+    if (root_) write_start(planned, all, arenas);
     world_.barrier();
     return largest;
+  }
+
+  void write_start(const Planned& planned, const std::vector<ProgramTotals>& all,
+                   const std::vector<Bytes>& arenas) {
+    StageNeeds needs;  // of the last rank of each stage
+    for (const StagePlan& stage : planned.plan.stages) {
+      const auto rank = static_cast<std::size_t>(stage.ranks.back());
+      needs.totals.push_back(all[rank]);
+      needs.arenas.push_back(arenas[rank]);
+    }
+    const std::string objection = memory_objection(config_, target_, planned.plan, needs);
+    if (!objection.empty()) throw UserError(objection, ExitCode::no_plan);
+    std::string table = start_text(config_, planned, all, devices_.device->name(), devices_.threads,
+                                   devices_.hosts);
+    const std::string prediction = prediction_text(config_, planned);
+    if (!prediction.empty()) table += "\n" + prediction;
+    std::fputs(table.c_str(), stdout);
+    std::fflush(stdout);
+    process_.log.block(table);
+    replace_file(directory_ / "config.yaml", print_config(config_));
+    if (profile_.cluster) save_profile(*profile_.cluster, directory_ / "profile.yaml");
+    if (keeps_plan_) return;
+    const PlanFigures figures = plan_figures(config_, target_, planned, needs, devices_.hosts);
+    replace_file(directory_ / "plan.yaml", to_yaml(planned.plan, planned.graph, figures));
   }
 
   ExitCode run_engine(TrainerInput input, Engine& engine, const std::string& resume_from,
@@ -378,6 +433,11 @@ class Run {
   RunConfig config_;
   fs::path directory_;
   std::unique_ptr<RunLock> lock_;
+  Devices devices_;
+  Profile profile_;
+  Target target_;
+  std::optional<Planned> planned_;  ///< on rank 0
+  bool keeps_plan_ = false;         ///< of the run before: plan.yaml stays as it is
 };
 
 }  // namespace

@@ -169,6 +169,7 @@ ExitCode Trainer::run() {
   process_.watchdog.enter(RunPhase::checkpoint, step_);
   checkpointer_.finish();
   progress_.finish();
+  report_measured();
   return ExitCode::done;
 }
 
@@ -204,6 +205,8 @@ void Trainer::train_step() {
   last_.flops_per_second =
       flops_per_microbatch(in_.graph).value * in_.plan.num_microbatches / last_.step_time.value;
   last_.memory = in_.arena;
+  last_.predicted_step_time = in_.predicted;
+  if (is_root()) step_times_.push_back(last_.step_time.value);
   const bool first = recent_step_time_ == 0.0;
   recent_step_time_ =
       first ? last_.step_time.value : 0.9 * recent_step_time_ + 0.1 * last_.step_time.value;
@@ -282,6 +285,19 @@ double Trainer::evaluate() {
   return weight > 0 ? loss / weight : std::numeric_limits<double>::quiet_NaN();
 }
 
+/// The first step, in which libraries make their kernels, is left out.
+void Trainer::report_measured() {
+  if (!in_.predicted || step_times_.size() < 2) return;
+  const auto begin = step_times_.begin() + 1;
+  const auto middle = begin + (step_times_.end() - begin) / 2;
+  std::nth_element(begin, middle, step_times_.end());
+  const std::string text = "predicted " + alpa::to_text(*in_.predicted) + " a step, measured " +
+                           alpa::to_text(Seconds{*middle}) + " (median of " +
+                           std::to_string(step_times_.size() - 1) + " steps)";
+  if (process_.log.shows(LogLevel::info)) progress_.print(text);
+  process_.log.info(text);
+}
+
 void Trainer::report(const StepMetrics& metrics) {
   metrics_->write(metrics);
   process_.log.debug(to_json(metrics));
@@ -290,7 +306,7 @@ void Trainer::report(const StepMetrics& metrics) {
                      metrics.step == 1 || metrics.eval_loss;
   if (!shown) return;
   const Seconds left{recent_step_time_ * static_cast<double>(steps - metrics.step)};
-  const std::string line = progress_text(metrics, steps, std::nullopt, left);
+  const std::string line = progress_text(metrics, steps, in_.peak, left);
   if (process_.log.shows(LogLevel::info)) {
     if (metrics.eval_loss)
       progress_.print(line);

@@ -33,6 +33,8 @@ struct TrainerInput {
   std::int64_t id_limit = 0;  ///< token ids and labels are below it; 0: the inputs have none
   Bytes arena;                ///< of the largest rank
   std::filesystem::path run_directory;
+  std::optional<Seconds> predicted;  ///< of a step
+  std::optional<double> peak;        ///< FLOP/s of all devices
 };
 
 /// The training loop of one rank: what changes from step to step, what is decided together after
@@ -69,6 +71,7 @@ class Trainer {
                 std::span<std::byte> host);
   void save();
   void report(const StepMetrics& metrics);
+  void report_measured();
   [[nodiscard]] std::map<std::string, std::string> run_state() const;
   [[nodiscard]] bool is_root() const { return world_.rank() == 0; }
 
@@ -84,6 +87,7 @@ class Trainer {
   std::int64_t updates_ = 0;  ///< of the optimizer: steps less those skipped
   std::int64_t skipped_ = 0;
   double recent_step_time_ = 0.0;
+  std::vector<double> step_times_;  ///< of this process, on rank 0
   StepMetrics last_;
   FaultAction step_fault_ = FaultAction::none;  ///< of this step's data
   FaultAction data_fault_ = FaultAction::none;  ///< the same, until it has happened

@@ -43,9 +43,14 @@ std::string progress_text(const StepMetrics& m, std::int64_t steps, std::optiona
   text += format("  norm %.3g", m.grad_norm);
   if (m.eval_loss) text += format("  eval %.4f", *m.eval_loss);
   if (m.skipped) text += "  (skipped)";
-  text += "  " + to_text(m.step_time) + "  " + with_prefix(m.rate);
+  text += "  ";
+  if (m.predicted_step_time) {
+    text += "predicted " + to_text(*m.predicted_step_time) + " vs measured ";
+  }
+  text += to_text(m.step_time) + "  " + with_prefix(m.rate);
   text += m.tokens ? " tokens/s" : " samples/s";
-  if (peak && *peak > 0) text += format("  %.1f %% of peak", 100.0 * m.flops_per_second / *peak);
+  text += peak && *peak > 0 ? format("  %.1f %% of peak", 100.0 * m.flops_per_second / *peak)
+                            : "  n/a of peak";
   return text + "  " + to_text(m.memory) + "  left " + duration_text(seconds_left);
 }
 

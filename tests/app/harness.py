@@ -5,6 +5,7 @@ environment names what is under test: ALPA_TRAIN (the executable) and ALPA_MPIRU
 library is needed; tests that read HDF5 files skip where h5py is missing.
 """
 
+import atexit
 import json
 import os
 import re
@@ -41,6 +42,10 @@ optimizer: {name: adamw, learning_rate: 0.01, schedule: {name: cosine, warmup: 2
 parallel: {method: data}
 checkpoint: {every: 2, asynchronous: false}
 """
+
+# The speed of this machine is measured once for all tests of a script, and not kept for the user.
+CACHE = tempfile.mkdtemp(prefix="alpa-cache-")
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
 
 @dataclass
@@ -83,7 +88,7 @@ class Job:
         self.marker = uuid.uuid4().hex
         variables = {k: v for k, v in os.environ.items()
                      if not k.startswith(("OMPI_COMM_", "PMIX_", "SLURM_", "ALPA_FAULT"))}
-        variables.update(OMP_NUM_THREADS="1", ALPA_TEST_JOB=self.marker)
+        variables.update(OMP_NUM_THREADS="1", XDG_CACHE_HOME=CACHE, ALPA_TEST_JOB=self.marker)
         if fault:
             variables["ALPA_FAULT"] = fault
         variables.update(environment or {})

@@ -165,7 +165,13 @@ TEST(Metrics, WithoutAFileTrainingGoesOn) {
 
 TEST(ProgressText, NamesWhatAUserAsksFor) {
   EXPECT_EQ(progress_text(at(3), 200, std::nullopt, {3723.0}),
-            "step 3/200  loss 0.3000  lr 1e-05  norm 2  250 ms  1 k tokens/s  4 KiB  left 1:02:03");
+            "step 3/200  loss 0.3000  lr 1e-05  norm 2  250 ms  1 k tokens/s  n/a of peak  4 KiB  "
+            "left 1:02:03");
+  StepMetrics predicted = at(3);
+  predicted.predicted_step_time = Seconds{0.2};
+  EXPECT_NE(progress_text(predicted, 200, std::nullopt, {1.0})
+                .find("norm 2  predicted 200 ms vs measured 250 ms  1 k tokens/s"),
+            std::string::npos);
   EXPECT_NE(progress_text(at(3), 200, 3e12, {1.0}).find("50.0 % of peak"), std::string::npos);
   EXPECT_EQ(duration_text({90061.0}), "1d 1:01:01");
   EXPECT_EQ(duration_text({std::nan("")}), "-");

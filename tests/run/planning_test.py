@@ -6,17 +6,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "app"))
 import harness
-from harness import NO_PLAN, SOURCE, USAGE, RunTest
+from harness import CONFIGURATION, NO_PLAN, SOURCE, USAGE, RunTest
 
 CLUSTERS = SOURCE / "configs" / "clusters"
-
-AXES = """\
-name: axis4
-hosts: [{count: 1, devices: 4, device: {name: free, peak_flops: unlimited, memory: unlimited,
-         reserve: 0, memory_bandwidth: unlimited, launch: 0}}]
-mesh_axes: [{alpha: 1.0, beta: 1.0}]
-"""
-
 
 class Planning(RunTest):
     def plan(self, name, *arguments, **options):
@@ -66,12 +58,9 @@ class Planning(RunTest):
             self.assertGreaterEqual(event["ts"] + 1e-6, last.get(key, 0.0))
             last[key] = event["ts"] + event["dur"]
 
-    def test_what_has_no_times_is_refused(self):
-        result = self.command(str(self.small), "--compare", expect=USAGE)
-        self.says(result.err, "--cluster FILE")
-        axes = self.folder / "axis4.yaml"
-        axes.write_text(AXES)
-        result = self.command(str(self.small), "--cluster", str(axes), "--simulate", expect=USAGE)
+    def test_what_has_no_time_line_is_refused(self):
+        result = self.plan("axis4", "--simulate", "parallel.stages=1", "parallel.logical_mesh=[4]",
+                           expect=USAGE)
         self.says(result.err, "mesh_axes")
 
 

@@ -20,8 +20,7 @@ class CommandLine(harness.RunTest):
                 (["--frobnicate"], ["unknown option --frobnicate"]),
                 ([], ["expected CONFIG.yaml"]),
                 ([self.small, "steps"], ["found 'steps'", "section.key=value"]),
-                ([self.small, "--explain"], ["--explain", "not in this version"]),
-                ([self.small, "--compare"], ["--compare", "--cluster FILE"]),
+                ([self.small, "--export-ilp"], ["--export-ilp", "not in this version"]),
                 ([self.small, "--plan"], ["--plan"])):
             with self.subTest(arguments=arguments):
                 self.says(self.command(*arguments, expect=USAGE).err, *parts)

@@ -10,9 +10,10 @@
 
 namespace alpa {
 
-/// "step 120/200  loss 2.3456  lr 0.001  norm 0.52  41.2 ms  198.8 k tokens/s  12.1 % of peak
-/// 120 MiB  left 0:01:02". `seconds_left` is what the remaining steps will take at the recent pace.
-/// @param peak FLOPs per second of all devices; without it the share is left out
+/// "step 120/200  loss 2.3456  lr 0.001  norm 0.52  predicted 40.9 ms vs measured 41.2 ms
+/// 198.8 k tokens/s  12.1 % of peak  120 MiB  left 0:01:02". Without a prediction the measured time
+/// alone. `seconds_left` is what the remaining steps will take at the recent pace.
+/// @param peak FLOPs per second of all devices; "n/a of peak" without it
 [[nodiscard]] std::string progress_text(const StepMetrics& metrics, std::int64_t steps,
                                         std::optional<double> peak, Seconds seconds_left);
 

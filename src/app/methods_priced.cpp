@@ -1,0 +1,100 @@
+#include "methods_priced.hpp"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "alpa/base/error.hpp"
+#include "alpa/model/build_graph.hpp"
+#include "alpa/report/text.hpp"
+#include "alpa/simulate/price.hpp"
+
+#include "planner.hpp"
+
+namespace alpa {
+namespace {
+
+constexpr std::array kMethods = {Method::data,       Method::zero1,     Method::zero2,
+                                 Method::zero3,      Method::megatron,  Method::intra_only,
+                                 Method::inter_only, Method::pipedream, Method::heuristic};
+
+/// No device does products faster than this.
+double best_rate(const RunConfig& config, const ClusterSpec& cluster) {
+  double best = 0.0;
+  for (const DeviceKind& kind : cluster.kinds) {
+    if (!kind.kernels.empty()) return std::numeric_limits<double>::infinity();  // no roofline
+    double share = kind.product_efficiency.empty() ? 1.0 : 0.0;
+    for (const auto& [flops, reached] : kind.product_efficiency) share = std::max(share, reached);
+    for (const auto& [type, rate] : kind.peak_flops) {
+      if (type == dtype_of(config)) best = std::max(best, rate * share);
+    }
+  }
+  return best;
+}
+
+PricedMethod price_method(const RunConfig& config, const Target& target, Method method) {
+  PricedMethod priced;
+  priced.figures.method = std::string(name_of(method));
+  ParallelConfig parallel = config.parallel;
+  parallel.method = method;
+  if (config.parallel.method != method) {
+    parallel.data = parallel.tensor = parallel.pipeline = std::nullopt;
+  }
+  try {
+    Plan plan = plan_by_method(method_request(parallel, config, target), graphs_of(config));
+    const Planned it = planned(config, target, std::move(plan));
+    const Bytes missing = missing_bytes(it.plan, it.price->arenas, target);
+    if (missing.value > 0)
+      priced.figures.does_not_fit_by = missing;
+    else
+      priced.figures.step_time = it.price->step_time;
+    priced.plan = it.plan;
+  } catch (const PlanError& error) {  // an answer: this method has no plan here
+    priced.figures.reason = error.what();
+  }
+  return priced;
+}
+
+}  // namespace
+
+GraphOfMicrobatch graphs_of(const RunConfig& config) {
+  return [&config](std::int64_t microbatch) { return build_graph(config, microbatch); };
+}
+
+MethodRequest method_request(const ParallelConfig& parallel, const RunConfig& config,
+                             const Target& target) {
+  MethodRequest request{parallel, target.ranks, config.training.global_batch};
+  if (!target.cluster) return request;
+  request.price = [&target](const Graph& graph, const Plan& plan) {
+    const PlanPrice it = price(graph, plan, *target.cluster, target.workspace);
+    return MethodPrice{missing_bytes(plan, it.arenas, target), it.step_time};
+  };
+  const double rate = best_rate(config, *target.cluster);
+  request.least_time = [rate](Flops flops) { return Seconds{flops.value / rate}; };
+  return request;
+}
+
+std::vector<PricedMethod> price_methods(
+    const RunConfig& config, const Target& target,
+    const std::function<void(const std::string& method, double share)>& told) {
+  std::vector<PricedMethod> priced;
+  for (const Method method : kMethods) {
+    const double share = static_cast<double>(priced.size()) / static_cast<double>(kMethods.size());
+    told(std::string(name_of(method)), share);
+    priced.push_back(price_method(config, target, method));
+  }
+  return priced;
+}
+
+std::string compare_table(const std::vector<ComparedMethod>& compared) {
+  std::vector<std::vector<std::string>> rows{{"method", "step time", "too large by"}};
+  std::string reasons;
+  for (const ComparedMethod& c : compared) {
+    rows.push_back({c.method, c.step_time ? to_text(*c.step_time) : "-",
+                    c.does_not_fit_by ? to_text(*c.does_not_fit_by) : "-"});
+    if (!c.reason.empty()) reasons += c.method + ": " + c.reason + "\n";
+  }
+  return text_table(rows) + reasons;
+}
+
+}  // namespace alpa

@@ -1,0 +1,254 @@
+#include "planner.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+#include "alpa/base/error.hpp"
+#include "alpa/config/yaml.hpp"
+#include "alpa/inter_op/search.hpp"
+#include "alpa/model/build_graph.hpp"
+
+#include "constraints.hpp"
+#include "deadline.hpp"
+#include "methods_priced.hpp"
+#include "objection.hpp"
+
+namespace alpa {
+namespace {
+
+/// Clock time of one phase after the other.
+class Phases {
+ public:
+  void end(const std::string& name) {
+    const auto now = std::chrono::steady_clock::now();
+    phases_.emplace_back(name, Seconds{std::chrono::duration<double>(now - since_).count()});
+    since_ = now;
+  }
+  std::vector<std::pair<std::string, Seconds>> take() { return std::move(phases_); }
+
+ private:
+  std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
+  std::vector<std::pair<std::string, Seconds>> phases_;
+};
+
+Graph graph_of(const RunConfig& config, const Plan& plan) {
+  return build_graph(config, config.training.global_batch / plan.num_microbatches);
+}
+
+std::optional<std::string> file_of(const RunConfig& config,
+                                   const std::optional<std::string>& plan_file) {
+  if (plan_file || config.parallel.method != Method::plan) return plan_file;
+  return config.parallel.plan;
+}
+
+Plan read_plan(const RunConfig& config, int ranks, const std::string& file) {
+  Plan plan = parse_plan(read_text_file(file, std::size_t{512} << 20U), file);
+  if (plan.world_size != ranks) {
+    throw PlanError(file + ": the plan is for " + std::to_string(plan.world_size) +
+                    " ranks, found " + std::to_string(ranks) + ": start " +
+                    std::to_string(plan.world_size) +
+                    " ranks, or choose a method instead of the plan");
+  }
+  if (plan.num_microbatches < 1 || config.training.global_batch % plan.num_microbatches != 0) {
+    throw PlanError(file + ": microbatches: found " + std::to_string(plan.num_microbatches) +
+                    ", expected a divisor of training.global_batch = " +
+                    std::to_string(config.training.global_batch));
+  }
+  const Graph graph = graph_of(config, plan);
+  if (plan.graph_fingerprint != fingerprint(graph)) {
+    throw PlanError(file +
+                    ": the plan is for another model, batch or optimizer: make it anew "
+                    "with --plan-only");
+  }
+  validate(plan, graph);
+  return plan;
+}
+
+/// What the whole step takes on the first device alone, the others idle.
+Seconds one_device_time(const RunConfig& config, const Target& target) {
+  MethodRequest request;
+  request.parallel.method = Method::data;
+  request.global_batch = config.training.global_batch;
+  Plan plan = plan_by_method(request, graphs_of(config));
+  plan.world_size = target.ranks;
+  return price(graph_of(config, plan), plan, *target.cluster, target.workspace).step_time;
+}
+
+SearchRequest search_request(const RunConfig& config, const Target& target,
+                             const std::vector<PricedMethod>& methods, const PlanningTalk& talk) {
+  SearchRequest request;
+  request.graph = graphs_of(config);
+  request.global_batch = config.training.global_batch;
+  request.cluster = *target.cluster;
+  request.memory_limit = target.limit;
+  request.workspace = target.workspace;
+  request.constraints =
+      constraints_of(config, build_graph(config, config.training.global_batch), target.ranks);
+  for (const PricedMethod& method : methods) {
+    if (method.plan) request.seeds.push_back(*method.plan);
+  }
+  request.effort = config.parallel.search.nodes.value_or(0);
+  request.progress = talk.progress;
+  return request;
+}
+
+/// The best plan by hand that fits, where the search has none.
+std::optional<Plan> best_by_hand(const std::vector<PricedMethod>& methods) {
+  const PricedMethod* best = nullptr;
+  for (const PricedMethod& method : methods) {
+    if (!method.figures.step_time) continue;
+    if (best == nullptr || *method.figures.step_time < *best->figures.step_time) best = &method;
+  }
+  return best == nullptr ? std::nullopt : best->plan;
+}
+
+[[noreturn]] void refuse(const RunConfig& config, const Target& target,
+                         const SearchResult& result) {
+  if (!result.least_memory_plan) {
+    throw PlanError(
+        "parallel: no plan is left by what is given: take something away from microbatches, "
+        "stages, logical_mesh, schedule or layouts");
+  }
+  const Plan& plan = *result.least_memory_plan;
+  const PlanPrice it = price(graph_of(config, plan), plan, *target.cluster, target.workspace);
+  throw UserError(memory_objection(config, target, plan, {it.totals, it.arenas}),
+                  ExitCode::no_plan);
+}
+
+Planned search_plan(const RunConfig& config, const Target& target,
+                    const std::vector<PricedMethod>& methods, const PlanningTalk& talk,
+                    const Deadline& deadline) {
+  SearchRequest request = search_request(config, target, methods, talk);
+  request.stop = deadline.token();
+  const SearchResult result = search(request);
+  if (!result.plan) {
+    const auto by_hand = best_by_hand(methods);
+    if (!by_hand) refuse(config, target, result);
+    talk.warning("the search found no plan (" + result.stopped + "): a plan by hand, " +
+                 by_hand->method + ", is taken");
+    return planned(config, target, *by_hand);
+  }
+  Planned found{*result.plan, graph_of(config, *result.plan), result.price, {}, {}, {}, {}};
+  found.search = SearchFigures{result.price.step_time, result.lower_bound,          result.gap(),
+                               result.ilp_problems,    result.distinct_subproblems, result.stopped};
+  found.phases = result.phases;
+  return found;
+}
+
+void compare(const RunConfig& config, const std::vector<PricedMethod>& methods,
+             const std::optional<Planned>& automatic, Planned& made) {
+  for (const PricedMethod& method : methods) made.compared.push_back(method.figures);
+  const bool is_automatic = config.parallel.method == Method::automatic;
+  const Planned* other = is_automatic ? &made : automatic ? &*automatic : nullptr;
+  if (other != nullptr) made.compared.push_back({"auto", other->price->step_time, {}, ""});
+}
+
+/// The search's plan beside one by hand, where there is one.
+std::optional<Planned> try_searching(const RunConfig& config, const Target& target,
+                                     const std::vector<PricedMethod>& methods,
+                                     const PlanningTalk& talk, const Deadline& deadline) {
+  RunConfig changed = config;
+  ParallelConfig& parallel = changed.parallel;
+  parallel.method = Method::automatic;
+  parallel.data = parallel.tensor = parallel.pipeline = std::nullopt;
+  try {
+    return search_plan(changed, target, methods, talk, deadline);
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::no_plan && error.code() != ExitCode::configuration) throw;
+    return std::nullopt;
+  }
+}
+
+Planned made_by_hand(const RunConfig& config, const Target& target,
+                     const std::optional<std::string>& file) {
+  Plan plan =
+      file ? read_plan(config, target.ranks, *file)
+           : plan_by_method(method_request(config.parallel, config, target), graphs_of(config));
+  return planned(config, target, std::move(plan));
+}
+
+}  // namespace
+
+bool needs_prices(const RunConfig& config, const std::optional<std::string>& plan_file) {
+  if (plan_file) return false;
+  const ParallelConfig& parallel = config.parallel;
+  if (parallel.method == Method::automatic) return true;
+  if (parallel.method != Method::megatron) return false;
+  const int given =
+      (parallel.data ? 1 : 0) + (parallel.tensor ? 1 : 0) + (parallel.pipeline ? 1 : 0);
+  return given < 2;
+}
+
+Planned planned(const RunConfig& config, const Target& target, Plan plan) {
+  Planned it;
+  it.graph = graph_of(config, plan);
+  it.plan = std::move(plan);
+  if (target.cluster) it.price = price(it.graph, it.plan, *target.cluster, target.workspace);
+  return it;
+}
+
+Planned make_plan(const RunConfig& config, const Target& target,
+                  const std::optional<std::string>& plan_file, bool compares,
+                  const PlanningTalk& talk) {
+  Phases phases;
+  const auto file = file_of(config, plan_file);
+  const bool searches = !file && config.parallel.method == Method::automatic;
+  const Deadline deadline(config.parallel.search.seconds);
+  std::vector<PricedMethod> methods;
+  if (searches || compares) {
+    methods = price_methods(config, target, [&](const std::string& method, double share) {
+      talk.progress("price " + method, share, std::nullopt);
+    });
+    phases.end("plans by hand");
+  }
+  Planned made = searches ? search_plan(config, target, methods, talk, deadline)
+                          : made_by_hand(config, target, file);
+  std::vector<std::pair<std::string, Seconds>> inner = std::move(made.phases);
+  phases.end(searches ? "search" : "plan");
+  if (searches || compares) {
+    std::optional<Planned> automatic;
+    if (!searches) automatic = try_searching(config, target, methods, talk, deadline);
+    compare(config, methods, automatic, made);
+    phases.end("compare");
+  }
+  if (target.cluster) made.one_device = one_device_time(config, target);
+  phases.end("one device");
+  made.phases = phases.take();
+  for (auto& [name, seconds] : inner) made.phases.emplace_back("search: " + name, seconds);
+  return made;
+}
+
+std::optional<PredictedFigures> predicted_figures(const RunConfig& config, const Planned& planned) {
+  if (!planned.price) return std::nullopt;
+  const PlanPrice& price = *planned.price;
+  const double seconds = price.step_time.value;
+  const double devices = planned.plan.world_size;
+  PredictedFigures figures;
+  figures.step_time = price.step_time;
+  figures.samples_per_second = static_cast<double>(config.training.global_batch) / seconds;
+  const double model_flops =
+      flops_per_microbatch(planned.graph).value * planned.plan.num_microbatches;
+  figures.model_flops_per_second_per_device = model_flops / seconds / devices;
+  double executed = 0.0;
+  for (std::size_t s = 0; s < planned.plan.stages.size(); ++s) {
+    const auto ranks = static_cast<double>(planned.plan.stages[s].ranks.size());
+    executed += ranks * price.totals[s].flops;
+    for (const auto& [kind, bytes] : price.totals[s].bytes_sent) {
+      figures.communication_bytes += ranks * bytes;
+    }
+  }
+  figures.hardware_flops_per_second_per_device = executed / seconds / devices;
+  figures.bubble = price.bubble;
+  if (planned.one_device) figures.speedup_over_one_device = planned.one_device->value / seconds;
+  return figures;
+}
+
+Bytes missing_bytes(const Plan& plan, const std::vector<Bytes>& arenas, const Target& target) {
+  Bytes missing{0};
+  for (std::size_t s = 0; s < arenas.size(); ++s) {
+    missing = std::max(missing, arenas[s] - capacity_of(target, plan.stages[s]));
+  }
+  return missing;
+}
+
+}  // namespace alpa
