@@ -51,14 +51,15 @@ class Programme {
         layers_(work.layers()),
         devices_(work.devices()),
         most_stages_(std::min({work.stage_counts().second, kMostStages})),
+        sizes_(sizes),
         traffic_(border_traffic(work.graph(microbatches))) {
     std::vector<std::vector<int>> sizes_at(static_cast<std::size_t>(devices_));
     std::vector<PlacedMesh> wanted;
     for (int d = 0; d < devices_; ++d) {
       for (const int size : submesh_sizes(work.cluster(), d)) {
-        if (sizes == Sizes::regular && devices_ % size != 0) continue;
+        if (sizes.regular && devices_ % size != 0) continue;
         sizes_at[static_cast<std::size_t>(d)].push_back(size);
-        for (const DeviceMesh& mesh : work.meshes(size)) {
+        for (const DeviceMesh& mesh : meshes(size)) {
           if (may_hold_a_layer(d, mesh)) wanted.push_back({d, mesh});
         }
       }
@@ -100,7 +101,7 @@ class Programme {
     for (int d = 0; d < devices_; ++d) {
       for (const int size : sizes_at[static_cast<std::size_t>(d)]) {
         Site site{size, {}, {}, {}, {}};
-        for (const DeviceMesh& mesh : work_.meshes(size)) {
+        for (const DeviceMesh& mesh : meshes(size)) {
           if (!may_hold_a_layer(d, mesh)) continue;
           const MeshTables& of_mesh = tables.of(microbatches_, d, mesh);
           if (of_mesh.empty()) continue;
@@ -114,6 +115,12 @@ class Programme {
         at_[static_cast<std::size_t>(d)].push_back(it->second);
       }
     }
+  }
+
+  [[nodiscard]] std::vector<DeviceMesh> meshes(int size) const {
+    std::vector<DeviceMesh> all = work_.meshes(size);
+    if (sizes_.one_axis && all.size() > 1) all.resize(1);
+    return all;
   }
 
   /// Whether some layer's state finds room, split as evenly as can be.
@@ -251,6 +258,7 @@ class Programme {
   int microbatches_;
   PipelineKind schedule_;
   int layers_, devices_, most_stages_;
+  Sizes sizes_;
   BorderTraffic traffic_;
   std::vector<Site> sites_;
   std::vector<std::vector<int>> at_;  ///< [device]: sites that may begin there

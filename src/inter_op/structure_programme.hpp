@@ -25,8 +25,11 @@ struct RatedDraft {
   Draft draft;
 };
 
-/// Submeshes that the programme looks at: all, or those whose size divides the cluster.
-enum class Sizes { all, regular };
+/// Submeshes that the programme looks at.
+struct Sizes {
+  bool regular = false;   ///< only those whose size divides the cluster
+  bool one_axis = false;  ///< as one axis alone, unless another shape is asked for
+};
 
 /// Cuts the layers into stages on consecutive devices for one number of microbatches and one
 /// schedule: minimises sum t + max((B - 1) t + u), t a stage's forward and backward and u its work

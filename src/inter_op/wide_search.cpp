@@ -18,10 +18,11 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 const MethodPrice kNoMethodPrice{{std::numeric_limits<std::int64_t>::max()}, {kInfinity}};
-constexpr std::size_t kMostDrafts = 24;  ///< that are chosen, priced and packed
+constexpr std::size_t kMostDrafts = 8;   ///< that are chosen, priced and packed
 constexpr double kFarAbove = 1.25;       ///< of the best price: not worth choosing
 constexpr std::size_t kManyTables = 64;  ///< (numbers of microbatches x meshes)
-constexpr int kMostMoves = 12;           ///< improvements of the best draft
+constexpr std::size_t kManyOperators = 400;
+constexpr int kMostMoves = 12;  ///< improvements of the best draft
 
 /// Drafts that differ from one in one border, one mesh, the number of microbatches or the depth.
 std::vector<Draft> neighbours(SearchWork& work, const Draft& draft) {
@@ -114,8 +115,9 @@ double product_bound(SearchWork& work) {
 
 namespace {
 
-/// Looks at numbers of microbatches, every second one first, then those beside the best; where
-/// there is much to do, at all sizes of submeshes for the best number only.
+/// Looks at numbers of microbatches. Where there is much to do: at every second one first, then at
+/// those beside the best, and at all sizes of submeshes for the best number only; in large graphs
+/// at meshes of one axis, others being left to `climb`.
 class Scan {
  public:
   Scan(SearchWork& work, LayerTables& tables) : work_(work), tables_(tables) {}
@@ -126,8 +128,9 @@ class Scan {
     for (const int size : submesh_sizes(work_.cluster(), 0)) {
       for (const DeviceMesh& mesh : work_.meshes(size)) meshes.insert(work_.costs(0, mesh).key());
     }
-    const bool much = counts.size() * meshes.size() > kManyTables;
-    const Sizes sizes = much ? Sizes::regular : Sizes::all;
+    const bool large = work_.graph(counts.front()).operators.size() > kManyOperators;
+    const bool much = large || counts.size() * meshes.size() > kManyTables;
+    const Sizes sizes{.regular = much, .one_axis = large};
     for (std::size_t b = 0; b < counts.size(); b += much ? 2 : 1) look(b, sizes);
     while (much && !work_.stopped()) {
       const std::size_t best = best_;
@@ -137,7 +140,7 @@ class Scan {
     }
     if (much) {
       looked_.clear();
-      look(best_, Sizes::all);
+      look(best_, {.regular = false, .one_axis = large});
     }
     std::stable_sort(drafts_.begin(), drafts_.end(),
                      [](const RatedDraft& a, const RatedDraft& b) { return a.time < b.time; });

@@ -55,7 +55,8 @@ struct SearchResult {
 };
 
 /// Finds the plan of least `price` whose packed arenas fit. Declared space: any number of
-/// microbatches that divides the batch; GPipe and 1F1B; stages of consecutive layers on consecutive
+/// microbatches that divides the batch; GPipe and 1F1B with warm-up S - s (2 (S - s) - 1 is tried
+/// too where choices are too many to count out); stages of consecutive layers on consecutive
 /// devices (any number inside a host, whole hosts beyond), idle devices allowed at the end; logical
 /// meshes of one and two axes; every strategy of every rule; parameters gathered once a step or for
 /// each use. Deterministic unless stopped by time.
