@@ -68,14 +68,25 @@ class Proposals {
     }
   }
 
-  /// More microbatches, of the same method by hand.
+  /// More microbatches than are given, of the same method; for a search, of any by hand.
   void microbatches() {
-    if (config_.parallel.method == Method::automatic) return;
+    const bool automatic = config_.parallel.method == Method::automatic;
     for (std::int64_t b = 2; b <= config_.training.global_batch; b *= 2) {
       if (config_.training.global_batch % b != 0) continue;
       RunConfig changed = config_;
       changed.parallel.microbatches = b;
-      propose("parallel.microbatches=" + std::to_string(b), changed);
+      const std::string change = "parallel.microbatches=" + std::to_string(b);
+      if (!automatic) {
+        propose(change, changed);
+        continue;
+      }
+      // the search may choose the schedule that keeps the fewest microbatches
+      if (changed.parallel.schedule == PipelineSchedule::automatic) {
+        changed.parallel.schedule = PipelineSchedule::one_forward_one_backward;
+      }
+      for (const Method method : kSmaller) {
+        if (propose(change, with_method(changed, method))) return;
+      }
     }
   }
 
@@ -89,7 +100,6 @@ class Proposals {
         if (propose(key, with_method(changed, method))) return;
       }
     };
-    without("parallel.microbatches=auto", [](ParallelConfig& p) { p.microbatches.reset(); });
     without("parallel.stages=auto", [](ParallelConfig& p) { p.stages.reset(); });
     without("parallel.logical_mesh=auto", [](ParallelConfig& p) { p.logical_mesh.reset(); });
     without("parallel.layouts={}", [](ParallelConfig& p) { p.layouts.clear(); });
