@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <limits>
 #include <thread>
 
 #include "alpa/base/error.hpp"
@@ -232,6 +234,29 @@ Tensor run_in_place(Device& device, const Kernel& kernel, const std::vector<Tens
   Tensor result = operands[0];
   download(device, pieces[0], result);
   return result;
+}
+
+/// What is not a number among others must show in the loss and in its gradient.
+TEST(Cpu, NanIsNotHidden) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const std::string& level : cpu_levels()) {
+    const auto device = make_cpu_device(1, level);
+    for (const Case& each : all_cases()) {
+      const bool watched = each.name.starts_with("sum_exp") || each.name.starts_with("map gelu") ||
+                           each.name.starts_with("cross_entropy_gradient btv");
+      if (!watched) continue;
+      std::mt19937_64 random(29);
+      Sizes sizes;
+      for (const char letter : each.operands[0].dims) sizes[letter] = {0, 40, 40};
+      auto operands = make(each.operands, sizes, DType::f32, random);
+      operands[0].values[7] = static_cast<double>(nan);
+      const auto results = make(each.results, sizes, DType::f32, random);
+      const auto outcome = run(*device, each.kernel, operands, results, Launch{});
+      EXPECT_TRUE(std::any_of(outcome[0].values.begin(), outcome[0].values.end(),
+                              [](double value) { return std::isnan(value); }))
+          << each.name << " " << level;
+    }
+  }
 }
 
 TEST(Cpu, ElementwiseKernelsWorkInPlace) {
