@@ -156,7 +156,7 @@ class Accountant {
     }
     if (shares(flow)) return;
     source_ = source_of(flow);
-    source_in_backward_ = false;
+    source_in_backward_ = source_in_microbatch_ = false;
     note_border(flow);
     bool source_wanted = false;
     wanted_.clear();
@@ -165,6 +165,7 @@ class Accountant {
         if (layout == source_) {
           source_wanted = true;
           source_in_backward_ |= scope_of(reader.phase) == Scope::backward;
+          source_in_microbatch_ |= reader.phase == Phase::forward || source_in_backward_;
         } else {
           want(layout).want(reader.phase, op(reader.op).layer);
         }
@@ -223,7 +224,7 @@ class Accountant {
     if (prepare || (step && (forward || backward))) {
       const int at = w.layer[prepare ? 0 : forward ? 1 : 2];
       move(Phase::prepare, at);
-      if (!in_place && (step || another_name(run_.graph, flow))) hold_state(at, bytes);
+      if (step && (forward || backward)) hold_state(at, bytes);
     }
     if (!step) {
       const bool twice = forward && backward && chosen != Retention::keep;
@@ -266,14 +267,16 @@ class Accountant {
     const std::int64_t bytes = layouts.bytes(source_);
     const int at = maker_layer(flow);
     const Scope made = scope_of(flow.made_in);
+    const bool partial = layouts.whole(source_) != source_;
     if (tensor.role == Role::parameter || tensor.role == Role::accumulator) {
       hold_state(at, bytes);
     } else if (made == Scope::prepare) {
-      const bool alias = flow.source == Flow::Source::made && option(flow.maker).seconds == 0.0;
-      if (!alias) hold_state(at, bytes);
+      // What nobody wants as it is need not outlive prepare.
+      const bool counts = flow.source == Flow::Source::arrives || source_in_microbatch_;
+      if (counts && !made_by_name(run_.graph, flow, partial)) hold_state(at, bytes);
     } else if (made == Scope::forward && source_is_stashed(flow)) {
       hold_stash(at, bytes);
-    } else if (lives_in_one_scope(flow) || layouts.whole(source_) == source_) {
+    } else if (lives_in_one_scope(flow) || !partial) {
       // Else its buffer may be that of a copy which is kept.
       hold(life_of_source(run_, flow), at, bytes);
     }
@@ -281,8 +284,9 @@ class Accountant {
 
   [[nodiscard]] bool source_is_stashed(const Flow& flow) const {
     const bool repeat = retention(flow) != Retention::keep;
+    LayoutTable& layouts = run_.options.layouts(flow.tensor);
     return source_in_backward_ || std::any_of(wanted_.begin(), wanted_.end(), [&](const Wanted& w) {
-             return w.in[2] && (!w.in[1] || repeat);
+             return w.in[2] && (!w.in[1] || repeat) && layouts.path(source_, w.layout).reads;
            });
   }
 
@@ -333,7 +337,7 @@ class Accountant {
   std::vector<Held> held_;
   // Of the flow that is being counted:
   int source_ = -1;
-  bool source_in_backward_ = false;
+  bool source_in_backward_ = false, source_in_microbatch_ = false;
   std::vector<Wanted> wanted_;
 };
 
@@ -381,7 +385,7 @@ bool lives_in_one_scope(const Flow& flow) {
 }
 
 bool is_direct(const Flow& flow) {
-  return flow.readers.size() == 1 && !flow.sent && !flow.weight &&
+  return flow.readers.size() == 1 && lives_in_one_scope(flow) && !flow.sent && !flow.weight &&
          (flow.source == Flow::Source::made || flow.source == Flow::Source::arrives) &&
          scope_of(flow.made_in) != Scope::prepare;
 }
@@ -392,13 +396,11 @@ bool readers_hold(const Graph& graph, const Flow& flow) {
          graph.tensor(flow.tensor).role != Role::accumulator;
 }
 
-bool another_name(const Graph& graph, const Flow& flow) {
-  for (const Reader& reader : flow.readers) {
-    const auto& op = graph.operators[static_cast<std::size_t>(reader.op)];
-    if (reader.phase != Phase::prepare || !is_copy(op.kernel)) continue;
-    if (graph.tensor(op.results[0]).dtype == graph.tensor(flow.tensor).dtype) return true;
-  }
-  return false;
+bool made_by_name(const Graph& graph, const Flow& flow, bool partial) {
+  if (flow.source != Flow::Source::made || flow.made_in != Phase::prepare || partial) return false;
+  const auto& op = graph.operators[static_cast<std::size_t>(flow.maker)];
+  return is_copy(op.kernel) &&
+         graph.tensor(op.operands[0]).dtype == graph.tensor(flow.tensor).dtype;
 }
 
 bool copies_are_known(const Graph& graph, const Flow& flow) {

@@ -62,14 +62,14 @@ struct Life {
 /// copies outlive it.
 [[nodiscard]] bool lives_in_one_scope(const Flow& flow);
 
-/// One reader, in whose moves nobody else takes part.
+/// One reader, in the maker's part of the step: an edge between the two says all.
 [[nodiscard]] bool is_direct(const Flow& flow);
 
 /// True if what a reader wants lives as long as its kernel runs and is counted nowhere else.
 [[nodiscard]] bool readers_hold(const Graph& graph, const Flow& flow);
 
-/// True if what is made of the tensor in `prepare` gets another name that lives on.
-[[nodiscard]] bool another_name(const Graph& graph, const Flow& flow);
+/// True if the tensor is another name of a buffer: a copy in `prepare` that changes nothing.
+[[nodiscard]] bool made_by_name(const Graph& graph, const Flow& flow, bool partial);
 
 /// True if copies that are made for one reader are counted while its kernel runs.
 [[nodiscard]] bool copies_are_known(const Graph& graph, const Flow& flow);

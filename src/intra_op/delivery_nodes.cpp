@@ -19,14 +19,14 @@ struct StageProblem::Copy {
     prepare,         ///< made in prepare alone
     forward,
     backward,
-    kept,           ///< made in forward, kept for backward
-    repeated,       ///< made in forward and in backward
-    finish,         ///< made in the phase `in`
+    kept,      ///< made in forward because `reader` (or the sending) wants it, for backward too
+    repeated,  ///< made in forward and in backward
+    finish,    ///< made in the phase `in`
     reader_finish,  ///< the same, because `reader` wants it then
   };
   Kind kind = Kind::none;
   bool prepare = false;  ///< also in prepare
-  int reader = -1;
+  int reader = -1;       ///< that must want it
   Phase in = Phase::update;
   bool alone = false;  ///< nothing else is wanted: the source may be reduced in place
 
@@ -75,7 +75,7 @@ struct StageProblem::Copy {
     if (kind == Kind::step) return retention == Retention::step;
     if (kind == Kind::kept && retention != Retention::keep) return false;
     if (kind == Kind::repeated && retention == Retention::keep) return false;
-    const bool each_microbatch = in_prepare() || in_forward() || in_backward();
+    const bool each_microbatch = in_forward() || in_backward();
     return !(weight && retention == Retention::step && each_microbatch);
   }
 };
@@ -232,7 +232,13 @@ std::vector<StageProblem::Copy> StageProblem::ways_to_make(const Gathering& star
   std::vector<Copy> each;
   if (in[1]) each.push_back({Kind::forward});
   if (in[2]) each.push_back({Kind::backward});
-  if (in[1] && in[2] && allows(Retention::keep)) each.push_back({Kind::kept});
+  for (std::size_t r = 0; in[2] && allows(Retention::keep) && r < flow.readers.size(); ++r) {
+    if (flow.readers[r].phase != Phase::forward || !star.may_want(r, layout)) continue;
+    each.push_back({Kind::kept, false, static_cast<int>(r)});
+  }
+  if (in[2] && allows(Retention::keep) && flow.sent && flow.sent_in == Phase::forward) {
+    each.push_back({Kind::kept});
+  }
   if (in[1] && in[2] && allows(Retention::repeat)) each.push_back({Kind::repeated});
   if (in[0]) found.push_back({Kind::prepare, true});
   if (!flow.weight || allows(Retention::keep) || allows(Retention::repeat)) {
@@ -305,10 +311,13 @@ void StageProblem::add_copy_node(Gathering& star, int layout) {
       if (copy.kind == Kind::source || copy.kind == Kind::source_forward) {
         if (!is_source) cost = kForbidden;
       }
+      if (copy.kind == Kind::kept && copy.reader < 0 && !to_send) cost = kForbidden;
       if (copy.makes() && is_source) cost = kForbidden;
       if (copy.alone && !path.overwrites) cost = kForbidden;
       if (to_send && copy.makes() && !sends(copy, flow)) cost = kForbidden;
-      if (star.stashes && !kept && copy.reads_source_in_backward()) cost = kForbidden;
+      if (star.stashes && !kept && path.reads && copy.reads_source_in_backward()) {
+        cost = kForbidden;
+      }
       costs.push_back(cost);
     }
   }
@@ -382,25 +391,31 @@ void StageProblem::hold_copies(const Gathering& star, int node, int layout,
                                const std::vector<Copy>& copies) {
   using Kind = Copy::Kind;
   const std::int64_t bytes = star.layouts->bytes(layout);
+  const Flow& flow = star.flow();
+  const bool replica = scope_of(flow.made_in) == Scope::prepare &&
+                       flow.source == Flow::Source::made &&
+                       run_.graph.tensor(flow.tensor).role != Role::parameter;
   Amounts state(copies.size(), 0), stash(copies.size(), 0);
   Amounts live[4] = {state, state, state, state};
   for (std::size_t k = 0; k < copies.size(); ++k) {
     const Kind kind = copies[k].kind;
     if (kind == Kind::kept) stash[k] = placed_bytes(bytes);
+    if (kind == Kind::step) state[k] = placed_bytes(bytes);
+    if (kind == Kind::source && replica) {
+      const bool partial = star.layouts->whole(layout) != layout;
+      if (!made_by_name(run_.graph, flow, partial)) state[k] = placed_bytes(bytes);
+    }
     if (copies[k].alone) continue;
-    const bool lasts =
-        kind == Kind::step || (copies[k].prepare && another_name(run_.graph, star.flow()));
-    if (lasts) state[k] = placed_bytes(bytes);
     if (kind == Kind::forward || kind == Kind::repeated) live[1][k] = bytes;
     if (copies[k].in_backward()) live[2][k] = bytes;
     if (copies[k].in_finish()) live[3][k] = bytes;
   }
   hold_state(node, state, star.group->count());
   hold_stash(node, stash, star.group->count());
-  if (!question_.memory || !copies_are_known(run_.graph, star.flow())) return;
-  for (const Flow* flow : star.group->flows) {
+  if (!question_.memory || !copies_are_known(run_.graph, flow)) return;
+  for (const Flow* each : star.group->flows) {
     for (const Scope scope : {Scope::forward, Scope::backward, Scope::finish}) {
-      const Reader* reader = only_reader(run_.graph, *flow, scope);
+      const Reader* reader = only_reader(run_.graph, *each, scope);
       if (reader == nullptr) continue;
       const int at = kernel_time(reader->position);
       hold_for(node, {at, at + 1}, live[static_cast<std::size_t>(scope)]);

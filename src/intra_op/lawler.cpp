@@ -62,6 +62,11 @@ Retention usual(const Tensor& tensor) {
   return weight ? Retention::step : Retention::keep;
 }
 
+bool is_read(const Flow& flow, Scope scope) {
+  return std::any_of(flow.readers.begin(), flow.readers.end(),
+                     [&](const Reader& r) { return scope_of(r.phase) == scope; });
+}
+
 }  // namespace
 
 std::optional<std::vector<StageAnswer>> enumerate(const RunContext& run,
@@ -74,7 +79,10 @@ std::optional<std::vector<StageAnswer>> enumerate(const RunContext& run,
   std::vector<std::pair<std::string, std::vector<Retention>>> free;
   for (const Flow& flow : run.view.flows) {
     const Tensor& tensor = run.graph.tensor(flow.tensor);
-    if (flow.source == Flow::Source::input || flow.readers.empty()) continue;
+    if (flow.source == Flow::Source::input) continue;
+    const bool forward = is_read(flow, Scope::forward);
+    const bool backward = is_read(flow, Scope::backward);
+    if (flow.weight ? !forward && !backward : !forward || !backward) continue;
     auto retentions = retentions_of(tensor, constraints);
     if (retentions == std::vector<Retention>{usual(tensor)}) continue;
     sizes.push_back(retentions.size());

@@ -5,10 +5,22 @@
 #include "alpa/simulate/move_time.hpp"
 
 namespace alpa::intra_op {
+namespace {
+
+/// Axes of one device split nothing: no move takes anything over them.
+ShardingSpec without_single_axes(ShardingSpec spec, const DeviceMesh& mesh) {
+  const auto single = [&](MeshAxis axis) { return extent(mesh, axis) == 1; };
+  for (auto& axes : spec.dim_axes) std::erase_if(axes, single);
+  std::erase_if(spec.partial_axes, single);
+  if (spec.partial_axes.empty()) spec.partial_op = ReduceOp::sum;
+  return spec;
+}
+
+}  // namespace
 
 int LayoutTable::number(const ShardingSpec& spec) {
   const std::scoped_lock lock(mutex_);
-  return number_locked(spec);
+  return number_locked(without_single_axes(spec, costs_.mesh()));
 }
 
 int LayoutTable::number_locked(const ShardingSpec& spec) {
@@ -19,7 +31,7 @@ int LayoutTable::number_locked(const ShardingSpec& spec) {
   const DeviceMesh& mesh = costs_.mesh();
   const Box box = local_box(shape_, spec, mesh, num_devices(mesh) - 1);
   layouts_.push_back({spec, bytes_of(box.extent, dtype_).value, -1, -1, {}});
-  const int arrival = number_locked(arrival_layout(shape_, spec, mesh));
+  const int arrival = number_locked(without_single_axes(arrival_layout(shape_, spec, mesh), mesh));
   const int whole = number_locked(without_partial(spec));
   layouts_[static_cast<std::size_t>(id)].arrival = arrival;
   layouts_[static_cast<std::size_t>(id)].whole = whole;
@@ -54,7 +66,10 @@ const PathPrice& LayoutTable::path_locked(int from, int to) {
   const DeviceMesh& mesh = costs_.mesh();
   const auto moves = redistribution(shape_, dtype_, source.spec,
                                     layouts_[static_cast<std::size_t>(to)].spec, mesh);
-  for (const Move& move : moves) price.seconds += move_time(shape_, dtype_, move, costs_).value;
+  for (const Move& move : moves) {
+    price.seconds += move_time(shape_, dtype_, move, costs_).value;
+    price.reads = price.reads && move.kind != Move::Kind::to_partial;
+  }
   price.overwrites = !moves.empty() && moves[0].kind == Move::Kind::all_reduce;
   if (price.overwrites) {
     std::size_t last = 0;

@@ -19,6 +19,7 @@ struct PathPrice {
   double seconds = 0.0;       ///< an all-reduce at its beginning in place
   bool overwrites = false;    ///< it begins so
   double copy_seconds = 0.0;  ///< on top where it may not overwrite its source
+  bool reads = true;          ///< the source's values; the last device may only write zeros
   int reduced = -1;           ///< layout of the source after its all-reduces in place
 };
 
@@ -29,6 +30,7 @@ class LayoutTable {
   LayoutTable(Shape shape, DType dtype, const MeshCosts& costs)
       : shape_(std::move(shape)), dtype_(dtype), costs_(costs) {}
 
+  /// Layouts that differ in axes of one device have one number.
   [[nodiscard]] int number(const ShardingSpec& spec);
   [[nodiscard]] const ShardingSpec& spec(int layout) const;
   /// Bytes of the last device's piece, which is the largest.

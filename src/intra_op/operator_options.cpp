@@ -25,10 +25,29 @@ bool last_device_contributes(const ShardingSpec& spec, const DeviceMesh& mesh) {
   return true;
 }
 
-void append(std::string& key, const std::vector<Dims>& dims) {
-  for (const Dims& d : dims) key += d + ',';
-  key += ';';
-}
+/// The letters of a rule by the place of their factor: rules that differ in names alone look alike.
+class PlainLetters {
+ public:
+  explicit PlainLetters(const ShardingRule& rule) : rule_(rule) {}
+  [[nodiscard]] char of(char letter) const {
+    const int f = rule_.factor(letter);
+    return f < 0 ? letter : static_cast<char>('A' + f);
+  }
+  void append(std::string& key, const std::vector<Dims>& all) const {
+    for (const Dims& dims : all) {
+      for (const char c : dims) key += of(c);
+      key += ',';
+    }
+    key += ';';
+  }
+  void append(std::string& key, Strategy strategy) const {
+    for (AxisUse& use : strategy.uses) use.factor = of(use.factor);
+    key += '/' + to_string(strategy);
+  }
+
+ private:
+  const ShardingRule& rule_;
+};
 
 }  // namespace
 
@@ -60,10 +79,11 @@ OperatorOptions::OperatorOptions(const Graph& graph, const MeshCosts& costs)
 std::string OperatorOptions::key_of(const Operator& op) const {
   std::string key = kernel_kind(op.kernel) + '|' + std::to_string(static_cast<int>(op.phase)) + '|';
   for (const Factor& f : op.rule.factors) {
-    key += std::string(1, f.name) + std::to_string(f.size) + (f.whole ? "w" : "") + ',';
+    key += std::to_string(f.size) + (f.whole ? "w" : "") + ',';
   }
-  append(key, op.rule.operands);
-  append(key, op.rule.results);
+  const PlainLetters letters(op.rule);
+  letters.append(key, op.rule.operands);
+  letters.append(key, op.rule.results);
   for (const auto r : op.rule.reduction) key += static_cast<char>('0' + static_cast<int>(r));
   for (const auto& group : op.rule.linear) {
     key += '(';
@@ -133,12 +153,13 @@ void OperatorOptions::add(std::size_t index, const std::vector<Strategy>* chosen
   const Operator& op = graph_.operators[index];
   std::string key = key_of(op);
   if (chosen != nullptr) {
-    for (const Strategy& s : *chosen) key += '/' + to_string(s);
+    for (const Strategy& s : *chosen) PlainLetters(op.rule).append(key, s);
     key += "/only";
   }
-  auto& [number, shared] = shared_[key];
+  number_[index] = numbers_.try_emplace(key, static_cast<int>(numbers_.size())).first->second;
+  for (const Factor& f : op.rule.factors) key += f.name;
+  auto& shared = shared_[key];
   if (shared == nullptr) {
-    number = static_cast<int>(shared_.size()) - 1;
     const auto strategies = chosen != nullptr ? *chosen : all_strategies(op.rule, costs_.mesh());
     Options options;
     std::map<std::pair<std::vector<int>, std::vector<int>>, bool> seen;
@@ -158,7 +179,6 @@ void OperatorOptions::add(std::size_t index, const std::vector<Strategy>* chosen
     shared = std::make_shared<const Options>(std::move(options));
   }
   of_op_[index] = shared;
-  number_[index] = number;
 }
 
 Option OperatorOptions::option(std::size_t index, const Strategy& strategy) const {

@@ -44,7 +44,7 @@ class OperatorOptions {
   }
   /// Tensors of one shape and dtype are of one class.
   [[nodiscard]] int layout_class(TensorId tensor) const { return class_of_[tensor.index()]; }
-  /// Operators with one list of options have one number.
+  /// Operators whose lists of options differ in the names of factors alone have one number.
   [[nodiscard]] int list_number(std::size_t op) const { return number_[op]; }
   [[nodiscard]] const MeshCosts& costs() const { return costs_; }
 
@@ -59,7 +59,8 @@ class OperatorOptions {
   const MeshCosts& costs_;
   std::vector<int> class_of_;
   std::vector<std::unique_ptr<LayoutTable>> tables_;
-  std::map<std::string, std::pair<int, std::shared_ptr<const Options>>> shared_;
+  std::map<std::string, int> numbers_;
+  std::map<std::string, std::shared_ptr<const Options>> shared_;
   std::vector<std::shared_ptr<const Options>> of_op_;
   std::vector<int> number_;
 };

@@ -53,7 +53,7 @@ class Viewer {
 
   void add(TensorId id) {
     const Tensor& tensor = graph_.tensor(id);
-    if (is_scalar(tensor)) return;
+    if (is_scalar(tensor) || tensor.role == Role::optimizer_state) return;
     Flow flow;
     flow.tensor = id;
     const auto [maker, result] = uses_.maker[id.index()];

@@ -208,6 +208,8 @@ void StageProblem::add_flow(const Group& group) {
   if (flow.readers.empty() && !flow.sent) return;
   if (is_direct(flow)) {
     add_direct(group);
+  } else if (question_.one_layout) {
+    add_shared(group);
   } else {
     add_star(group);
   }
@@ -303,18 +305,11 @@ void StageProblem::hold_source(const Group& group) {
   const Scope made = scope_of(flow.made_in);
   const bool state = tensor.role == Role::parameter || tensor.role == Role::accumulator;
   const bool read_later = !lives_in_one_scope(flow);
-  if (state || made == Scope::prepare ||
-      (made == Scope::forward && read_later && is_direct(flow))) {
-    for (std::size_t p = 0; p < bytes.size(); ++p) {
-      const bool alias = !state && made == Scope::prepare && flow.source == Flow::Source::made &&
-                         options(flow.maker)[p].seconds == 0.0;
-      bytes[p] = alias ? 0 : placed_bytes(bytes[p]);
-    }
-    if (state || made == Scope::prepare) {
-      hold_state(node, bytes, group.count());
-    } else {
-      hold_stash(node, bytes, group.count());
-    }
+  const bool arrived = made == Scope::prepare && flow.source == Flow::Source::arrives;
+  if (made == Scope::prepare && !state && !arrived) return;  // with the copies
+  if (state || arrived) {
+    for (std::int64_t& b : bytes) b = placed_bytes(b);
+    hold_state(node, bytes, group.count());
   } else if (!read_later) {
     for (const Flow* each : group.flows) hold_for(node, life_of_source(run_, *each), bytes);
   }

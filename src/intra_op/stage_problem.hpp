@@ -94,6 +94,17 @@ class StageProblem {
                        const std::vector<Copy>& copies);
   void hold_copies(const Gathering& star, int node, int layout, const std::vector<Copy>& copies);
 
+  // Readers that share one layout, in one_layout.cpp.
+  struct Shared;  ///< a tensor and its readers in one part of the step
+  void add_shared(const Group& group);
+  void add_shared_part(const Shared& shared, int part);
+  void connect_shared(const Shared& shared, int node, const std::vector<int>& targets, bool choice);
+  void hold_shared(const Shared& shared, int node, const std::vector<int>& targets, bool choice);
+  void pay_at_maker(const Shared& shared);
+  [[nodiscard]] double sending_seconds(const Shared& shared, int source) const;
+  [[nodiscard]] double shared_seconds(const Shared& shared, int source, int layout,
+                                      std::optional<Retention> retention) const;
+
   // Bytes of each option of a node; prices and, where there is a limit, usages.
   using Amounts = std::vector<std::int64_t>;
   void hold_state(int node, const Amounts& bytes, double count = 1.0);

@@ -41,19 +41,21 @@ struct StageWeights {
 
 struct StageQuestion {
   int first_layer = 0, last_layer = 0;
-  StageWeights weights;
+  StageWeights weights = {};
   /// Limit of state + in_flight * stash + transient, as `StageFigures` counts them.
-  std::optional<Bytes> memory;
+  std::optional<Bytes> memory = {};
   int in_flight = 1;
   /// Identical layers take identical strategies: far smaller problems, and a restriction, so that
   /// `lower_bound` holds for tied choices only.
   bool tied = false;
-  SolveLimits limits;
+  SolveLimits limits = {};
 };
 
-/// Sums over operators, deliveries and moves of one device, as `price` would find them in the
-/// lowered program, never more. Memory is what must be there in any packing, never more than the
-/// arena.
+/// Sums over operators, deliveries and moves of the last device, as `price` would find them in the
+/// lowered program, never more: left out are the packing and unpacking of messages, copies of
+/// inputs that only a second operator wants partial, and copies made again to be sent. Memory is
+/// what must be there in any packing of the device that holds most: in `transient`, a value lives
+/// until its first reader has moved it, on the last device too where that one adds zeros instead.
 struct StageFigures {
   StageTimes times;
   Bytes state;      ///< lives all step
