@@ -88,16 +88,32 @@ const std::vector<int>& StageModel::layer_classes() const { return tables_->clas
 std::optional<StageAnswer> StageModel::solve(const StageQuestion& question) const {
   const RunView view = tables_->view(question.first_layer, question.last_layer);
   const RunContext run{tables_->graph, tables_->options, view, tables_->microbatches};
+  // Most answers fit without being asked to, and are far easier to find.
+  if (question.memory) {
+    StageQuestion free = question;
+    free.memory.reset();
+    auto answer = solve(free);
+    if (!answer) return std::nullopt;
+    const StageFigures& f = answer->figures;
+    const Bytes need = f.state + f.stash * std::int64_t{question.in_flight} + f.transient;
+    if (need <= *question.memory) return answer;
+  }
   const StageProblem problem = tables_->problem(run, question, false);
-  if (problem.contradiction()) return std::nullopt;
-  const Solution solution = alpa::solve(problem.problem(), question.limits);
-  if (solution.choice.empty()) return std::nullopt;
-  StageAnswer answer = answer_of(run, problem.decode(solution.choice), question.weights);
-  answer.lower_bound = std::min(solution.lower_bound, answer.cost);
-  answer.proof = solution.proof;
-  answer.stopped = solution.stopped;
-  answer.core_nodes = solution.core_nodes;
-  return answer;
+  if (!problem.contradiction()) {
+    const Solution solution = alpa::solve(problem.problem(), question.limits);
+    if (!solution.choice.empty()) {
+      StageAnswer answer = answer_of(run, problem.decode(solution.choice), question.weights);
+      answer.lower_bound = std::min(solution.lower_bound, answer.cost);
+      answer.proof = solution.proof;
+      answer.stopped = solution.stopped;
+      answer.core_nodes = solution.core_nodes;
+      return answer;
+    }
+  }
+  if (!question.one_layout) return std::nullopt;
+  StageQuestion wider = question;
+  wider.one_layout = false;
+  return solve(wider);
 }
 
 std::vector<StageAnswer> StageModel::best(const StageQuestion& question, int count) const {

@@ -48,6 +48,9 @@ struct StageQuestion {
   /// Identical layers take identical strategies: far smaller problems, and a restriction, so that
   /// `lower_bound` holds for tied choices only.
   bool tied = false;
+  /// All that read a tensor in forward and backward take it in one layout: far smaller problems,
+  /// and a restriction as well. Where that leaves no choice, it is dropped.
+  bool one_layout = false;
   SolveLimits limits = {};
 };
 
