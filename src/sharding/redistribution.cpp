@@ -1,8 +1,9 @@
 #include "alpa/sharding/redistribution.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <map>
-#include <set>
+#include <string>
 
 #include "alpa/base/error.hpp"
 #include "alpa/base/units.hpp"
@@ -13,6 +14,10 @@ namespace {
 constexpr double kCollectiveCharge = 4096.0;  // bytes; prefers one collective over two small ones
 constexpr double kCopyShare = 0.01;           // a local copy against the same bytes on a link
 
+double ceiling_share(std::int64_t elements, std::int64_t parts) {
+  return static_cast<double>((elements + parts - 1) / parts);
+}
+
 /// Largest piece of the layout in bytes; pieces differ by at most one element a dimension.
 double piece_bytes(const Shape& shape, DType dtype, const ShardingSpec& spec,
                    const DeviceMesh& mesh) {
@@ -20,106 +25,255 @@ double piece_bytes(const Shape& shape, DType dtype, const ShardingSpec& spec,
   for (std::size_t d = 0; d < shape.size(); ++d) {
     std::int64_t parts = 1;
     for (const MeshAxis axis : spec.dim_axes[d]) parts *= extent(mesh, axis);
-    elements *= static_cast<double>((shape[d] + parts - 1) / parts);
+    elements *= ceiling_share(shape[d], parts);
   }
   return elements * static_cast<double>(size_of(dtype));
 }
 
-class Neighbours {
- public:
-  Neighbours(const Shape& shape, const ShardingSpec& to, const DeviceMesh& mesh)
-      : shape_(shape), to_(to), mesh_(mesh) {}
+/// @param n devices of a group  @param before, after bytes of the pieces
+double cost_of(Move::Kind kind, double n, double before, double after) {
+  const double share = (n - 1) / n;
+  switch (kind) {
+    case Move::Kind::all_reduce:
+      return kCollectiveCharge + 2 * share * before;
+    case Move::Kind::reduce_scatter:
+      return kCollectiveCharge + share * before;
+    case Move::Kind::all_gather:
+      return kCollectiveCharge + share * after;
+    case Move::Kind::all_to_all:
+      return kCollectiveCharge + share * before;
+    case Move::Kind::slice:
+    case Move::Kind::to_partial:
+      return 1 + kCopyShare * after;
+  }
+  check_failed("known move", SourceLine::here());
+}
 
-  std::vector<Move> of(const ShardingSpec& spec) {
-    moves_.clear();
-    resolve_partial(spec);
-    gather_and_exchange(spec);
-    cut_and_mask(spec);
-    return std::move(moves_);
+/// A layout as a string: for each dimension its axes + 1 and a 0, then the partial axes + 1, a 0
+/// and the kind of partial value. Strings compare as the layouts do. Example: [S1,R]+P0 is 2 0 0 1
+/// 0 0.
+using Code = std::string;
+
+char letter(MeshAxis axis) { return static_cast<char>(axis + 1); }
+MeshAxis axis_of(char c) { return static_cast<MeshAxis>(c) - 1; }
+
+Code code_of(const ShardingSpec& spec) {
+  Code code;
+  for (const auto& axes : spec.dim_axes) {
+    for (const MeshAxis axis : axes) code += letter(axis);
+    code += '\0';
+  }
+  for (const MeshAxis axis : spec.partial_axes) code += letter(axis);
+  code += '\0';
+  code += static_cast<char>(spec.partial_op);
+  return code;
+}
+
+ShardingSpec spec_of(const Code& code, std::size_t dims) {
+  ShardingSpec spec;
+  std::size_t i = 0;
+  for (std::size_t d = 0; d < dims; ++d, ++i) {
+    auto& axes = spec.dim_axes.emplace_back();
+    for (; code[i] != '\0'; ++i) axes.push_back(axis_of(code[i]));
+  }
+  for (; code[i] != '\0'; ++i) spec.partial_axes.push_back(axis_of(code[i]));
+  spec.partial_op = static_cast<ReduceOp>(code.back());
+  return spec;
+}
+
+/// Where the axes of each dimension begin in a code, then the partial ones, then the kind.
+std::vector<std::size_t> begins_of(const Code& code, std::size_t dims) {
+  std::vector<std::size_t> begins{0};
+  for (std::size_t i = 0; begins.size() < dims + 2; ++i) {
+    if (code[i] == '\0') begins.push_back(i + 1);
+  }
+  return begins;
+}
+
+bool is_partial(const Code& code) { return code.size() > 2 && code[code.size() - 3] != '\0'; }
+
+/// Dijkstra's search over layouts; among equal costs the first layout in their order comes first.
+class Search {
+ public:
+  Search(const Shape& shape, DType dtype, const ShardingSpec& to, const DeviceMesh& mesh)
+      : shape_(shape),
+        element_(static_cast<double>(size_of(dtype))),
+        target_(code_of(to)),
+        target_begins_(begins_of(target_, shape.size())),
+        mesh_(mesh) {}
+
+  std::vector<Move> run(const ShardingSpec& from) {
+    auto here = reached_.try_emplace(code_of(from)).first;
+    here->second.cost = 0.0;
+    here->second.bytes = bytes_of_piece(here->first);
+    while (here->first != target_) {
+      here->second.settled = true;
+      expand(here->first, here->second);
+      here = reached_.end();
+      for (auto it = reached_.begin(); it != reached_.end(); ++it) {
+        if (it->second.settled || it->second.cost == kNever) continue;
+        if (here == reached_.end() || it->second.cost < here->second.cost) here = it;
+      }
+      ALPA_CHECK(here != reached_.end());
+    }
+    return path();
   }
 
  private:
-  void add(Move::Kind kind, std::vector<MeshAxis> axes, int from, int to,
-           const ShardingSpec& before, ShardingSpec after) {
-    if (after.partial_axes.empty()) after.partial_op = ReduceOp::sum;
-    if (fits(shape_, after, mesh_)) {
-      moves_.push_back({kind, std::move(axes), from, to, before, std::move(after)});
+  static constexpr double kNever = std::numeric_limits<double>::infinity();
+
+  struct Reached {
+    double cost = kNever;
+    double bytes = 0.0;  ///< of the largest piece; negative: some piece would be empty
+    bool settled = false;
+    Move::Kind kind = Move::Kind::slice;  ///< of the move that leads here, from `before`
+    Code axes;
+    int from_dim = -1, to_dim = -1;
+    const Code* before = nullptr;
+  };
+
+  [[nodiscard]] double bytes_of_piece(const Code& code) const {
+    double elements = 1;
+    std::size_t i = 0;
+    for (const std::int64_t n : shape_) {
+      std::int64_t parts = 1;
+      for (; code[i] != '\0'; ++i) parts *= extent(mesh_, axis_of(code[i]));
+      ++i;
+      if (parts > n) return -1.0;
+      elements *= ceiling_share(n, parts);
     }
+    return elements * element_;
   }
 
-  void resolve_partial(const ShardingSpec& spec) {
-    std::vector<std::vector<MeshAxis>> sets;
-    for (const MeshAxis axis : spec.partial_axes) sets.push_back({axis});
-    if (spec.partial_axes.size() > 1) sets.push_back(spec.partial_axes);
-    for (const auto& axes : sets) {
-      ShardingSpec rest = spec;
-      std::erase_if(rest.partial_axes, [&](MeshAxis a) {
-        return std::find(axes.begin(), axes.end(), a) != axes.end();
-      });
-      add(Move::Kind::all_reduce, axes, -1, -1, spec, rest);
+  void expand(const Code& code, const Reached& here) {
+    code_ = &code;
+    here_ = &here;
+    begins_ = begins_of(code, shape_.size());
+    resolve_partial();
+    gather_and_exchange();
+    cut_and_mask();
+  }
+
+  [[nodiscard]] Code axes_of(std::size_t segment) const {
+    return code_->substr(begins_[segment], end_of(segment) - begins_[segment]);
+  }
+  [[nodiscard]] std::size_t end_of(std::size_t segment) const { return begins_[segment + 1] - 1; }
+
+  /// The code with other partial axes and, where `dim` is one, more axes at the end of it.
+  [[nodiscard]] Code changed(const Code& partial, std::size_t dim, const Code& more) const {
+    Code after = *code_;
+    after.replace(begins_[shape_.size()], axes_of(shape_.size()).size(), partial);
+    if (dim < shape_.size()) after.insert(end_of(dim), more);
+    return after;
+  }
+
+  void add(Move::Kind kind, const Code& axes, int from_dim, int to_dim, Code after) {
+    if (!is_partial(after)) after.back() = static_cast<char>(ReduceOp::sum);
+    const auto [it, is_new] = reached_.try_emplace(std::move(after));
+    Reached& next = it->second;
+    if (is_new) next.bytes = bytes_of_piece(it->first);
+    if (next.settled || next.bytes < 0.0) return;
+    double n = 1;
+    for (const char axis : axes) n *= extent(mesh_, axis_of(axis));
+    const double cost = here_->cost + cost_of(kind, n, here_->bytes, next.bytes);
+    if (cost >= next.cost || cost > best_) return;  // every move costs something
+    if (it->first == target_) best_ = cost;
+    next.cost = cost;
+    next.kind = kind;
+    next.axes = axes;
+    next.from_dim = from_dim;
+    next.to_dim = to_dim;
+    next.before = code_;
+  }
+
+  void resolve_partial() {
+    const Code partial = axes_of(shape_.size());
+    std::vector<Code> sets;
+    for (const char axis : partial) sets.emplace_back(1, axis);
+    if (partial.size() > 1) sets.push_back(partial);
+    for (const Code& axes : sets) {
+      Code rest = partial;
+      std::erase_if(rest, [&](char a) { return axes.find(a) != Code::npos; });
+      add(Move::Kind::all_reduce, axes, -1, -1, changed(rest, shape_.size(), ""));
       for (std::size_t d = 0; d < shape_.size(); ++d) {
-        ShardingSpec after = rest;
-        after.dim_axes[d].insert(after.dim_axes[d].end(), axes.begin(), axes.end());
-        add(Move::Kind::reduce_scatter, axes, -1, static_cast<int>(d), spec, after);
+        add(Move::Kind::reduce_scatter, axes, -1, static_cast<int>(d), changed(rest, d, axes));
       }
     }
   }
 
-  void gather_and_exchange(const ShardingSpec& spec) {
+  void gather_and_exchange() {
     for (std::size_t d = 0; d < shape_.size(); ++d) {
-      const auto& split = spec.dim_axes[d];
+      const Code split = axes_of(d);
       for (std::size_t count = 1; count <= split.size(); ++count) {
-        const std::vector<MeshAxis> axes(split.end() - static_cast<std::ptrdiff_t>(count),
-                                         split.end());
+        const Code axes = split.substr(split.size() - count);
         if (!std::is_sorted(axes.begin(), axes.end())) break;
-        ShardingSpec rest = spec;
-        rest.dim_axes[d].resize(split.size() - count);
-        add(Move::Kind::all_gather, axes, static_cast<int>(d), -1, spec, rest);
+        Code rest = *code_;
+        rest.erase(end_of(d) - count, count);
+        add(Move::Kind::all_gather, axes, static_cast<int>(d), -1, rest);
         for (std::size_t e = 0; e < shape_.size() && count == 1; ++e) {
           if (e == d) continue;
-          ShardingSpec after = rest;
-          after.dim_axes[e].push_back(axes[0]);
-          add(Move::Kind::all_to_all, axes, static_cast<int>(d), static_cast<int>(e), spec, after);
+          Code after = rest;
+          after.insert(end_of(e) - (e > d ? 1 : 0), axes);
+          add(Move::Kind::all_to_all, axes, static_cast<int>(d), static_cast<int>(e),
+              std::move(after));
         }
       }
     }
   }
 
   /// Free moves of axes over which the value is whole; only towards what the target wants.
-  void cut_and_mask(const ShardingSpec& spec) {
-    std::set<MeshAxis> used(spec.partial_axes.begin(), spec.partial_axes.end());
-    for (const auto& axes : spec.dim_axes) used.insert(axes.begin(), axes.end());
+  void cut_and_mask() {
+    const Code partial = axes_of(shape_.size());
+    const auto used = [&](char axis) {
+      return code_->find(axis) < code_->size() - 1;  // the last place is the kind
+    };
     for (std::size_t d = 0; d < shape_.size(); ++d) {
-      for (const MeshAxis axis : to_.dim_axes[d]) {
-        if (used.contains(axis)) continue;
-        ShardingSpec after = spec;
-        after.dim_axes[d].push_back(axis);
-        add(Move::Kind::slice, {axis}, -1, static_cast<int>(d), spec, after);
+      for (std::size_t i = target_begins_[d]; target_[i] != '\0'; ++i) {
+        if (used(target_[i])) continue;
+        const Code axis(1, target_[i]);
+        add(Move::Kind::slice, axis, -1, static_cast<int>(d), changed(partial, d, axis));
       }
     }
-    if (to_.partial_op != ReduceOp::sum ||
-        (!spec.partial_axes.empty() && spec.partial_op != ReduceOp::sum))
-      return;
-    for (const MeshAxis axis : to_.partial_axes) {
-      if (used.contains(axis)) continue;
-      ShardingSpec after = spec;
-      after.partial_op = ReduceOp::sum;
-      after.partial_axes.push_back(axis);
-      std::sort(after.partial_axes.begin(), after.partial_axes.end());
-      add(Move::Kind::to_partial, {axis}, -1, -1, spec, after);
+    const auto sum = static_cast<char>(ReduceOp::sum);
+    if (target_.back() != sum || (!partial.empty() && code_->back() != sum)) return;
+    for (std::size_t i = target_begins_[shape_.size()]; target_[i] != '\0'; ++i) {
+      if (used(target_[i])) continue;
+      Code after = partial + target_[i];
+      std::sort(after.begin(), after.end());
+      add(Move::Kind::to_partial, Code(1, target_[i]), -1, -1, changed(after, shape_.size(), ""));
     }
   }
 
-  const Shape& shape_;
-  const ShardingSpec& to_;
-  const DeviceMesh& mesh_;
-  std::vector<Move> moves_;
-};
+  [[nodiscard]] std::vector<Move> path() const {
+    std::vector<Move> moves;
+    for (const Code* at = &target_;;) {
+      const Reached& reached = reached_.at(*at);
+      if (reached.before == nullptr) break;
+      Move move{reached.kind,
+                {},
+                reached.from_dim,
+                reached.to_dim,
+                spec_of(*reached.before, shape_.size()),
+                spec_of(*at, shape_.size())};
+      for (const char axis : reached.axes) move.axes.push_back(axis_of(axis));
+      moves.push_back(std::move(move));
+      at = reached.before;
+    }
+    std::reverse(moves.begin(), moves.end());
+    return moves;
+  }
 
-struct Reached {
-  double cost = 0;
-  bool settled = false;
-  Move by;
+  const Shape& shape_;
+  double element_;
+  Code target_;
+  std::vector<std::size_t> target_begins_;
+  const DeviceMesh& mesh_;
+  std::map<Code, Reached> reached_;
+  double best_ = kNever;  ///< cost of reaching the target so far
+  // The layout whose neighbours are being found:
+  const Code* code_ = nullptr;
+  const Reached* here_ = nullptr;
+  std::vector<std::size_t> begins_;
 };
 
 }  // namespace
@@ -145,55 +299,14 @@ std::string to_string(Move::Kind kind) {
 double move_cost(const Shape& shape, DType dtype, const Move& move, const DeviceMesh& mesh) {
   double n = 1;
   for (const MeshAxis axis : move.axes) n *= extent(mesh, axis);
-  const double share = (n - 1) / n;
-  const double before = piece_bytes(shape, dtype, move.before, mesh);
-  const double after = piece_bytes(shape, dtype, move.after, mesh);
-  switch (move.kind) {
-    case Move::Kind::all_reduce:
-      return kCollectiveCharge + 2 * share * before;
-    case Move::Kind::reduce_scatter:
-      return kCollectiveCharge + share * before;
-    case Move::Kind::all_gather:
-      return kCollectiveCharge + share * after;
-    case Move::Kind::all_to_all:
-      return kCollectiveCharge + share * before;
-    case Move::Kind::slice:
-    case Move::Kind::to_partial:
-      return 1 + kCopyShare * after;
-  }
-  check_failed("known move", SourceLine::here());
+  return cost_of(move.kind, n, piece_bytes(shape, dtype, move.before, mesh),
+                 piece_bytes(shape, dtype, move.after, mesh));
 }
 
 std::vector<Move> redistribution(const Shape& shape, DType dtype, const ShardingSpec& from,
                                  const ShardingSpec& to, const DeviceMesh& mesh) {
   ALPA_CHECK(from.dim_axes.size() == shape.size() && to.dim_axes.size() == shape.size());
-  Neighbours neighbours(shape, to, mesh);
-  std::map<ShardingSpec, Reached> reached{{from, {}}};
-  while (true) {
-    const ShardingSpec* best = nullptr;
-    for (const auto& [spec, state] : reached) {
-      if (!state.settled && (best == nullptr || state.cost < reached.at(*best).cost)) best = &spec;
-    }
-    ALPA_CHECK(best != nullptr);
-    Reached& here = reached.at(*best);
-    here.settled = true;
-    if (*best == to) break;
-    for (Move& move : neighbours.of(*best)) {
-      const double cost = here.cost + move_cost(shape, dtype, move, mesh);
-      auto [it, is_new] = reached.try_emplace(move.after);
-      if (is_new || (!it->second.settled && cost < it->second.cost)) {
-        it->second.cost = cost;
-        it->second.by = std::move(move);
-      }
-    }
-  }
-  std::vector<Move> path;
-  for (ShardingSpec at = to; !(at == from);) {
-    path.push_back(reached.at(at).by);
-    at = path.back().before;
-  }
-  std::reverse(path.begin(), path.end());
-  return path;
+  return Search(shape, dtype, to, mesh).run(from);
 }
 
 }  // namespace alpa

@@ -7,6 +7,7 @@
 #include "alpa/base/random.hpp"
 
 #include "sharding/all_specs.hpp"
+#include "sharding/defined_redistribution.hpp"
 
 /// Redistributions carried out move by move on pieces that all devices of a mesh hold.
 namespace alpa {
@@ -267,6 +268,27 @@ TEST(Redistribution, CostsNoMoreThanOverAnotherLayout) {
       }
     }
   }
+}
+
+// The search that takes short cuts gives the path of the definition, ties included.
+TEST(Redistribution, IsThePathThatIsDefined) {
+  const std::vector<Setting> settings = {
+      {{{4}}, {8, 6}},       {{{2, 2}}, {8, 6}}, {{{2, 3}}, {5, 4, 6}},    {{{2, 2}}, {2, 3, 4, 2}},
+      {{{2, 2, 2}}, {8, 4}}, {{{1, 4}}, {4, 8}}, {{{2, 4}}, {1024, 4096}}, {{{2, 2}}, {}}};
+  std::size_t paths = 0;
+  for (const Setting& s : settings) {
+    for (const ShardingSpec& to : all_specs(s.shape, s.mesh, Partial::sum)) {
+      for (const ShardingSpec& from : all_specs(s.shape, s.mesh, Partial::sum_and_max)) {
+        const bool sum = from.partial_axes.empty() || from.partial_op == ReduceOp::sum;
+        if (!sum && !to.partial_axes.empty()) continue;
+        EXPECT_EQ(redistribution(s.shape, DType::f32, from, to, s.mesh),
+                  test::defined_redistribution(s.shape, DType::f32, from, to, s.mesh))
+            << to_string(from) << " to " << to_string(to);
+        ++paths;
+      }
+    }
+  }
+  EXPECT_GT(paths, 10'000U);
 }
 
 }  // namespace
