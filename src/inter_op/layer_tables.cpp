@@ -67,6 +67,7 @@ std::optional<HullPoint> solve(Job& job, double price) {
   question.weights.state_byte = price;
   question.weights.stash_byte = price * stashes;
   question.tied = ties(*job.graph, 0, question.last_layer);
+  question.one_layout = true;
   question.limits.cbc_columns = 0;
   question.limits.sweeps = 30;
   question.limits.stop = job.stop;

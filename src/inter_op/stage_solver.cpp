@@ -31,6 +31,7 @@ const std::optional<StageAnswer>& StageSolver::solve(const Draft& draft, std::si
   question.in_flight = stashes;
   question.tied = ties(work_.graph(draft.microbatches), stage.first_layer, stage.last_layer);
   question.limits.stop = work_.request().stop;
+  question.one_layout = true;
   question.limits.cbc_columns = 4'000;
   question.limits.cbc_nodes = 100;
   question.limits.sweeps = 100;
@@ -53,6 +54,11 @@ std::optional<double> StageSolver::offer(const Draft& draft) {
       if (!answer) return outcome;
       answers.push_back(&*answer);
     }
+    std::vector<StageTimes> times;
+    for (const StageAnswer* answer : answers) times.push_back(answer->figures.times);
+    // What lowering finds is never less: no need to look.
+    const double modelled = modelled_price(work_.cluster(), draft, times, {});
+    if (modelled >= work_.best_time()) return outcome = modelled;
     const auto offered =
         work_.offer(assemble(draft, answers, work_.graph(draft.microbatches), work_.cluster()));
     if (offered.fits) {
@@ -82,6 +88,7 @@ void StageSolver::offer_smallest(const Draft& draft) {
                         .stash_byte = static_cast<double>(in_flight(draft, s))};
     question.tied = ties(work_.graph(draft.microbatches), stage.first_layer, stage.last_layer);
     question.limits.stop = work_.request().stop;
+    question.one_layout = true;
     question.limits.cbc_columns = 0;
     question.limits.sweeps = 100;
     work_.solved("smallest " + key_of(draft) + " " + std::to_string(s));

@@ -212,8 +212,6 @@ RankPrograms lower_rank(const PlacedGraph& placed, int rank, const WorkspaceSize
                         lay_out(Lowering(placed, rank, false, workspace_size).run())};
   const Bytes arena = std::max(programs.step.arena, programs.evaluate.arena);
   programs.step.arena = programs.evaluate.arena = arena;
-  set_waits(programs.step);
-  set_waits(programs.evaluate);
   return programs;
 }
 
@@ -230,6 +228,17 @@ RankPrograms lower(const Graph& graph, const Plan& plan, int rank,
 
 std::vector<RankPrograms> lower(const Graph& graph, const Plan& plan, const std::vector<int>& ranks,
                                 const WorkspaceSize& workspace_size) {
+  std::vector<RankPrograms> all = lower_unordered(graph, plan, ranks, workspace_size);
+  for (RankPrograms& programs : all) {
+    set_waits(programs.step);
+    set_waits(programs.evaluate);
+  }
+  return all;
+}
+
+std::vector<RankPrograms> lower_unordered(const Graph& graph, const Plan& plan,
+                                          const std::vector<int>& ranks,
+                                          const WorkspaceSize& workspace_size) {
   const PlacedGraph placed = place(graph, plan);
   std::vector<RankPrograms> all;
   all.reserve(ranks.size());

@@ -131,7 +131,7 @@ class PlanPricing {
   void price_stages() {
     std::vector<int> last;
     for (const StagePlan& stage : plan_.stages) last.push_back(stage.ranks.back());
-    const std::vector<RankPrograms> programs = lower(graph_, plan_, last, workspace_);
+    const std::vector<RankPrograms> programs = lower_unordered(graph_, plan_, last, workspace_);
     for (std::size_t s = 0; s < programs.size(); ++s) {
       const Program& step = programs[s].step;
       const RankPrice rank = RankPricing(step, cluster_, plan_.stages[s]).run();

@@ -29,6 +29,11 @@ struct RankPrograms {
                                               const std::vector<int>& ranks,
                                               const WorkspaceSize& workspace_size);
 
+/// The same without waits: enough to count, price and pack, not to run.
+[[nodiscard]] std::vector<RankPrograms> lower_unordered(const Graph& graph, const Plan& plan,
+                                                        const std::vector<int>& ranks,
+                                                        const WorkspaceSize& workspace_size);
+
 /// Scratch-free devices.
 [[nodiscard]] Bytes no_workspace(const Kernel&, const std::vector<Operand>&,
                                  const std::vector<Operand>&);
