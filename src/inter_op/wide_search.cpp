@@ -213,7 +213,7 @@ void offer_plans_by_hand(SearchWork& work) {
 TierResult wide_search(SearchWork& work) {
   TierResult result;
   result.lower_bound = product_bound(work);
-  offer_plans_by_hand(work);
+  if (work.request().seeds.empty()) offer_plans_by_hand(work);
   LayerTables tables(work);
   StageSolver solver(work);
   const std::vector<RatedDraft> drafts = Scan(work, tables).run();

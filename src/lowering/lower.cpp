@@ -1,8 +1,10 @@
 #include "alpa/lowering/lower.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "alpa/base/error.hpp"
 
@@ -14,6 +16,8 @@ namespace alpa {
 namespace {
 
 using Kind = SegmentInfo::Kind;
+
+constexpr std::size_t kOperatorsForThreads = 1000;
 
 Schedule schedule_of(const Plan& plan, bool training) {
   const int stages = static_cast<int>(plan.stages.size());
@@ -215,6 +219,16 @@ RankPrograms lower_rank(const PlacedGraph& placed, int rank, const WorkspaceSize
   return programs;
 }
 
+/// Ranks are lowered side by side where that is worth a thread; a device's answers about scratch
+/// are asked for by one thread only.
+std::size_t threads_for(const Graph& graph, std::size_t ranks, const WorkspaceSize& workspace) {
+  using Plain = Bytes (*)(const Kernel&, const std::vector<Operand>&, const std::vector<Operand>&);
+  const auto* plain = workspace.target<Plain>();
+  if (plain == nullptr || *plain != no_workspace) return 1;
+  if (graph.operators.size() < kOperatorsForThreads) return 1;
+  return std::min<std::size_t>(ranks, std::max(1U, std::thread::hardware_concurrency()));
+}
+
 }  // namespace
 
 Bytes no_workspace(const Kernel&, const std::vector<Operand>&, const std::vector<Operand>&) {
@@ -240,9 +254,19 @@ std::vector<RankPrograms> lower_unordered(const Graph& graph, const Plan& plan,
                                           const std::vector<int>& ranks,
                                           const WorkspaceSize& workspace_size) {
   const PlacedGraph placed = place(graph, plan);
-  std::vector<RankPrograms> all;
-  all.reserve(ranks.size());
-  for (const int rank : ranks) all.push_back(lower_rank(placed, rank, workspace_size));
+  std::vector<RankPrograms> all(ranks.size());
+  std::atomic<std::size_t> next{0};
+  const auto take = [&] {
+    for (std::size_t i = next++; i < all.size(); i = next++) {
+      all[i] = lower_rank(placed, ranks[i], workspace_size);
+    }
+  };
+  std::vector<std::jthread> others;
+  for (std::size_t t = 1; t < threads_for(graph, ranks.size(), workspace_size); ++t) {
+    others.emplace_back(take);
+  }
+  take();
+  others.clear();
   return all;
 }
 
