@@ -85,12 +85,19 @@ ClusterSpec measure(const std::string& key, const Devices& devices, Communicator
   const auto start = std::chrono::steady_clock::now();
   const bool root = world.rank() == 0;
   if (root) request.info("measuring how fast these devices are: once, kept for later runs");
-  ClusterSpec cluster = probe(world, *devices.device, probe_request);
+  bool complete = false;
+  ClusterSpec cluster = probe(world, *devices.device, probe_request, &complete);
   cluster.name = key;
   if (!root) return cluster;
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   request.info("measured in " + to_text(Seconds{seconds.count()}));
-  keep_in_cache(cluster, key, request);
+  if (complete) {
+    keep_in_cache(cluster, key, request);
+  } else {
+    request.warning(
+        "there was no time to measure all sizes (a busy host, or slow devices): predictions are "
+        "rough, and the profile is not kept");
+  }
   return cluster;
 }
 

@@ -96,12 +96,7 @@ Target target_of(const RunConfig& config, const ClusterConfig& cluster) {
 Target target_here(const RunConfig& config, int ranks, std::optional<ClusterSpec> profile,
                    Bytes available, WorkspaceSize workspace) {
   Target target{ranks, std::move(profile), config.parallel.memory_limit, std::move(workspace)};
-  if (target.limit) return target;
-  bool less = !target.cluster;
-  if (target.cluster) {
-    for (const DeviceKind& kind : target.cluster->kinds) less |= available < capacity(kind);
-  }
-  if (less) target.limit = available;
+  if (!target.limit) target.limit = available;
   return target;
 }
 

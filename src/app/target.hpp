@@ -30,7 +30,7 @@ struct Target {
 [[nodiscard]] Target target_of(const RunConfig& config, const ClusterConfig& cluster);
 
 /// The ranks here, with their speed where it is known.
-/// @param available what a rank may use now: less than when the speed was measured limits the plan
+/// @param available what a rank may use now, whatever was free when the speed was measured
 [[nodiscard]] Target target_here(const RunConfig& config, int ranks,
                                  std::optional<ClusterSpec> profile, Bytes available,
                                  WorkspaceSize workspace);

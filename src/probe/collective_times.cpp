@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <iterator>
+#include <limits>
 #include <memory>
 #include <numeric>
 
@@ -18,6 +20,7 @@ constexpr std::array<std::int64_t, 7> kSizes = {8,           kKiB,        16 * k
                                                 1024 * kKiB, 4096 * kKiB, 16384 * kKiB};
 constexpr std::int64_t kMostOfHost = std::int64_t{1} << 29U;  ///< bytes of all buffers of a host
 constexpr double kWindow = 5e-4;
+constexpr double kShort = 5e-3;  ///< seconds: what took less says little about larger sizes
 constexpr int kMostCalls = 32;
 constexpr int kRepeats = 5;
 constexpr double kShare = 2.0;  ///< of an equal part of the time that one kind may take
@@ -136,36 +139,48 @@ class Timer {
   Timer(Communicator& world, Budget& budget, Caller* caller, int callers)
       : world_(world), budget_(budget), caller_(caller), callers_(callers) {}
 
-  /// Goes up the sizes until the next one would take more than is left.
+  /// Goes up the sizes with a call or two each while there is time, then down with more care. A
+  /// table whose end is missing would be wrong by orders of magnitude: there is none then.
   std::vector<std::pair<double, double>> points(const std::string& kind, std::int64_t most) {
-    std::vector<std::pair<double, double>> points;
-    for (const std::int64_t bytes : kSizes) {
-      if (bytes > most) break;
-      const double growth = points.empty() ? 0.0 : static_cast<double>(bytes) / points.back().first;
-      const bool long_call = !points.empty() && points.back().second > kWindow;
-      if (long_call && 3.0 * points.back().second * growth > budget_.left()) break;
-      double time = this->time(kind, bytes);
-      if (kind == "message") time *= 0.5;
-      if (!points.empty()) time = std::max(time, points.back().second);
-      points.emplace_back(static_cast<double>(bytes), time);
+    std::vector<double> quick;
+    for (std::size_t i = 0; i < kSizes.size() && kSizes[i] <= most; ++i) {
+      const double growth = i > 0 ? double(kSizes[i]) / double(kSizes[i - 1]) : 0.0;
+      const bool slow = i > 0 && quick.back() > kShort;
+      if (slow && 2.0 * quick.back() * growth > budget_.left()) return {};
+      quick.push_back(this->quick(kind, kSizes[i]));
     }
+    std::vector<std::pair<double, double>> points;
+    double above = std::numeric_limits<double>::infinity();
+    for (std::size_t i = quick.size(); i-- > 0;) {
+      above = std::min(above, mean(kind, careful(kind, kSizes[i], quick[i])));
+      points.emplace_back(static_cast<double>(kSizes[i]), above);
+    }
+    std::reverse(points.begin(), points.end());
     return points;
   }
 
  private:
-  /// Seconds of a call: the mean over ranks of medians.
-  double time(const std::string& kind, std::int64_t bytes) {
-    const double end = 0.5 * budget_.left();
-    (void)run(kind, bytes, 1);  // pages, connections
-    const double slowest = std::max(budget_.agree(run(kind, bytes, 1)), 1e-9);
-    const int calls = static_cast<int>(std::clamp(kWindow / slowest, 1.0, double(kMostCalls)));
+  /// Seconds of a call on the slowest rank; the first opens pages and connections.
+  double quick(const std::string& kind, std::int64_t bytes) {
+    (void)run(kind, bytes, 1);
+    return std::max(budget_.agree(run(kind, bytes, 1)), 1e-9);
+  }
+
+  /// Median seconds of a call on this rank.
+  double careful(const std::string& kind, std::int64_t bytes, double quick) {
+    const int calls = static_cast<int>(std::clamp(kWindow / quick, 1.0, double(kMostCalls)));
     std::vector<double> times;
-    while (std::ssize(times) < kRepeats && (times.empty() || budget_.left() > end)) {
+    while (std::ssize(times) < kRepeats && (times.empty() || budget_.left() > 0.0)) {
       times.push_back(run(kind, bytes, calls));
       (void)budget_.agree(0.0);
     }
-    const double mine = caller_ != nullptr ? median(std::move(times)) : 0.0;
-    return sums(world_, {mine})[0] / callers_;
+    return median(std::move(times));
+  }
+
+  /// Over the ranks that call; a message's time is half of there and back.
+  double mean(const std::string& kind, double mine) {
+    const double sum = sums(world_, {caller_ != nullptr ? mine : 0.0})[0];
+    return sum / callers_ * (kind == "message" ? 0.5 : 1.0);
   }
 
   double run(const std::string& kind, std::int64_t bytes, int calls) {
@@ -182,8 +197,8 @@ class Timer {
   int callers_;
 };
 
-std::vector<CollectiveTable> tables_of(const Grouping& grouping, int tag, Communicator& world,
-                                       DType dtype, std::int64_t most, Budget& budget) {
+CollectiveTimes tables_of(const Grouping& grouping, int tag, Communicator& world, DType dtype,
+                          std::int64_t most, Budget& budget) {
   const auto mine = std::find_if(
       grouping.groups.begin(), grouping.groups.end(), [&](const std::vector<int>& members) {
         return std::binary_search(members.begin(), members.end(), world.rank());
@@ -193,7 +208,7 @@ std::vector<CollectiveTable> tables_of(const Grouping& grouping, int tag, Commun
   if (member && grouping.ranks < world.size()) made = world.subgroup(*mine, tag);
   std::unique_ptr<Caller> caller;
   if (member) caller = std::make_unique<Caller>(made ? *made : world, dtype, most);
-  std::vector<CollectiveTable> tables;
+  CollectiveTimes timed;
   for (const char* kind : kKinds) {
     const bool message = std::string(kind) == "message";
     if (message && grouping.ranks > 2) continue;
@@ -201,9 +216,11 @@ std::vector<CollectiveTable> tables_of(const Grouping& grouping, int tag, Commun
                 static_cast<int>(grouping.groups.size()) * grouping.ranks);
     budget.next(kShare);
     auto points = timer.points(kind, most);
-    tables.push_back({kind, grouping.ranks, grouping.hosts, std::move(points)});
+    timed.cut |= points.empty();
+    if (points.empty()) continue;
+    timed.tables.push_back({kind, grouping.ranks, grouping.hosts, std::move(points)});
   }
-  return tables;
+  return timed;
 }
 
 }  // namespace
@@ -226,23 +243,23 @@ std::vector<Grouping> groupings(std::span<const int> hosts) {
   return all;
 }
 
-std::vector<CollectiveTable> collective_times(Communicator& world, std::span<const int> hosts,
-                                              DType dtype, double seconds,
-                                              const std::function<void(double share)>& progress) {
+CollectiveTimes collective_times(Communicator& world, std::span<const int> hosts, DType dtype,
+                                 double seconds,
+                                 const std::function<void(double share)>& progress) {
   if (world.size() == 1) return {};
   const std::vector<Grouping> all = groupings(hosts);
   const int most_ranks = *std::max_element(hosts.begin(), hosts.end());
   const std::int64_t most = kMostOfHost / 2 / most_ranks;
   Budget budget(world, seconds, all.size() * kKinds.size(), false);
-  std::vector<CollectiveTable> tables;
+  CollectiveTimes all_timed;
   for (std::size_t g = 0; g < all.size(); ++g) {
     if (progress) progress(static_cast<double>(g) / static_cast<double>(all.size()));
     const int tag = Communicator::kTags - 1 - static_cast<int>(g);
-    for (CollectiveTable& table : tables_of(all[g], tag, world, dtype, most, budget)) {
-      tables.push_back(std::move(table));
-    }
+    CollectiveTimes timed = tables_of(all[g], tag, world, dtype, most, budget);
+    std::move(timed.tables.begin(), timed.tables.end(), std::back_inserter(all_timed.tables));
+    all_timed.cut |= timed.cut;
   }
-  return tables;
+  return all_timed;
 }
 
 }  // namespace alpa::probe_detail

@@ -10,15 +10,20 @@
 
 namespace alpa::probe_detail {
 
+struct CollectiveTimes {
+  std::vector<CollectiveTable> tables;
+  bool cut = false;  ///< there was no time for the largest size of some; then it has no table
+};
+
 /// Times collectives and messages over groups within hosts, between hosts and over all ranks, all
 /// groups of a kind at once. Takes about `seconds`. Collective over `world`; the same tables on
 /// every rank: means over the ranks of medians.
 /// @param hosts ranks of each host, in rank order
 /// @param dtype of what reductions add up
 /// @param progress told the share that is done; may be unset
-[[nodiscard]] std::vector<CollectiveTable> collective_times(
-    Communicator& world, std::span<const int> hosts, DType dtype, double seconds,
-    const std::function<void(double share)>& progress);
+[[nodiscard]] CollectiveTimes collective_times(Communicator& world, std::span<const int> hosts,
+                                               DType dtype, double seconds,
+                                               const std::function<void(double share)>& progress);
 
 /// The groups that are timed: their ranks, and how many hosts each spans.
 struct Grouping {

@@ -14,32 +14,30 @@ constexpr double kSlowBytes = 1e8;
 
 using Points = std::vector<std::pair<double, double>>;
 
-constexpr double kLaunchOnly = 1e-3;  ///< seconds: one shorter point alone says nothing of the rate
-
-double work_of_sample(const SampleSeries& series, std::size_t i) {
-  const KernelWork& w = series.samples[i].work;
-  return series.by_flops ? w.flops.value : static_cast<double>(w.moved.value);
-}
-
-/// (work, seconds) of one series, rising in both. One that was cut short goes on as its last two
-/// points rise: beyond its end a table is used in proportion, and small kernels are mostly launch.
+/// (work, seconds) of one series, rising in both. What runs beside the probe only adds time, so no
+/// sample takes more than a larger one.
 Points points_of(const SampleSeries& series, const std::vector<double>& seconds) {
   Points points;
-  for (std::size_t i = 0; i < seconds.size(); ++i) {
+  double above = std::numeric_limits<double>::infinity();
+  for (std::size_t i = seconds.size(); i-- > 0;) {
     if (seconds[i] <= 0.0) continue;
     const double work = work_of_sample(series, i);
-    if (!points.empty() && work <= points.back().first) continue;
-    const double before = points.empty() ? 0.0 : points.back().second;
-    points.emplace_back(work, std::max(seconds[i], before));
+    if (!points.empty() && work >= points.back().first) continue;
+    above = std::min(above, seconds[i]);
+    points.emplace_back(work, above);
   }
-  const double most = work_of_sample(series, seconds.size() - 1);
-  if (points.empty() || points.back().first >= most) return points;
-  if (points.size() == 1) return points[0].second > kLaunchOnly ? points : Points();
-  const auto& [low, low_time] = points[points.size() - 2];
-  const auto& [high, high_time] = points.back();
-  const double slope = (high_time - low_time) / (high - low);
-  points.emplace_back(most, high_time + slope * (most - high));
+  std::reverse(points.begin(), points.end());
   return points;
+}
+
+/// One that was cut short goes on at the rate of the roofline: beyond its end a table is used in
+/// proportion, and small kernels are mostly launch.
+void extend(KernelTable& table, double most, const DeviceKind& kind) {
+  const auto [last, time] = table.points.back();
+  if (last >= most) return;
+  const double fastest = table.by_flops ? kind.peak_flops.front().second
+                                        : kind.memory_bandwidth * kind.memory_efficiency;
+  table.points.emplace_back(most, time + (most - last) / fastest);
 }
 
 double rate(const std::pair<double, double>& point) { return point.first / point.second; }
@@ -80,17 +78,21 @@ void fit_streams(DeviceKind& kind, const std::vector<KernelTable>& tables) {
 DeviceKind device_kind_of(const std::vector<SampleSeries>& all,
                           const std::vector<std::vector<double>>& seconds, DType dtype) {
   DeviceKind kind;
+  std::vector<double> most;  // work of each table's largest sample
   for (std::size_t s = 0; s < all.size(); ++s) {
     const KernelWork& work = all[s].samples.front().work;
     KernelTable table{work.kind, work.dtype, all[s].by_flops, all[s].intensity,
                       points_of(all[s], seconds[s])};
-    if (!table.points.empty()) kind.kernels.push_back(std::move(table));
+    if (table.points.empty()) continue;
+    kind.kernels.push_back(std::move(table));
+    most.push_back(work_of_sample(all[s], all[s].samples.size() - 1));
   }
+  fit_products(kind, kind.kernels, dtype);
+  fit_streams(kind, kind.kernels);
+  for (std::size_t i = 0; i < kind.kernels.size(); ++i) extend(kind.kernels[i], most[i], kind);
   std::sort(kind.kernels.begin(), kind.kernels.end(), [](const auto& a, const auto& b) {
     return std::tie(a.dtype, a.kernel, a.intensity) < std::tie(b.dtype, b.kernel, b.intensity);
   });
-  fit_products(kind, kind.kernels, dtype);
-  fit_streams(kind, kind.kernels);
   return kind;
 }
 

@@ -11,15 +11,21 @@
 
 namespace alpa::probe_detail {
 
-/// Seconds of each sample on this rank's device, [series][sample], 0 where there was no time to
-/// measure it; medians, all members of `team` at work at once. Takes about `seconds`. Collective:
-/// members measure the same samples.
+struct KernelTimes {
+  /// Of each sample on this rank's device, [series][sample]; 0 where there was no time to measure
+  /// it.
+  std::vector<std::vector<double>> seconds;
+  bool cut = false;  ///< there was no time for the largest sample of some series
+};
+
+/// Times samples with all members of `team` at work at once: the largest of each series first, then
+/// the others, for about `seconds`. Collective: members measure the same samples.
 /// @param processor_time count the calling thread's processor time: what runs beside the probe for
-/// a
-///        moment does not disturb it. Right for devices that are just this thread.
+///        a moment does not disturb it. Right for devices that are just this thread.
 /// @param progress told the share that is done; may be unset
-[[nodiscard]] std::vector<std::vector<double>> kernel_times(
-    const std::vector<SampleSeries>& all, Communicator& team, Device& device, WorkingSet& memory,
-    bool processor_time, double seconds, const std::function<void(double share)>& progress);
+[[nodiscard]] KernelTimes kernel_times(const std::vector<SampleSeries>& all, Communicator& team,
+                                       Device& device, WorkingSet& memory, bool processor_time,
+                                       double seconds,
+                                       const std::function<void(double share)>& progress);
 
 }  // namespace alpa::probe_detail

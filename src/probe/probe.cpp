@@ -18,8 +18,8 @@ namespace {
 
 using namespace probe_detail;
 
-constexpr double kKernelSeconds = 1.6;
-constexpr double kCollectiveSeconds = 0.9;
+constexpr double kKernelSeconds = 1.8;
+constexpr double kCollectiveSeconds = 1.1;
 constexpr int kTeamTag = Communicator::kTags - 1000;
 
 /// What a host is, as far as its figures depend on it.
@@ -105,16 +105,18 @@ std::function<void(double)> progress_of(const ProbeRequest& request, const char*
 
 /// The kinds of devices, each with the mean of what its ranks measured. Ranks that would only share
 /// the cores with those that measure sleep meanwhile.
+/// @param complete set: whether there was time for the largest sample of every series
 std::vector<DeviceKind> measure_devices(Communicator& world, Device& device,
                                         const ProbeRequest& request,
                                         const std::vector<HostFacts>& facts,
-                                        const std::vector<int>& kinds, const Seat& seat) {
+                                        const std::vector<int>& kinds, const Seat& seat,
+                                        bool& complete) {
   const std::vector<SampleSeries> all = all_samples(request.dtype);
   const auto num_kinds =
       static_cast<std::size_t>(*std::max_element(kinds.begin(), kinds.end())) + 1;
   std::size_t samples = 0;
   for (const SampleSeries& series : all) samples += series.samples.size();
-  std::vector<double> totals(num_kinds * samples, 0.0);
+  std::vector<double> totals(num_kinds * samples + 1, 0.0);  // last: ranks with a cut series
   const std::vector<int> workers = workers_of(facts);
   if (std::binary_search(workers.begin(), workers.end(), world.rank())) {
     const auto made =
@@ -124,11 +126,13 @@ std::vector<DeviceKind> measure_devices(Communicator& world, Device& device,
                                     device.host_accessible() && request.threads == 1,
                                     kKernelSeconds, progress_of(request, "kernels"));
     std::size_t at = static_cast<std::size_t>(kinds[seat.host]) * samples;
-    for (const auto& series : times) {
+    totals.back() = times.cut ? 1.0 : 0.0;
+    for (const auto& series : times.seconds) {
       for (const double time : series) totals[at++] = time;
     }
   }
   totals = sums(world, std::move(totals));
+  complete = totals.back() == 0.0;
   std::vector<DeviceKind> result;
   for (std::size_t kind = 0; kind < num_kinds; ++kind) {
     int ranks = 0;
@@ -159,16 +163,20 @@ std::vector<DeviceKind> measure_devices(Communicator& world, Device& device,
 
 }  // namespace
 
-ClusterSpec probe(Communicator& world, Device& device, const ProbeRequest& request) {
+ClusterSpec probe(Communicator& world, Device& device, const ProbeRequest& request,
+                  bool* complete) {
   const std::vector<int> hosts = ranks_of_hosts(world);
   const std::vector<HostFacts> facts = facts_of_hosts(world, hosts, request);
   const std::vector<int> kinds = kinds_of(facts);
   ClusterSpec cluster;
   cluster.name = "measured";
-  cluster.kinds =
-      measure_devices(world, device, request, facts, kinds, seat_of(world.rank(), hosts));
-  cluster.collectives = collective_times(world, hosts, request.dtype, kCollectiveSeconds,
-                                         progress_of(request, "links"));
+  bool whole_tables = true;
+  cluster.kinds = measure_devices(world, device, request, facts, kinds,
+                                  seat_of(world.rank(), hosts), whole_tables);
+  CollectiveTimes collectives = collective_times(world, hosts, request.dtype, kCollectiveSeconds,
+                                                 progress_of(request, "links"));
+  cluster.collectives = std::move(collectives.tables);
+  if (complete != nullptr) *complete = whole_tables && !collectives.cut;
   const Link inside = link_of_messages(cluster.collectives, 1);
   const Link none = link_of_messages({}, 1);
   for (std::size_t h = 0; h < facts.size(); ++h) {

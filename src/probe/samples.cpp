@@ -27,7 +27,7 @@ SamplePiece piece_of(const Argument& argument, const Sizes& sizes) {
 }
 
 /// FLOPs and bytes as the planner counts them for an operator that is not cut.
-KernelWork work_of_sample(const Kernel& kernel, const std::vector<SamplePiece>& operands,
+KernelWork work_of_kernel(const Kernel& kernel, const std::vector<SamplePiece>& operands,
                           const std::vector<SamplePiece>& results) {
   const auto pieces = [](const std::vector<SamplePiece>& all) {
     std::vector<KernelPiece> list;
@@ -50,7 +50,7 @@ Sample sample_of(const Kernel& kernel, const std::vector<Argument>& operands,
   Sample sample{kernel, {}, {}, {}};
   for (const Argument& a : operands) sample.operands.push_back(piece_of(a, sizes));
   for (const Argument& a : results) sample.results.push_back(piece_of(a, sizes));
-  sample.work = work_of_sample(kernel, sample.operands, sample.results);
+  sample.work = work_of_kernel(kernel, sample.operands, sample.results);
   return sample;
 }
 
@@ -202,7 +202,7 @@ class Builder {
     stream(CopyBox{}, {value("te")}, {value("te")});
     for (Sample& sample : series.back().samples) {
       sample.results[0].extent[1] /= 2;
-      sample.work = work_of_sample(sample.kernel, sample.operands, sample.results);
+      sample.work = work_of_kernel(sample.kernel, sample.operands, sample.results);
     }
   }
   void add(const Fill&) { stream(Fill{}, {}, {value("bte")}); }
@@ -318,6 +318,11 @@ void add_each(Builder& builder, std::index_sequence<I...> /*kernels*/) {
 }
 
 }  // namespace
+
+double work_of_sample(const SampleSeries& series, std::size_t i) {
+  const KernelWork& work = series.samples[i].work;
+  return series.by_flops ? work.flops.value : static_cast<double>(work.moved.value);
+}
 
 std::vector<SampleSeries> all_samples(DType dtype) {
   Builder builder(dtype);

@@ -31,6 +31,9 @@ struct SampleSeries {
   double intensity = 0.0;  ///< as KernelTable::intensity
 };
 
+/// What the points of the series' table are over: FLOPs, or bytes.
+[[nodiscard]] double work_of_sample(const SampleSeries& series, std::size_t i);
+
 /// Samples of every kind of kernel, floating-point numbers in `dtype`. A kernel that is new does
 /// not compile without samples here.
 [[nodiscard]] std::vector<SampleSeries> all_samples(DType dtype);

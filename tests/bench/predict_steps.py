@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """Predicted and measured step times of twelve plans on 1, 2 and 4 ranks of this host.
 
-predict_steps.py BUILD [REPEATS]: runs BUILD/bench/step_kernels for each plan (probe, price, 8 steps)
-under mpirun, REPEATS times in turn (default 3), and prints the medians, the median error, and which
+predict_steps.py BUILD [--repeats N] [--prefix COMMAND]: runs BUILD/bench/step_kernels for each plan (probe, price, 8 steps)
+under mpirun, N times in turn (default 3), and prints the medians, the median error, and which
 of the pairs of plans of one model that were measured more than 20 % apart are predicted in the
-right order. Ends with 1 if the median error is above 20 % or a pair is in the wrong order.
+right order. On a busy host --prefix "chrt -f 10" keeps others off
+the cores, if one may. Ends with 1 if the median error is above 20 % or a pair is in the wrong order.
 """
+import argparse
 import itertools
 import os
 import pathlib
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -34,7 +37,7 @@ PLANS = [  # model, ranks, method and degrees
 LINE = re.compile(r"step: measured ([\d.]+) ms, predicted ([\d.]+) ms")
 
 
-def run(build, plan):
+def run(build, prefix, plan):
     """Measured and predicted milliseconds of a plan."""
     (_, config, settings), ranks, method = plan
     arguments = settings + ["parallel." + word for word in method.split()]
@@ -47,7 +50,7 @@ def run(build, plan):
         OMPI_MCA_mpi_yield_when_idle="1",
         OMP_NUM_THREADS="1",
     )
-    command = ["mpirun", "-np", str(ranks), str(build / "bench/step_kernels"), config] + arguments
+    command = prefix + ["mpirun", "-np", str(ranks), str(build / "bench/step_kernels"), config] + arguments
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
     )
@@ -58,12 +61,16 @@ def run(build, plan):
 
 
 def main():
-    build = pathlib.Path(sys.argv[1]).resolve()
-    repeats = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("build", type=pathlib.Path)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--prefix", type=shlex.split, default=[])
+    given = parser.parse_args()
+    build = given.build.resolve()
     samples = [[] for _ in PLANS]
-    for _ in range(repeats):
+    for _ in range(given.repeats):
         for i, plan in enumerate(PLANS):
-            samples[i].append(run(build, plan))
+            samples[i].append(run(build, given.prefix, plan))
     rows = []
     print(f"{'model':5} {'ranks':>5} {'measured':>11} {'predicted':>11} {'error':>7}  plan")
     for (model, ranks, method), found in zip(PLANS, samples):

@@ -22,9 +22,13 @@ struct ProbeRequest {
 
 /// Times kernels and collectives with all ranks of each host at work at once, in a few seconds.
 /// Collective over `world`; every rank gets the same answer: hosts in rank order with their kinds,
-/// links and measured tables.  @throws UserError (configuration) if a host's ranks are not
+/// links and measured tables.
+/// @param complete set: whether there was time for the largest sizes. If not, tables go on at the
+///        fastest rate found, and are no figures to keep
+/// @throws UserError (configuration) if a host's ranks are not
 /// consecutive
-[[nodiscard]] ClusterSpec probe(Communicator& world, Device& device, const ProbeRequest& request);
+[[nodiscard]] ClusterSpec probe(Communicator& world, Device& device, const ProbeRequest& request,
+                                bool* complete = nullptr);
 
 /// What the figures depend on: processor, cores, ranks per host, threads, dtype, program build. The
 /// name of the profile in the cache.
