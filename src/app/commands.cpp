@@ -93,7 +93,11 @@ StageNeeds needs_of(const Planned& planned, const Target& target) {
     const Program program =
         lower(planned.graph, planned.plan, stage.ranks.back(), target.workspace).step;
     needs.totals.push_back(totals(program));
-    needs.arenas.push_back(program.arena);
+  }
+  const auto memory = stage_memory(planned.graph, planned.plan, target.workspace);
+  for (std::size_t s = 0; s < memory.size(); ++s) {
+    needs.arenas.push_back(memory[s].arena);
+    needs.totals[s].memory = memory[s].memory;
   }
   return needs;
 }

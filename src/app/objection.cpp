@@ -7,6 +7,7 @@
 #include "alpa/base/error.hpp"
 #include "alpa/model/build_graph.hpp"
 #include "alpa/plan/methods.hpp"
+#include "alpa/simulate/price.hpp"
 
 #include "methods_priced.hpp"
 #include "planner.hpp"
@@ -23,8 +24,8 @@ std::optional<Bytes> arena_that_fits(const RunConfig& config, const Target& targ
     const Plan plan = plan_by_method(request, graphs_of(config));
     const Graph graph = build_graph(config, config.training.global_batch / plan.num_microbatches);
     std::vector<Bytes> arenas;
-    for (const StagePlan& stage : plan.stages) {
-      arenas.push_back(lower(graph, plan, stage.ranks.back(), target.workspace).step.arena);
+    for (const StageMemory& stage : stage_memory(graph, plan, target.workspace)) {
+      arenas.push_back(stage.arena);
     }
     if (missing_bytes(plan, arenas, target).value > 0) return std::nullopt;
     return *std::max_element(arenas.begin(), arenas.end());

@@ -183,7 +183,13 @@ Planned planned(const RunConfig& config, const Target& target, Plan plan) {
   Planned it;
   it.graph = graph_of(config, plan);
   it.plan = std::move(plan);
-  if (target.cluster) it.price = price(it.graph, it.plan, *target.cluster, target.workspace);
+  if (!target.cluster) return it;
+  it.price = price(it.graph, it.plan, *target.cluster, target.workspace);
+  const auto memory = stage_memory(it.graph, it.plan, target.workspace);
+  for (std::size_t s = 0; s < memory.size(); ++s) {
+    it.price->arenas[s] = memory[s].arena;
+    it.price->totals[s].memory = memory[s].memory;
+  }
   return it;
 }
 

@@ -359,11 +359,16 @@ class Run {
 
   void write_start(const Planned& planned, const std::vector<ProgramTotals>& all,
                    const std::vector<Bytes>& arenas) {
-    StageNeeds needs;  // of the last rank of each stage
+    StageNeeds needs;  // of the last rank of each stage, with the memory of the one that needs most
     for (const StagePlan& stage : planned.plan.stages) {
-      const auto rank = static_cast<std::size_t>(stage.ranks.back());
-      needs.totals.push_back(all[rank]);
-      needs.arenas.push_back(arenas[rank]);
+      auto most = static_cast<std::size_t>(stage.ranks.back());
+      needs.totals.push_back(all[most]);
+      for (const int rank : stage.ranks) {
+        const auto r = static_cast<std::size_t>(rank);
+        if (arenas[r] > arenas[most]) most = r;
+      }
+      needs.totals.back().memory = all[most].memory;
+      needs.arenas.push_back(arenas[most]);
     }
     const std::string objection = memory_objection(config_, target_, planned.plan, needs);
     if (!objection.empty()) throw UserError(objection, ExitCode::no_plan);

@@ -114,6 +114,14 @@ SearchWork::Offered SearchWork::offer(const Plan& plan) {
   const Clock clock(*this, "pricing");
   Offered offered{price(of, plan, request_.cluster, request_.workspace), {}, true};
   norm_ = offered.price.norm.value;
+  // Which device of a stage needs most is looked at where it decides.
+  if (offered.price.step_time.value < best_time()) {
+    const auto memory = stage_memory(of, plan, request_.workspace);
+    for (std::size_t s = 0; s < memory.size(); ++s) {
+      offered.price.arenas[s] = memory[s].arena;
+      offered.price.totals[s].memory = memory[s].memory;
+    }
+  }
   Bytes largest{0};
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {
     const Bytes arena = offered.price.arenas[s];

@@ -206,4 +206,31 @@ StageTimes stage_times(const Program& program, const ClusterSpec& cluster, const
   return RankPricing(program, cluster, stage).run().times;
 }
 
+std::vector<StageMemory> stage_memory(const Graph& graph, const Plan& plan,
+                                      const WorkspaceSize& workspace) {
+  std::vector<int> ranks;
+  std::vector<std::size_t> stage_of;
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    const StagePlan& stage = plan.stages[s];
+    for (int index = 0; index < num_devices(stage.mesh); ++index) {
+      const std::vector<int> place = coordinates(stage.mesh, index);
+      bool corner = true;
+      for (std::size_t a = 0; a < place.size(); ++a) {
+        corner = corner && (place[a] == 0 || place[a] == stage.mesh.extents[a] - 1);
+      }
+      if (!corner) continue;
+      ranks.push_back(stage.ranks[static_cast<std::size_t>(index)]);
+      stage_of.push_back(s);
+    }
+  }
+  const std::vector<RankPrograms> programs = lower_unordered(graph, plan, ranks, workspace);
+  std::vector<StageMemory> found(plan.stages.size());
+  for (std::size_t i = 0; i < ranks.size(); ++i) {
+    StageMemory& most = found[stage_of[i]];
+    const Program& step = programs[i].step;
+    if (step.arena >= most.arena) most = {step.arena, totals(step).memory};
+  }
+  return found;
+}
+
 }  // namespace alpa

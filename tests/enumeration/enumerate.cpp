@@ -132,8 +132,11 @@ class Enumeration {
       return;
     }
     const PlanPrice priced = price(*graph_, plan, problem_.cluster, no_workspace);
-    const Bytes arena = *std::max_element(priced.arenas.begin(), priced.arenas.end());
-    found_.push_back({plan, priced.step_time.value, arena.value});
+    std::int64_t arena = 0;
+    for (const StageMemory& stage : stage_memory(*graph_, plan, no_workspace)) {
+      arena = std::max(arena, stage.arena.value);
+    }
+    found_.push_back({plan, priced.step_time.value, arena});
   }
 
   const SmallProblem& problem_;

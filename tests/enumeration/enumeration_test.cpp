@@ -79,7 +79,9 @@ void expect_best(const Counted& counted, std::optional<std::int64_t> limit) {
   ASSERT_NO_THROW(validate(*found.plan, graph));
   const PlanPrice priced = price(graph, *found.plan, counted.problem.cluster, no_workspace);
   EXPECT_NEAR(priced.step_time.value, found.price.step_time.value, slack);
-  for (const Bytes arena : priced.arenas) EXPECT_LE(arena.value, limit.value_or(arena.value));
+  for (const StageMemory& stage : stage_memory(graph, *found.plan, no_workspace)) {
+    EXPECT_LE(stage.arena.value, limit.value_or(stage.arena.value));
+  }
   for (const Operator& op : graph.operators) {
     const auto s = static_cast<std::size_t>(stage_of_layer(*found.plan, op.layer));
     const StagePlan& stage = found.plan->stages[s];

@@ -56,7 +56,7 @@ struct PlanPrice {
   std::vector<StageTimes> stages;
   std::vector<Seconds> collectives;  ///< [stage] of a whole step, all in the times above
   std::vector<StageTransfer> transfers;
-  std::vector<Bytes> arenas;          ///< [stage] packed, of its largest device
+  std::vector<Bytes> arenas;          ///< [stage] packed, of its last device
   std::vector<ProgramTotals> totals;  ///< [stage] of that device
   double bubble = 0.0;  ///< share of the pipeline in which the stages wait, on average
 };
@@ -67,6 +67,18 @@ struct PlanPrice {
 /// @pre validate(plan, graph) passes, the cluster has plan.world_size devices
 [[nodiscard]] PlanPrice price(const Graph& graph, const Plan& plan, const ClusterSpec& cluster,
                               const WorkspaceSize& workspace);
+
+/// Memory of the device of a stage that needs most.
+struct StageMemory {
+  Bytes arena;                ///< packed
+  std::vector<Bytes> memory;  ///< by MemoryClass
+};
+
+/// [stage]. Pieces are largest on the last device of each axis of a mesh; what one device does for
+/// all of an axis is done by the first. So the devices at the corners are lowered. On equal arenas
+/// the last device counts.  @pre validate(plan, graph) passes
+[[nodiscard]] std::vector<StageMemory> stage_memory(const Graph& graph, const Plan& plan,
+                                                    const WorkspaceSize& workspace);
 
 /// The times of one rank's step program on a mesh of its cluster.
 [[nodiscard]] StageTimes stage_times(const Program& program, const ClusterSpec& cluster,
