@@ -78,7 +78,10 @@ std::optional<Seconds> kernel_time(const DeviceKind& device, const std::string& 
     return look_up(t.points, t.by_flops ? flops.value : bytes);
   };
   if (below == nullptr && above == nullptr) return kernel_time(device, dtype, flops, moved);
-  if (below == nullptr) return Seconds{time(*above)};
+  if (below == nullptr) {  // moving the bytes is what takes time
+    const double work = above->by_flops ? bytes * above->intensity : bytes;
+    return Seconds{look_up(above->points, work)};
+  }
   if (above == nullptr || below->intensity <= 0.0) return Seconds{time(*below)};
   const double part =
       std::log(intensity / below->intensity) / std::log(above->intensity / below->intensity);

@@ -83,7 +83,7 @@ class Caller {
   Caller(Communicator& group, DType dtype, std::int64_t most)
       : group_(group),
         dtype_(dtype),
-        in_(static_cast<std::size_t>(most), std::byte{1}),
+        in_(static_cast<std::size_t>(most)),
         out_(static_cast<std::size_t>(most + kSizes[0] * group.size()), std::byte{1}) {}
 
   void call(const std::string& kind, std::int64_t bytes) {
@@ -92,13 +92,13 @@ class Caller {
     const auto sizes = pieces_of(bytes, group_.size(), size_of(dtype_));
     const auto mine = static_cast<std::size_t>(sizes[static_cast<std::size_t>(group_.rank())]);
     const auto whole = std::span(in_).first(size);
-    if (kind == "all_reduce") wait(*group_.all_reduce(whole, dtype_, Reduction::max));
+    if (kind == "all_reduce") wait(*group_.all_reduce(whole, dtype_, Reduction::sum));
     if (kind == "all_gather") {
       wait(*group_.all_gather(std::span(in_).first(mine), std::span(out_).first(size), sizes));
     }
     if (kind == "reduce_scatter") {
       wait(*group_.reduce_scatter(whole, std::span(out_).first(mine), sizes, dtype_,
-                                  Reduction::max));
+                                  Reduction::sum));
     }
     if (kind == "all_to_all") {  // every rank's piece for itself is as large as any other's
       const std::vector<std::int64_t> incoming(sizes.size(), static_cast<std::int64_t>(mine));

@@ -10,7 +10,7 @@ namespace {
 
 constexpr double kWindow = 2e-4;  ///< seconds of launches that one measurement times together
 constexpr int kMostLaunches = 64;
-constexpr int kRepeats = 3;
+constexpr int kRepeats = 5;
 constexpr double kShare = 4.0;  ///< of an equal part of the time that one series may take
 /// Seconds: what took less says little about what larger samples take, least on a busy host.
 constexpr double kShort = 1e-2;

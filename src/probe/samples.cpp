@@ -104,7 +104,10 @@ class Builder {
 
   void add(const Einsum&) {
     const std::vector<std::pair<double, std::vector<double>>> grid = {
-        {64.0, {1e4, 1e5, 1e6, 3e7, 3e8, 1.2e9}}, {16.0, {1e6, 3e7, 3e8}}, {4.0, {1e5, 3e6, 3e7}}};
+        {64.0, {1e4, 1e5, 1e6, 3e7, 3e8, 1.2e9}},
+        {16.0, {1e6, 3e7, 3e8}},
+        {4.0, {1e5, 3e6, 3e7}},
+        {1.0, {1e5, 1e6, 1.6e7}}};
     for (const auto& [intensity, flops] : grid) {
       products({"te", "ef", "tf"}, intensity, flops);
       products({"tf", "ef", "te"}, intensity, flops);

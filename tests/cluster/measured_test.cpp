@@ -37,7 +37,7 @@ TEST(MeasuredKernels, TablesOfTwoIntensitiesMeetBetweenThem) {
     const Bytes moved{static_cast<std::int64_t>(flops / per_byte)};
     return kernel_time(kind, "einsum.nn", DType::f32, {flops}, moved)->value;
   };
-  EXPECT_DOUBLE_EQ(time(1e8, 2.0), 2e-3);    // below the least: as it
+  EXPECT_DOUBLE_EQ(time(1e8, 2.0), 4e-3);    // below the least: as its bytes there
   EXPECT_DOUBLE_EQ(time(1e8, 100.0), 1e-3);  // above the most: as it
   EXPECT_NEAR(time(1e8, 16.0), std::sqrt(2e-3 * 1e-3), 1e-9);
   EXPECT_DOUBLE_EQ(time(2e8, 100.0), 2e-3);  // in proportion beyond the last point

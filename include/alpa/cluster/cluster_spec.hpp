@@ -19,7 +19,8 @@ struct KernelTable {
   bool by_flops = false;  ///< what `points` are over: FLOPs, else bytes read and written
   /// FLOPs per byte moved of the points, where a kind has several tables that differ in it: small
   /// where a product has a narrow side. Between two tables times are interpolated (log in both).
-  /// Work too small to have so many has as many as it can. 0: whatever the work has.
+  /// Work too small to have so many has as many as it can. Below the smallest, time goes with the
+  /// bytes. 0: whatever the work has.
   double intensity = 0.0;
   /// (work, seconds) by rising work: linear between, constant below, in proportion above.
   std::vector<std::pair<double, double>> points;
