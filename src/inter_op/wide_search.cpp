@@ -87,28 +87,49 @@ void climb(SearchWork& work, StageSolver& solver) {
 
 }  // namespace
 
+namespace {
+
+/// FLOP/s that products of a kind reach at best: no piece of any size goes faster.
+double fastest_rate(const DeviceKind& device, const std::string& kernel, DType dtype) {
+  double best = 0.0;
+  bool measured = false;
+  for (const KernelTable& table : device.kernels) {
+    if (table.kernel != kernel || table.dtype != dtype || !table.by_flops) continue;
+    measured = true;
+    for (const auto& [flops, seconds] : table.points) best = std::max(best, flops / seconds);
+  }
+  if (measured) return best;
+  double share = device.product_efficiency.empty() ? 1.0 : 0.0;
+  for (const auto& [flops, reached] : device.product_efficiency) share = std::max(share, reached);
+  for (const auto& [type, rate] : device.peak_flops) {
+    if (type == dtype) best = std::max(best, rate * share);
+  }
+  return best;
+}
+
+}  // namespace
+
 double product_bound(SearchWork& work) {
   double least = kInfinity;
-  const auto devices = static_cast<double>(work.devices());
+  std::vector<double> devices(work.cluster().kinds.size(), 0.0);
+  for (const Host& host : work.cluster().hosts) {
+    devices[static_cast<std::size_t>(host.kind)] += host.devices;
+  }
   for (const int microbatches : work.microbatch_counts()) {
     const Graph& graph = work.graph(microbatches);
-    std::map<std::tuple<std::string, DType, double>, double> known;
     double all = 0.0;
     for (const Operator& op : graph.operators) {
       const double flops = flops_of(op).value;
       if (flops <= 0.0 || (op.phase != Phase::forward && op.phase != Phase::backward)) continue;
       const DType dtype = graph.tensor(op.operands.front()).dtype;
-      const std::string kind = kernel_kind(op.kernel);
-      const auto [it, fresh] = known.try_emplace({kind, dtype, flops}, kInfinity);
-      for (int n = 1; fresh && n <= work.devices(); ++n) {
-        for (const DeviceKind& device : work.cluster().kinds) {
-          const auto time = kernel_time(device, kind, dtype, {flops / n}, Bytes{0});
-          if (time) it->second = std::min(it->second, n * time->value);
-        }
+      double together = 0.0;  // of all devices
+      for (std::size_t k = 0; k < devices.size(); ++k) {
+        const DeviceKind& kind = work.cluster().kinds[k];
+        together += devices[k] * fastest_rate(kind, kernel_kind(op.kernel), dtype);
       }
-      all += it->second;
+      all += flops / together;
     }
-    least = std::min(least, microbatches * all / devices);
+    least = std::min(least, microbatches * all);
   }
   return least;
 }
