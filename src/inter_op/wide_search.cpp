@@ -89,27 +89,51 @@ void climb(SearchWork& work, StageSolver& solver) {
 
 namespace {
 
-/// FLOP/s that products of a kind reach at best: no piece of any size goes faster.
-double fastest_rate(const DeviceKind& device, const std::string& kernel, DType dtype) {
-  double best = 0.0;
-  bool measured = false;
+/// The least a kernel takes, whichever sizes it is cut into: its work at the best rate of any size.
+/// Infinite if the device cannot run it.
+double least_seconds(const DeviceKind& device, const KernelWork& work) {
+  double rate = 0.0;
+  bool by_flops = false;
   for (const KernelTable& table : device.kernels) {
-    if (table.kernel != kernel || table.dtype != dtype || !table.by_flops) continue;
-    measured = true;
-    for (const auto& [flops, seconds] : table.points) best = std::max(best, flops / seconds);
+    if (table.kernel != work.kind || table.dtype != work.dtype) continue;
+    by_flops = table.by_flops;
+    for (const auto& [amount, seconds] : table.points) rate = std::max(rate, amount / seconds);
   }
-  if (measured) return best;
-  double share = device.product_efficiency.empty() ? 1.0 : 0.0;
-  for (const auto& [flops, reached] : device.product_efficiency) share = std::max(share, reached);
-  for (const auto& [type, rate] : device.peak_flops) {
-    if (type == dtype) best = std::max(best, rate * share);
+  const auto moved = static_cast<double>(work.moved.value);
+  if (rate > 0.0) return (by_flops ? work.flops.value : moved) / rate;
+  double seconds = moved / (device.memory_bandwidth * device.memory_efficiency);
+  if (work.flops.value > 0.0) {
+    double share = device.product_efficiency.empty() ? 1.0 : 0.0;
+    for (const auto& [flops, reached] : device.product_efficiency) share = std::max(share, reached);
+    double peak = 0.0;
+    for (const auto& [type, value] : device.peak_flops) {
+      if (type == work.dtype) peak = value;
+    }
+    seconds = std::max(seconds, work.flops.value / (peak * share));
   }
-  return best;
+  return seconds + device.launch.value;
+}
+
+/// Operators whose kernel every plan runs on the whole of their tensors, at least once.
+bool always_runs(const Graph& graph, const Operator& op) {
+  if (op.phase == Phase::prepare || op.phase == Phase::reduce) return false;  // may be no kernel
+  return op.results.empty() || graph.tensor(op.results.front()).role != Role::global_scalar;
+}
+
+KernelWork whole_work(const Graph& graph, const Operator& op) {
+  const auto pieces = [&](const std::vector<TensorId>& tensors) {
+    std::vector<KernelPiece> all;
+    for (const TensorId t : tensors) all.push_back({graph.tensor(t).dtype, graph.tensor(t).shape});
+    return all;
+  };
+  const auto operands = pieces(op.operands);
+  const auto results = pieces(op.results);
+  return work_of(op.kernel, operands, results, flops_of_pieces(op.rule, operands, results));
 }
 
 }  // namespace
 
-double product_bound(SearchWork& work) {
+double work_bound(SearchWork& work) {
   double least = kInfinity;
   std::vector<double> devices(work.cluster().kinds.size(), 0.0);
   for (const Host& host : work.cluster().hosts) {
@@ -119,17 +143,16 @@ double product_bound(SearchWork& work) {
     const Graph& graph = work.graph(microbatches);
     double all = 0.0;
     for (const Operator& op : graph.operators) {
-      const double flops = flops_of(op).value;
-      if (flops <= 0.0 || (op.phase != Phase::forward && op.phase != Phase::backward)) continue;
-      const DType dtype = graph.tensor(op.operands.front()).dtype;
-      double together = 0.0;  // of all devices
+      if (!always_runs(graph, op)) continue;
+      const KernelWork whole = whole_work(graph, op);
+      double together = 0.0;  // of the work in a second, by all devices
       for (std::size_t k = 0; k < devices.size(); ++k) {
-        const DeviceKind& kind = work.cluster().kinds[k];
-        together += devices[k] * fastest_rate(kind, kernel_kind(op.kernel), dtype);
+        together += devices[k] / least_seconds(work.cluster().kinds[k], whole);
       }
-      all += flops / together;
+      const bool once = op.phase == Phase::update;
+      if (std::isfinite(together)) all += (once ? 1.0 : microbatches) / together;
     }
-    least = std::min(least, microbatches * all);
+    least = std::min(least, all);
   }
   return least;
 }
@@ -233,7 +256,7 @@ void offer_plans_by_hand(SearchWork& work) {
 
 TierResult wide_search(SearchWork& work) {
   TierResult result;
-  result.lower_bound = product_bound(work);
+  result.lower_bound = work_bound(work);
   if (work.request().seeds.empty()) offer_plans_by_hand(work);
   LayerTables tables(work);
   StageSolver solver(work);
