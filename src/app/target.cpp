@@ -68,6 +68,13 @@ void add(std::string& text, const DeviceKind& kind) {
   text += "\n";
 }
 
+/// To a sixteenth of the power of 2 below: free memory that changes a little changes no plan.
+Bytes rounded_down(Bytes size) {
+  std::int64_t unit = 1;
+  while (unit <= size.value / 32) unit *= 2;
+  return {size.value / unit * unit};
+}
+
 }  // namespace
 
 DType dtype_of(const RunConfig& config) {
@@ -96,7 +103,7 @@ Target target_of(const RunConfig& config, const ClusterConfig& cluster) {
 Target target_here(const RunConfig& config, int ranks, std::optional<ClusterSpec> profile,
                    Bytes available, WorkspaceSize workspace) {
   Target target{ranks, std::move(profile), config.parallel.memory_limit, std::move(workspace)};
-  if (!target.limit) target.limit = available;
+  if (!target.limit) target.limit = rounded_down(available);
   return target;
 }
 

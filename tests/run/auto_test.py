@@ -224,12 +224,12 @@ class Planning(AutoTest):
                 self.says(result.err, *parts)
 
     def test_ranks_that_mpirun_starts(self):
-        result = self.command(self.small, "--plan-only", f"output={self.folder / 'plan'}", ranks=2,
-                              timeout=150)
+        arguments = [self.small, "--plan-only", f"output={self.folder / 'plan'}",
+                     "parallel.memory_limit=1GiB"]  # else what is free now
+        result = self.command(*arguments, ranks=2, timeout=150)
         self.says(result.out, "plan: auto, 2 ranks", "predicted: ")
         first = self.plan_file("plan").read_bytes()
-        self.command(self.small, "--plan-only", f"output={self.folder / 'plan'}", ranks=2,
-                     timeout=150)
+        self.command(*arguments, ranks=2, timeout=150)
         self.assertEqual(first, self.plan_file("plan").read_bytes())
         self.run_program("run", "--plan", self.plan_file("plan"), ranks=2)
 
