@@ -129,27 +129,36 @@ class DepthFirst {
   void leaf() {
     std::vector<const StageAnswer*> answers;
     for (const StagePoint* point : chosen_) answers.push_back(point->answer);
-    const auto misfits = price_leaf(answers);
-    if (!misfits.empty()) replace(answers, misfits, 0);
+    const auto worse = price_leaf(answers);
+    if (!worse.empty()) replace(answers, worse, 0);
   }
 
-  /// What a misfit had replaced may be packed tighter.
-  void replace(std::vector<const StageAnswer*>& answers, const std::vector<std::size_t>& misfits,
+  /// What a stage that is worse than its figures had replaced may be packed tighter or take less.
+  void replace(std::vector<const StageAnswer*>& answers, const std::vector<std::size_t>& worse,
                std::size_t which) {
-    if (which == misfits.size()) {
+    if (which == worse.size()) {
       (void)price_leaf(answers);
       return;
     }
-    const std::size_t s = misfits[which];
+    const std::size_t s = worse[which];
+    replace(answers, worse, which + 1);
     const StageAnswer* before = answers[s];
     for (const StageAnswer* other : chosen_[s]->replaced) {
       answers[s] = other;
-      replace(answers, misfits, which + 1);
+      replace(answers, worse, which + 1);
     }
     answers[s] = before;
   }
 
-  /// Stages that do not fit; none also where the price cannot be the best.
+  [[nodiscard]] static bool exceeds(const StageTimes& found, const StageTimes& modelled) {
+    const auto above = [](Seconds a, Seconds b) { return a.value > b.value * (1.0 + kRounding); };
+    return above(found.prepare, modelled.prepare) || above(found.forward, modelled.forward) ||
+           above(found.backward, modelled.backward) || above(found.reduce, modelled.reduce) ||
+           above(found.update, modelled.update);
+  }
+
+  /// Stages that do not fit or take longer than their figures say; none also where the price cannot
+  /// be the best.
   std::vector<std::size_t> price_leaf(const std::vector<const StageAnswer*>& answers) {
     std::vector<StageTimes> times;
     std::string key = key_of(draft_);
@@ -165,11 +174,13 @@ class DepthFirst {
         work_.offer(assemble(draft_, answers, work_.graph(draft_.microbatches), work_.cluster()));
     transfers_[key] = offered.price.transfers;
     work_.solved(key);
-    std::vector<std::size_t> misfits;
+    std::vector<std::size_t> worse;
     for (std::size_t s = 0; s < offered.over.size(); ++s) {
-      if (offered.over[s] > Bytes{0}) misfits.push_back(s);
+      if (offered.over[s] > Bytes{0} || exceeds(offered.price.stages[s], times[s])) {
+        worse.push_back(s);
+      }
     }
-    return misfits;
+    return worse;
   }
 
   SearchWork& work_;

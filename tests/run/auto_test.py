@@ -229,8 +229,10 @@ class Planning(AutoTest):
         result = self.command(*arguments, ranks=2, timeout=150)
         self.says(result.out, "plan: auto, 2 ranks", "predicted: ")
         first = self.plan_file("plan").read_bytes()
-        self.command(*arguments, ranks=2, timeout=150)
-        self.assertEqual(first, self.plan_file("plan").read_bytes())
+        again = self.command(*arguments, ranks=2, timeout=150)
+        # A host too busy to be measured is measured anew each time, and found another.
+        if "the profile is not kept" not in result.err + again.err:
+            self.assertEqual(first, self.plan_file("plan").read_bytes())
         self.run_program("run", "--plan", self.plan_file("plan"), ranks=2)
 
 
