@@ -109,32 +109,38 @@ void SearchWork::add_model(int microbatches, int first_device, const DeviceMesh&
   models_[{microbatches, costs(first_device, mesh).key()}] = std::move(model);
 }
 
-SearchWork::Offered SearchWork::offer(const Plan& plan) {
-  const Graph& of = graph(plan.num_microbatches);
-  const Clock clock(*this, "pricing");
-  Offered offered{price(of, plan, request_.cluster, request_.workspace), {}, true};
-  norm_ = offered.price.norm.value;
-  // Which device of a stage needs most is looked at where it decides.
-  if (offered.price.step_time.value < best_time()) {
-    const auto memory = stage_memory(of, plan, request_.workspace);
-    for (std::size_t s = 0; s < memory.size(); ++s) {
-      offered.price.arenas[s] = memory[s].arena;
-      offered.price.totals[s].memory = memory[s].memory;
-    }
-  }
-  Bytes largest{0};
+void SearchWork::compare_memory(const Plan& plan, Offered& offered) const {
+  offered.over.clear();
+  offered.fits = true;
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {
-    const Bytes arena = offered.price.arenas[s];
     Bytes room{std::numeric_limits<std::int64_t>::max()};
     for (const int rank : plan.stages[s].ranks) {
       room = std::min(room, request_.memory_limit ? *request_.memory_limit
                                                   : alpa::capacity(kind_of(cluster(), rank)));
     }
+    const Bytes arena = offered.price.arenas[s];
     offered.over.push_back(std::max(Bytes{0}, arena - room));
     offered.fits = offered.fits && arena <= room;
-    largest = std::max(largest, arena);
   }
+}
+
+SearchWork::Offered SearchWork::offer(const Plan& plan) {
+  const Graph& of = graph(plan.num_microbatches);
+  const Clock clock(*this, "pricing");
+  Offered offered{price(of, plan, request_.cluster, request_.workspace), {}, true};
+  norm_ = offered.price.norm.value;
   const double time = offered.price.step_time.value;
+  compare_memory(plan, offered);
+  if (offered.fits && time < best_time()) {
+    // Which device of a stage needs most is looked at where it decides.
+    const auto memory = stage_memory(of, plan, request_.workspace);
+    for (std::size_t s = 0; s < memory.size(); ++s) {
+      offered.price.arenas[s] = memory[s].arena;
+      offered.price.totals[s].memory = memory[s].memory;
+    }
+    compare_memory(plan, offered);
+  }
+  const Bytes largest = *std::max_element(offered.price.arenas.begin(), offered.price.arenas.end());
   if (!std::isfinite(time)) {
     offered.fits = false;
     return offered;

@@ -90,6 +90,8 @@ class SearchWork {
   [[nodiscard]] std::vector<std::pair<std::string, Seconds>> phases();
 
  private:
+  /// Fills `over` and `fits` from the arenas.
+  void compare_memory(const Plan& plan, Offered& offered) const;
   void switch_clock(const std::string& phase);
 
   const SearchRequest& request_;
