@@ -211,9 +211,11 @@ class Lowering {
   std::vector<std::vector<Work>> works_;  ///< per call: what it runs or carries
 };
 
-RankPrograms lower_rank(const PlacedGraph& placed, int rank, const WorkspaceSize& workspace_size) {
-  RankPrograms programs{lay_out(Lowering(placed, rank, true, workspace_size).run()),
-                        lay_out(Lowering(placed, rank, false, workspace_size).run())};
+RankPrograms lower_rank(const PlacedGraph& placed, int rank, const WorkspaceSize& workspace_size,
+                        bool evaluation) {
+  RankPrograms programs{lay_out(Lowering(placed, rank, true, workspace_size).run()), {}};
+  if (!evaluation) return programs;
+  programs.evaluate = lay_out(Lowering(placed, rank, false, workspace_size).run());
   const Bytes arena = std::max(programs.step.arena, programs.evaluate.arena);
   programs.step.arena = programs.evaluate.arena = arena;
   return programs;
@@ -242,7 +244,7 @@ RankPrograms lower(const Graph& graph, const Plan& plan, int rank,
 
 std::vector<RankPrograms> lower(const Graph& graph, const Plan& plan, const std::vector<int>& ranks,
                                 const WorkspaceSize& workspace_size) {
-  std::vector<RankPrograms> all = lower_unordered(graph, plan, ranks, workspace_size);
+  std::vector<RankPrograms> all = lower_unordered(graph, plan, ranks, workspace_size, true);
   for (RankPrograms& programs : all) {
     set_waits(programs.step);
     set_waits(programs.evaluate);
@@ -252,13 +254,13 @@ std::vector<RankPrograms> lower(const Graph& graph, const Plan& plan, const std:
 
 std::vector<RankPrograms> lower_unordered(const Graph& graph, const Plan& plan,
                                           const std::vector<int>& ranks,
-                                          const WorkspaceSize& workspace_size) {
+                                          const WorkspaceSize& workspace_size, bool evaluation) {
   const PlacedGraph placed = place(graph, plan);
   std::vector<RankPrograms> all(ranks.size());
   std::atomic<std::size_t> next{0};
   const auto take = [&] {
     for (std::size_t i = next++; i < all.size(); i = next++) {
-      all[i] = lower_rank(placed, ranks[i], workspace_size);
+      all[i] = lower_rank(placed, ranks[i], workspace_size, evaluation);
     }
   };
   std::vector<std::jthread> others;

@@ -131,7 +131,8 @@ class PlanPricing {
   void price_stages() {
     std::vector<int> last;
     for (const StagePlan& stage : plan_.stages) last.push_back(stage.ranks.back());
-    const std::vector<RankPrograms> programs = lower_unordered(graph_, plan_, last, workspace_);
+    const std::vector<RankPrograms> programs =
+        lower_unordered(graph_, plan_, last, workspace_, false);
     for (std::size_t s = 0; s < programs.size(); ++s) {
       const Program& step = programs[s].step;
       const RankPrice rank = RankPricing(step, cluster_, plan_.stages[s]).run();
@@ -223,7 +224,7 @@ std::vector<StageMemory> stage_memory(const Graph& graph, const Plan& plan,
       stage_of.push_back(s);
     }
   }
-  const std::vector<RankPrograms> programs = lower_unordered(graph, plan, ranks, workspace);
+  const std::vector<RankPrograms> programs = lower_unordered(graph, plan, ranks, workspace, true);
   std::vector<StageMemory> found(plan.stages.size());
   for (std::size_t i = 0; i < ranks.size(); ++i) {
     StageMemory& most = found[stage_of[i]];

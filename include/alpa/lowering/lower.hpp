@@ -29,10 +29,12 @@ struct RankPrograms {
                                               const std::vector<int>& ranks,
                                               const WorkspaceSize& workspace_size);
 
-/// The same without waits: enough to count, price and pack, not to run.
+/// The same without waits: enough to count, price and pack, not to run. Without `evaluation` the
+/// program of evaluation stays empty and the arena is that of the step alone.
 [[nodiscard]] std::vector<RankPrograms> lower_unordered(const Graph& graph, const Plan& plan,
                                                         const std::vector<int>& ranks,
-                                                        const WorkspaceSize& workspace_size);
+                                                        const WorkspaceSize& workspace_size,
+                                                        bool evaluation);
 
 /// Scratch-free devices.
 [[nodiscard]] Bytes no_workspace(const Kernel&, const std::vector<Operand>&,

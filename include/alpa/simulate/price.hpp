@@ -56,7 +56,7 @@ struct PlanPrice {
   std::vector<StageTimes> stages;
   std::vector<Seconds> collectives;  ///< [stage] of a whole step, all in the times above
   std::vector<StageTransfer> transfers;
-  std::vector<Bytes> arenas;          ///< [stage] packed, of its last device
+  std::vector<Bytes> arenas;          ///< [stage] of a step, packed, of its last device
   std::vector<ProgramTotals> totals;  ///< [stage] of that device
   double bubble = 0.0;  ///< share of the pipeline in which the stages wait, on average
 };
