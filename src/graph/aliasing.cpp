@@ -12,6 +12,10 @@ bool is_map(const Kernel& kernel, MapOp op) {
 
 bool is_copy(const Kernel& kernel) { return is_map(kernel, MapOp::copy); }
 
+bool changes_in_place(const Kernel& kernel) {
+  return std::holds_alternative<Update>(kernel) || std::holds_alternative<RunningAverage>(kernel);
+}
+
 bool is_sum(const Kernel& kernel) { return is_map(kernel, MapOp::add); }
 
 }  // namespace alpa

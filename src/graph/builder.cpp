@@ -127,7 +127,8 @@ std::vector<TensorId> GraphBuilder::add_all(const std::string& name, const Kerne
       options.role.value_or(phase_ == Phase::forward ? Role::activation : Role::gradient);
   for (std::size_t i = 0; i < s.results.size(); ++i) {
     const bool wide = std::count(s.wide_results.begin(), s.wide_results.end(), i) > 0;
-    const DType dtype = wide ? DType::f64 : options.dtype.value_or(base);
+    const bool whole = std::count(s.integer_results.begin(), s.integer_results.end(), i) > 0;
+    const DType dtype = wide ? DType::f64 : whole ? DType::i32 : options.dtype.value_or(base);
     const Dims dims = i < options.dims.size() ? options.dims[i] : s.results[i];
     op.results.push_back(add_tensor(
         {result_name(s, options, name, i), options.shapes.at(i), dtype, role, dims, layer_, {}}));

@@ -37,7 +37,7 @@ Flops flops_per_microbatch(const Graph& graph) {
 std::int64_t num_parameters(const Graph& graph) {
   std::int64_t count = 0;
   for (const Tensor& tensor : graph.tensors) {
-    if (tensor.role == Role::parameter) count += num_elements(tensor.shape);
+    if (tensor.role == Role::parameter && tensor.trained) count += num_elements(tensor.shape);
   }
   return count;
 }

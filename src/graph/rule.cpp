@@ -1,6 +1,7 @@
 #include "alpa/graph/rule.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "alpa/base/error.hpp"
 
@@ -30,8 +31,10 @@ std::string joined(const std::vector<Shape>& all) {
                   why);
 }
 
-/// Binds the letters of one tensor to its extents; returns what is wrong, or "".
-std::string bind(const Dims& dims, const Shape& shape, ShardingRule& rule) {
+/// Binds the letters of one tensor to its extents; returns what is wrong, or "". A letter of `even`
+/// may have several extents: its factor's size is what divides them all.
+std::string bind(const Dims& dims, const Shape& shape, const std::string& even,
+                 ShardingRule& rule) {
   if (dims.size() != shape.size()) {
     return "\"" + dims + "\" has " + std::to_string(dims.size()) + " letters, the tensor " +
            std::to_string(shape.size()) + " dimensions";
@@ -42,7 +45,10 @@ std::string bind(const Dims& dims, const Shape& shape, ShardingRule& rule) {
     }
     const int known = rule.factor(dims[d]);
     if (known < 0) {
-      rule.factors.push_back({dims[d], shape[d], false});
+      rule.factors.push_back({.name = dims[d], .size = shape[d]});
+    } else if (operators::has(even, dims[d])) {
+      auto& size = rule.factors[static_cast<std::size_t>(known)].size;
+      size = std::gcd(size, shape[d]);
     } else if (const auto size = rule.factors[static_cast<std::size_t>(known)].size;
                size != shape[d]) {
       return std::string("letter '") + dims[d] + "' is both " + std::to_string(size) + " and " +
@@ -92,16 +98,23 @@ ShardingRule rule_of(const Kernel& kernel, const std::vector<Shape>& operands,
     rule.reduction.assign(results.size(), ShardingRule::Reduction::none);
   }
   for (std::size_t i = 0; i < results.size(); ++i) {
-    const std::string why = bind(s.results[i], results[i], rule);
+    const std::string why = bind(s.results[i], results[i], s.even, rule);
     if (!why.empty()) misfit(s, operands, results, why);
   }
   for (std::size_t i = 0; i < operands.size(); ++i) {
-    const std::string why = bind(s.operands[i], operands[i], rule);
+    const std::string why = bind(s.operands[i], operands[i], s.even, rule);
     if (!why.empty()) misfit(s, operands, results, why);
   }
-  const std::string why = check_kernel_sizes(s, rule);
+  std::string why = check_kernel_sizes(s, rule);
+  if (why.empty() && s.check) why = s.check(operands, results);
   if (!why.empty()) misfit(s, operands, results, why);
-  for (Factor& factor : rule.factors) factor.whole = operators::has(s.whole, factor.name);
+  for (Factor& factor : rule.factors) {
+    factor.whole = operators::has(s.whole, factor.name);
+    factor.even = operators::has(s.even, factor.name);
+    if (operators::has(s.uncounted, factor.name)) {
+      rule.flops_per_point /= static_cast<double>(factor.size);
+    }
+  }
   return rule;
 }
 

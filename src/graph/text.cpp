@@ -32,6 +32,7 @@ std::string line_of(const Tensor& tensor) {
                      std::string(to_string(tensor.dtype)) + to_string(tensor.shape) + " " +
                      tensor.dims + " layer=" + std::to_string(tensor.layer);
   if (tensor.role == Role::parameter) text += to_text(tensor.initializer);
+  if (!tensor.trained) text += " kept";
   return text + "\n";
 }
 
@@ -39,7 +40,10 @@ std::string line_of(const Tensor& tensor) {
 std::string to_text(const ShardingRule& rule) {
   std::string text = joined(rule.operands) + "->" + joined(rule.results);
   for (const Factor& f : rule.factors) {
-    text += std::string(" ") + f.name + "=" + std::to_string(f.size) + (f.whole ? "!" : "");
+    text += std::string(" ") + f.name + "=" + std::to_string(f.size) +
+            (f.whole  ? "!"
+             : f.even ? "="
+                      : "");
   }
   for (const auto& group : rule.linear) {
     text += " linear";

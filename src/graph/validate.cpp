@@ -65,6 +65,10 @@ void check_ids(const Graph& graph, const Operator& op) {
   }
 }
 
+bool covers(const Factor& factor, std::int64_t extent) {
+  return factor.even ? extent % factor.size == 0 : extent == factor.size;
+}
+
 void check_rule_dims(const Graph& graph, const Operator& op, const std::vector<TensorId>& ids,
                      const std::vector<Dims>& dims) {
   if (ids.size() != dims.size()) {
@@ -77,7 +81,7 @@ void check_rule_dims(const Graph& graph, const Operator& op, const std::vector<T
     for (std::size_t d = 0; fits && d < dims[i].size(); ++d) {
       const int factor = op.rule.factor(dims[i][d]);
       fits =
-          factor >= 0 && op.rule.factors[static_cast<std::size_t>(factor)].size == tensor.shape[d];
+          factor >= 0 && covers(op.rule.factors[static_cast<std::size_t>(factor)], tensor.shape[d]);
     }
     if (!fits) {
       bad_operator(op, "its rule says \"" + dims[i] + "\" of tensor " + tensor.name + " " +
@@ -135,7 +139,15 @@ void check_dtypes(const Graph& graph, const Operator& op) {
                            ", expected i32");
     }
   }
-  for (const TensorId id : op.results) check_float(graph.tensor(id));
+  const std::set<int> whole(s.integer_results.begin(), s.integer_results.end());
+  for (std::size_t i = 0; i < op.results.size(); ++i) {
+    const Tensor& tensor = graph.tensor(op.results[i]);
+    if (!whole.contains(static_cast<int>(i))) {
+      check_float(tensor);
+    } else if (tensor.dtype != DType::i32) {
+      bad_operator(op, "result " + tensor.name + " must be i32");
+    }
+  }
   for (const int i : s.wide_results) {
     const Tensor& tensor = graph.tensor(op.results.at(static_cast<std::size_t>(i)));
     if (tensor.dtype != DType::f64) bad_operator(op, "result " + tensor.name + " must be f64");

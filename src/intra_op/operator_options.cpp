@@ -79,7 +79,7 @@ OperatorOptions::OperatorOptions(const Graph& graph, const MeshCosts& costs)
 std::string OperatorOptions::key_of(const Operator& op) const {
   std::string key = kernel_kind(op.kernel) + '|' + std::to_string(static_cast<int>(op.phase)) + '|';
   for (const Factor& f : op.rule.factors) {
-    key += std::to_string(f.size) + (f.whole ? "w" : "") + ',';
+    key += std::to_string(f.size) + (f.whole ? "w" : f.even ? "e" : "") + ',';
   }
   const PlainLetters letters(op.rule);
   letters.append(key, op.rule.operands);

@@ -1,5 +1,7 @@
 #include "versions.hpp"
 
+#include "alpa/graph/aliasing.hpp"
+
 namespace alpa {
 
 ValueVersions::Key ValueVersions::key_of(BufferId buffer, Bytes start) const {
@@ -29,7 +31,7 @@ void ValueVersions::stamp_kernel(RunKernel& run, int runs) {
     int& version = versions_[key_of(o.buffer, o.start)];
     if (sums)
       version += runs;
-    else if (std::holds_alternative<Update>(run.kernel))
+    else if (changes_in_place(run.kernel))
       ++version;
     else
       version = 1;

@@ -1,5 +1,7 @@
 #include "alpa/model/build_graph.hpp"
 
+#include <algorithm>
+
 #include "alpa/base/error.hpp"
 #include "alpa/graph/training.hpp"
 
@@ -77,12 +79,22 @@ Graph build_graph(const ModelConfig& model, const OptimizerConfig& optimizer,
   check_failed("known preset", SourceLine::here());
 }
 
+std::int64_t samples_of_group(const ModelConfig& model) {
+  if (const auto* shape = std::get_if<WideResnetConfig>(&model.shape)) {
+    return shape->batch_norm_group;
+  }
+  const auto* shape = std::get_if<TransformerConfig>(&model.shape);
+  if (shape == nullptr || !shape->moe) return 1;
+  return std::max<std::int64_t>(1, shape->moe->group / shape->sequence);
+}
+
 Graph build_graph(const RunConfig& config, std::int64_t microbatch) {
   return build_graph(config.model, config.optimizer,
                      {.precision = config.training.precision,
                       .seed = static_cast<std::uint64_t>(config.training.seed),
                       .clip_norm = config.training.clip_norm,
                       .microbatch = microbatch,
+                      .global_batch = config.training.global_batch,
                       .features = config.data.synthetic.features});
 }
 

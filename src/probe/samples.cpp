@@ -54,6 +54,9 @@ Sample sample_of(const Kernel& kernel, const std::vector<Argument>& operands,
   return sample;
 }
 
+/// Slots of an expert in the samples of a mixture of experts.
+constexpr std::int64_t kExpertSlots = 16;
+
 /// Activations [b t e] and their logits [b t v], weights [e f], from in-cache to beyond.
 std::vector<Sizes> sizes_of_streams(DType dtype) {
   const std::int64_t halved = size_of(dtype) / size_of(DType::f32);
@@ -65,6 +68,12 @@ std::vector<Sizes> sizes_of_streams(DType dtype) {
                     {'e', width},
                     {'f', 3 * width / halved},
                     {'v', width},
+                    {'h', 4},
+                    {'d', width / 4},
+                    {'s', time},
+                    {'x', 4},
+                    {'k', 2},
+                    {'c', kExpertSlots},
                     {'3', 3}});
   }
   return list;
@@ -117,7 +126,7 @@ class Builder {
   }
 
   void add(const Map&) {
-    for (int op = 0; op <= static_cast<int>(MapOp::squared_error_gradient); ++op) {
+    for (int op = 0; op <= static_cast<int>(MapOp::blend); ++op) {
       map(static_cast<MapOp>(op));
     }
   }
@@ -187,6 +196,49 @@ class Builder {
              {value("bthd"), value("bshd"), value("bshd")}, variant);
     }
   }
+  void add(const Rotary&) { stream(Rotary{"bthd"}, {value("bthd")}, {value("bthd")}); }
+  void add(const View&) { stream(View{"bte", "bte"}, {value("bte")}, {value("bte")}); }
+  void add(const Route&) {
+    stream(Route{{2, kExpertSlots}}, {value("bsx")},
+           {number("bsk"), number("bsk"), value("bsk"), wide("bx")});
+  }
+  void add(const RouteGradient&) {
+    stream(RouteGradient{{2, kExpertSlots}}, {value("bsx"), number("bsk"), value("bsk")},
+           {value("bsx")});
+  }
+  void add(const Dispatch&) {
+    stream(Dispatch{}, {value("bse"), number("bsk"), number("bsk")}, {value("xbce")});
+    stream(Dispatch{true}, {value("bse"), number("bsk"), number("bsk"), value("bsk")},
+           {value("xbce")});
+  }
+  void add(const Combine&) {
+    stream(Combine{}, {value("xbce"), number("bsk"), number("bsk")}, {value("bse")});
+    stream(Combine{true}, {value("xbce"), number("bsk"), number("bsk"), value("bsk")},
+           {value("bse")});
+  }
+  void add(const GateGradient&) {
+    stream(GateGradient{}, {value("bse"), value("xbce"), number("bsk"), number("bsk")},
+           {value("bsk")});
+  }
+  void add(const Convolution&) {
+    convolve(Convolution{kThree}, {value("byxc"), value("klco")}, {value("bhwo")});
+  }
+  void add(const ConvolutionGradientInput&) {
+    convolve(ConvolutionGradientInput{kThree}, {value("bhwo"), value("klco")}, {value("byxc")});
+  }
+  void add(const ConvolutionGradientWeight&) {
+    convolve(ConvolutionGradientWeight{kThree}, {value("byxc"), value("bhwo")}, {value("klco")});
+  }
+  void add(const MaxPool&) {
+    pool(MaxPool{kTwo}, {value("byxc")}, {value("bhwc"), number("bhwc")});
+  }
+  void add(const MaxPoolGradient&) {
+    pool(MaxPoolGradient{kTwo}, {value("bhwc"), number("bhwc")}, {value("byxc")});
+  }
+  void add(const AveragePool&) { pool(AveragePool{kTwo}, {value("byxc")}, {value("bhwc")}); }
+  void add(const AveragePoolGradient&) {
+    pool(AveragePoolGradient{kTwo}, {value("bhwc")}, {value("byxc")});
+  }
   void add(const Accumulate&) { stream(Accumulate{"ef"}, {value("ef")}, {state("ef")}); }
   void add(const Update&) {
     for (const auto& [kind, states] : {std::pair{OptimizerKind::sgd, 1},
@@ -200,6 +252,9 @@ class Builder {
              std::vector<Argument>(static_cast<std::size_t>(states), state("ef")));
     }
   }
+  void add(const RunningAverage&) {
+    stream(RunningAverage{"e"}, {value("e"), wide("")}, {state("e")});
+  }
   /// Half of the columns, as pieces of a split inner dimension are packed.
   void add(const CopyBox&) {
     stream(CopyBox{}, {value("te")}, {value("te")});
@@ -212,6 +267,8 @@ class Builder {
   void add(const Contribute&) { once(Contribute{}, {wide("")}, {{"", DType::f64, true}}); }
 
  private:
+  static constexpr Window kThree{.stride = 1, .padding = 1};
+  static constexpr Window kTwo{.size = 2, .stride = 2};
   inline static const NormAttributes kNorm{"bte", 'e', false, 1e-5};
 
   [[nodiscard]] Argument value(const Dims& dims) const { return {dims, x_}; }
@@ -231,6 +288,32 @@ class Builder {
   void once(const Kernel& kernel, const std::vector<Argument>& operands,
             const std::vector<Argument>& results) {
     series.push_back({{sample_of(kernel, operands, results, {})}});
+  }
+
+  /// 3 x 3 over square images, from few wide channels to many.
+  void convolve(const Kernel& kernel, const std::vector<Argument>& operands,
+                const std::vector<Argument>& results) {
+    SampleSeries all{{}, true, 0.0};
+    for (const auto& [side, channels] : {std::pair{8, 8}, {16, 32}, {32, 64}}) {
+      const Sizes sizes{{'b', 2}, {'y', side}, {'x', side},     {'h', side},    {'w', side},
+                        {'k', 3}, {'l', 3},    {'c', channels}, {'o', channels}};
+      all.samples.push_back(sample_of(kernel, operands, results, sizes));
+      const KernelWork& work = all.samples.back().work;
+      all.intensity = work.flops.value / static_cast<double>(work.moved.value);
+    }
+    series.push_back(std::move(all));
+  }
+
+  /// Windows of two over square images.
+  void pool(const Kernel& kernel, const std::vector<Argument>& operands,
+            const std::vector<Argument>& results) {
+    SampleSeries all;
+    for (const auto& [side, channels] : {std::pair{8, 8}, {16, 32}, {32, 64}}) {
+      const Sizes sizes{{'b', 2},        {'y', side},     {'x', side},
+                        {'h', side / 2}, {'w', side / 2}, {'c', channels}};
+      all.samples.push_back(sample_of(kernel, operands, results, sizes));
+    }
+    series.push_back(std::move(all));
   }
 
   void products(const std::array<Dims, 3>& letters, double intensity,
@@ -306,6 +389,11 @@ class Builder {
                       {wide("bte")});
       case MapOp::squared_error_gradient:
         return stream(Map{op, {"bte", "bte", "bt", ""}, "bte"}, {x, x, row, wide("")}, {x});
+      case MapOp::hit:
+        return stream(Map{op, {"bt", "bt", "bt"}, "bt"}, {row, row, row}, {wide("bt")});
+      case MapOp::blend:
+        return stream(Map{op, {"bt", "bt", ""}, "bt"}, {wide("bt"), wide("bt"), wide("")},
+                      {wide("bt")});
     }
     check_failed("known map operation", SourceLine::here());
   }

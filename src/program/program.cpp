@@ -5,6 +5,7 @@
 
 #include "alpa/base/error.hpp"
 #include "alpa/base/overloaded.hpp"
+#include "alpa/graph/aliasing.hpp"
 
 namespace alpa {
 namespace {
@@ -114,7 +115,7 @@ std::vector<Region> reads(const Instruction& instruction) {
   return std::visit(overloaded{[](const RunKernel& run) {
                                  std::vector<Region> regions = regions_of(run.operands);
                                  const bool in_place =
-                                     std::holds_alternative<Update>(run.kernel) ||
+                                     changes_in_place(run.kernel) ||
                                      std::holds_alternative<Contribute>(run.kernel) ||
                                      std::holds_alternative<Accumulate>(run.kernel);
                                  if (in_place) {

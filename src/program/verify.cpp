@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+
+#include "alpa/graph/aliasing.hpp"
+
 #include "verify_parts.hpp"
 
 namespace alpa {
@@ -37,7 +40,7 @@ std::vector<Access> accesses_of(const Program& program, const RunKernel& run, bo
   std::vector<Access> all;
   for (const Operand& o : run.operands) all.push_back({Kind::read, region_of(o)});
   Kind kind = Kind::make;
-  if (std::holds_alternative<Update>(run.kernel)) kind = Kind::change;
+  if (changes_in_place(run.kernel)) kind = Kind::change;
   if (std::holds_alternative<Contribute>(run.kernel)) kind = Kind::add;
   if (std::holds_alternative<Accumulate>(run.kernel)) kind = first ? Kind::make : Kind::add;
   for (const Operand& o : run.results) {

@@ -54,6 +54,10 @@ std::string size_objection(const ShardingRule& rule, const Strategy& strategy,
       return std::string("factor '") + factor.name + "' of size " + std::to_string(factor.size) +
              " cannot be split " + std::to_string(parts) + " ways";
     }
+    if (factor.even && factor.size % parts != 0) {
+      return std::string("factor '") + factor.name + "' of size " + std::to_string(factor.size) +
+             " cannot be split into " + std::to_string(parts) + " equal parts";
+    }
   }
   return "";
 }

@@ -11,4 +11,8 @@ namespace alpa {
 /// A plain sum of its operands: those that add up in one buffer anyway may be left out.
 [[nodiscard]] bool is_sum(const Kernel& kernel);
 
+/// Does the kernel read and then change all its results, once a step (parameters and what is kept
+/// with them)?
+[[nodiscard]] bool changes_in_place(const Kernel& kernel);
+
 }  // namespace alpa

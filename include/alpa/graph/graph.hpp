@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,15 +18,15 @@ using TensorId = Id<struct TensorTag>;
 using OperatorId = Id<struct OperatorTag>;
 
 enum class Role : std::uint8_t {
-  input,            ///< from the data pipeline, one box per microbatch
-  parameter,        ///< trained; changed in place by `update`
-  replica,          ///< of a parameter, for another layer that uses it too; made in `prepare`
+  input,      ///< from the data pipeline, one box per microbatch
+  parameter,  ///< trained; changed in place by `update`
+  replica,    ///< of a parameter, for another layer that uses it too; made in `prepare`
   activation,
   gradient,
   optimizer_state,  ///< changed in place by `update`; starts at 0
-  accumulator,      ///< gradient sum over the microbatches of a step; changed in place in `backward`
-  step_scalar,      ///< f64 [], written by the host before each step, equal on every rank
-  global_scalar,    ///< f64 [], the sum of all contributions of a step over microbatches and ranks
+  accumulator,    ///< gradient sum over the microbatches of a step; changed in place in `backward`
+  step_scalar,    ///< f64 [], written by the host before each step, equal on every rank
+  global_scalar,  ///< f64 [], the sum of all contributions of a step over microbatches and ranks
 };
 
 enum class Phase : std::uint8_t {
@@ -50,9 +51,12 @@ struct Tensor {
   Shape shape;       ///< of one microbatch where it has a batch dimension
   DType dtype = DType::f32;
   Role role = Role::activation;
-  Dims dims;         ///< a letter per dimension, for people and hand-made plans; 'b' is the batch
-  int layer = 0;     ///< place in the line of layers
+  Dims dims;      ///< a letter per dimension, for people and hand-made plans; 'b' is the batch
+  int layer = 0;  ///< place in the line of layers
   Initializer initializer;  ///< of a parameter
+  /// Parameters that are not trained: statistics kept from step to step, which evaluation reads.
+  /// Nothing counts, clips or decays them.
+  bool trained = true;
 };
 
 /// One operator: a kernel on tensors with a sharding rule, a layer and a phase.
@@ -75,7 +79,13 @@ struct Graph {
   std::vector<Operator> operators;
   int num_layers = 1;
   std::int64_t microbatch_size = 1;  ///< extent of dimension 'b'
-  Dims parallel_letters;  ///< letters that Megatron-style plans split: heads, feed-forward, vocabulary
+  Dims parallel_letters;  ///< letters that Megatron-style plans split: heads, feed-forward,
+                          ///< vocabulary
+
+  /// The graph whose forward operators evaluation runs, where some extents differ there (slots of
+  /// experts); else nothing. Its tensors and operators have the same ids and names, and the same
+  /// strategies fit.
+  std::shared_ptr<const Graph> evaluation = nullptr;
 
   [[nodiscard]] const Tensor& tensor(TensorId id) const { return tensors.at(id.index()); }
   [[nodiscard]] const Operator& op(OperatorId id) const { return operators.at(id.index()); }

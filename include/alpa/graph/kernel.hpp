@@ -15,7 +15,8 @@ using Dims = std::string;
 
 /// Kernels, the closed set of what a device can run. A kernel is a pure description: which index
 /// belongs to which dimension, and constants. Sizes come at launch, from the box (offset, extent,
-/// full shape) of each operand and result; so one description serves every piece of a sharded tensor.
+/// full shape) of each operand and result; so one description serves every piece of a sharded
+/// tensor.
 ///
 /// Unless said otherwise an operand may lack letters of the result (it is broadcast), and all
 /// floating-point operands and results have one dtype, or f64 where it says f64.
@@ -29,28 +30,30 @@ struct Einsum {
 };
 
 enum class MapOp : std::uint8_t {
-  copy,                ///< x; also converts between dtypes (f64, f32, bf16, f16)
-  add,                 ///< x + y (+ z ...), any number of operands
-  subtract,            ///< x - y
-  multiply,            ///< x * y
-  scale,               ///< constant * x
-  relu,                ///< max(x, 0)
-  relu_gradient,       ///< (x, dy): x > 0 ? dy : 0
-  gelu,                ///< x * Phi(x), with erf
-  gelu_gradient,       ///< (x, dy)
-  gelu_tanh,           ///< x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
-  gelu_tanh_gradient,  ///< (x, dy)
-  silu,                ///< x * sigmoid(x)
-  silu_gradient,       ///< (x, dy)
-  tanh,                ///< tanh(x)
-  tanh_gradient,       ///< (x, dy)
-  softmax,             ///< (x, max, sum_exp): exp(x - max) / sum_exp
-  softmax_gradient,    ///< (y, dy, dot): y * (dy - dot), dot = row sum of y * dy
-  cross_entropy,       ///< (max, sum_exp, picked, weight, inverse_weight):
-                       ///< weight * inverse_weight * (log(sum_exp) + max - picked), result f64
+  copy,                    ///< x; also converts between dtypes (f64, f32, bf16, f16)
+  add,                     ///< x + y (+ z ...), any number of operands
+  subtract,                ///< x - y
+  multiply,                ///< x * y
+  scale,                   ///< constant * x
+  relu,                    ///< max(x, 0)
+  relu_gradient,           ///< (x, dy): x > 0 ? dy : 0
+  gelu,                    ///< x * Phi(x), with erf
+  gelu_gradient,           ///< (x, dy)
+  gelu_tanh,               ///< x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+  gelu_tanh_gradient,      ///< (x, dy)
+  silu,                    ///< x * sigmoid(x)
+  silu_gradient,           ///< (x, dy)
+  tanh,                    ///< tanh(x)
+  tanh_gradient,           ///< (x, dy)
+  softmax,                 ///< (x, max, sum_exp): exp(x - max) / sum_exp
+  softmax_gradient,        ///< (y, dy, dot): y * (dy - dot), dot = row sum of y * dy
+  cross_entropy,           ///< (max, sum_exp, picked, weight, inverse_weight):
+                           ///< weight * inverse_weight * (log(sum_exp) + max - picked), result f64
   squared_error,           ///< (y, target, weight, inverse_weight): constant * w * iw * (y - t)^2,
                            ///< result f64
   squared_error_gradient,  ///< (y, target, weight, inverse_weight): 2 * constant * w * iw * (y - t)
+  hit,                     ///< (max, picked, weight): picked >= max ? weight : 0, result f64
+  blend,                   ///< (x, y, flag f64 []): flag != 0 ? x : y
 };
 
 /// Elementwise: result index by index, operands broadcast over letters they lack.
@@ -81,18 +84,22 @@ struct SumExp {
 };
 
 /// (x [.. v], labels [..] i32) -> x[.., labels[..]], 0 where the label lies outside the box of v
-/// (so pieces of a split v add up) or is negative.
+/// (so pieces of a split v add up) or is negative. With label smoothing s in (0, 1) it gives
+/// (1 - s) * x[.., labels[..]] + s / V * (sum of x over the box of v), V the full size of v.
 struct Pick {
   Dims operand, labels;
   char letter = 'v';
+  double smoothing = 0.0;
   friend bool operator==(const Pick&, const Pick&) = default;
 };
 
 /// (x [.. v], max [..], sum_exp [..], labels [..] i32, weight [..], inverse_weight f64 []) -> dx:
-/// (exp(x - max) / sum_exp - [v == label]) * weight * inverse_weight.
+/// (exp(x - max) / sum_exp - (1 - smoothing) [v == label] - smoothing / V) * weight *
+/// inverse_weight.
 struct CrossEntropyGradient {
   Dims operand, labels;
   char letter = 'v';
+  double smoothing = 0.0;
   friend bool operator==(const CrossEntropyGradient&, const CrossEntropyGradient&) = default;
 };
 
@@ -119,8 +126,8 @@ struct NormMoments {
 /// biased variance; RMS norm (`rms`): x^ = x / sqrt(mean(x^2) + epsilon). n is the full size of
 /// `letter`, so that kernels see the whole row's moments whatever piece of it they hold.
 struct NormAttributes {
-  Dims operand;         ///< of x
-  char letter = 'e';    ///< the normalised index; scale and bias have just this one
+  Dims operand;       ///< of x
+  char letter = 'e';  ///< the normalised index; scale and bias have just this one
   bool rms = false;
   double epsilon = 1e-5;
   friend bool operator==(const NormAttributes&, const NormAttributes&) = default;
@@ -189,17 +196,141 @@ struct Dropout {
 /// o = dropout(softmax(scale * q k^T)) v, per b and h; with `causal` query t (global index) sees
 /// keys s <= t. lse = log of the row's sum of exponentials (natural, with the maximum added back).
 /// The dropout index is ((b * T + t) * H + h) * S + s with full sizes T, H, S and the global b.
+///
+/// With `grouped`, r query heads share each head of keys and values: q and o are [b t h r d], lse
+/// is [b t h r], and the dropout index has h * R + r in the place of h.
+/// With `documents`, two operands more, i32 [b t] and [b s] (the same tensor): a query sees only
+/// keys with its own number.
 struct Attention {
   bool causal = true;
   double scale = 1.0;
   DropoutAttributes dropout;
+  bool grouped = false;
+  bool documents = false;
   friend bool operator==(const Attention&, const Attention&) = default;
 };
 
-/// (q, k, v, o, lse, do, step, training) -> (dq, dk, dv). A split of t leaves dk, dv partial.
+/// (q, k, v, o, lse, do, step, training[, documents of t, of s]) -> (dq, dk, dv). A split of t (or
+/// of r) leaves dk, dv partial.
 struct AttentionGradient {
   Attention attention;
   friend bool operator==(const AttentionGradient&, const AttentionGradient&) = default;
+};
+
+/// Rotary positions (Su et al. 2021) in halves: for i < d/2, with angle a = t * base^(-2i/d), t the
+/// global index, the pair (x[i], x[i + d/2]) is turned by a, by -a with `inverse` (its derivative).
+/// `operand` ends with 'd' and has a letter 't'.
+struct Rotary {
+  Dims operand = "bthd";
+  double base = 10000.0;
+  bool inverse = false;
+  friend bool operator==(const Rotary&, const Rotary&) = default;
+};
+
+/// The same elements in the same order under another shape. The letters that both end with are the
+/// same dimensions; before them operand and result have the same number of elements. If both have
+/// letters there, the first of both must be the same letter: a split of it, into parts that divide
+/// both extents, splits the elements alike; the other leading letters stay whole.
+///
+/// Example: "bte" [8, 64, e] -> "bse" [4, 128, e], groups of two samples; 'b' can be split by 2, 4.
+struct View {
+  Dims operand, result;
+  friend bool operator==(const View&, const View&) = default;
+};
+
+/// How tokens of a group are given to experts (GShard, Lepikhin et al. 2020; top-1 as Switch,
+/// Fedus et al. 2021). Each token's k-th choice is its expert of k-th highest probability, ties to
+/// the lowest index. Slots of an expert are given in the order of the tokens, first to all first
+/// choices, then to the second, and so on; a choice that finds none is dropped. Gates are the
+/// probabilities of the choices, divided by their sum (before dropping) if top_k > 1.
+struct RouteAttributes {
+  std::int64_t top_k = 2;
+  std::int64_t capacity = 1;  ///< slots of an expert in a group
+  friend bool operator==(const RouteAttributes&, const RouteAttributes&) = default;
+};
+
+/// (probabilities [b s x]) -> (expert i32 [b s k], slot i32 [b s k], gate [b s k], density f64
+/// [b x]). b groups, s tokens of a group, x experts. slot is -1 for what was dropped, density the
+/// share of the group's tokens whose first choice is x.
+struct Route {
+  RouteAttributes route;
+  friend bool operator==(const Route&, const Route&) = default;
+};
+
+/// (probabilities [b s x], expert, dgate [b s k]) -> dprobabilities [b s x].
+struct RouteGradient {
+  RouteAttributes route;
+  friend bool operator==(const RouteGradient&, const RouteGradient&) = default;
+};
+
+/// (x [b s e], expert [b s k], slot [b s k][, gate [b s k] if `gated`]) -> [x b c e]: each token
+/// (times its gate) in the slots it was given, 0 in empty ones. Rows outside the box of x are left
+/// to the device that holds them.
+struct Dispatch {
+  bool gated = false;
+  friend bool operator==(const Dispatch&, const Dispatch&) = default;
+};
+
+/// (y [x b c e], expert [b s k], slot [b s k][, gate]) -> [b s e]: sum over k of (gate *)
+/// y[expert, b, slot]; what lies outside the box of x counts as 0, so pieces of a split x add up.
+struct Combine {
+  bool gated = false;
+  friend bool operator==(const Combine&, const Combine&) = default;
+};
+
+/// (dy [b s e], y [x b c e], expert, slot) -> dgate [b s k] = sum over e of dy * y[expert, b,
+/// slot].
+struct GateGradient {
+  friend bool operator==(const GateGradient&, const GateGradient&) = default;
+};
+
+/// A window that moves over the rows and columns of an image: output (h, w) sees inputs
+/// (stride * h - padding + k, stride * w - padding + l), those outside count as absent.
+struct Window {
+  std::int64_t size = 1;  ///< of its sides, for pooling; a convolution has that of its weight
+  std::int64_t stride = 1, padding = 0;
+  friend bool operator==(const Window&, const Window&) = default;
+};
+
+/// (x [b y x c], weight [k l c o]) -> [b h w o], cross-correlation; what lies outside is 0.
+/// h = floor((y + 2 padding - k) / stride) + 1.
+struct Convolution {
+  Window window;
+  friend bool operator==(const Convolution&, const Convolution&) = default;
+};
+/// (dy [b h w o], weight [k l c o]) -> dx [b y x c]
+struct ConvolutionGradientInput {
+  Window window;
+  friend bool operator==(const ConvolutionGradientInput&,
+                         const ConvolutionGradientInput&) = default;
+};
+/// (x [b y x c], dy [b h w o]) -> dweight [k l c o]
+struct ConvolutionGradientWeight {
+  Window window;
+  friend bool operator==(const ConvolutionGradientWeight&,
+                         const ConvolutionGradientWeight&) = default;
+};
+
+/// (x [b y x c]) -> (y [b h w c], place i32 [b h w c]): the maximum in the window and where it is
+/// (y * X + x, the first of equal ones).
+struct MaxPool {
+  Window window;
+  friend bool operator==(const MaxPool&, const MaxPool&) = default;
+};
+/// (dy [b h w c], place i32 [b h w c]) -> dx [b y x c]
+struct MaxPoolGradient {
+  Window window;
+  friend bool operator==(const MaxPoolGradient&, const MaxPoolGradient&) = default;
+};
+/// (x [b y x c]) -> [b h w c]: the mean over the part of the window that lies inside the image.
+struct AveragePool {
+  Window window;
+  friend bool operator==(const AveragePool&, const AveragePool&) = default;
+};
+/// (dy [b h w c]) -> dx [b y x c]
+struct AveragePoolGradient {
+  Window window;
+  friend bool operator==(const AveragePoolGradient&, const AveragePoolGradient&) = default;
 };
 
 /// result += operand; result = operand where Launch::first is set. In place.
@@ -231,6 +362,14 @@ struct Update {
   friend bool operator==(const Update&, const Update&) = default;
 };
 
+/// (value, norm_squared f64 []) -> (statistic), in place: r = momentum * r + (1 - momentum) *
+/// value; nothing where norm_squared is not finite.
+struct RunningAverage {
+  Dims operand;
+  double momentum = 0.9;
+  friend bool operator==(const RunningAverage&, const RunningAverage&) = default;
+};
+
 /// Copies the common part of the operand's and the result's box (both boxes of one tensor), leaving
 /// the rest of the result alone. Packs, unpacks, cuts and joins pieces.
 struct CopyBox {
@@ -252,7 +391,10 @@ using Kernel =
     std::variant<Einsum, Map, Reduce, SumExp, Pick, CrossEntropyGradient, Embedding,
                  EmbeddingGradient, NormMoments, NormApply, NormGradientMoments, NormGradientInput,
                  NormGradientParameters, Select, Stack, Dropout, Attention, AttentionGradient,
-                 Accumulate, Update, CopyBox, Fill, Contribute>;
+                 Rotary, View, Route, RouteGradient, Dispatch, Combine, GateGradient, Convolution,
+                 ConvolutionGradientInput, ConvolutionGradientWeight, MaxPool, MaxPoolGradient,
+                 AveragePool, AveragePoolGradient, Accumulate, Update, RunningAverage, CopyBox,
+                 Fill, Contribute>;
 
 /// "einsum", "map.gelu", "reduce.sum", "norm_apply", ...
 [[nodiscard]] std::string kind_of(const Kernel& kernel);

@@ -14,6 +14,9 @@ struct Factor {
   char name = ' ';
   std::int64_t size = 1;
   bool whole = false;  ///< may not be split
+  /// May be split into parts that divide `size` only: dimensions of other extents, multiples of
+  /// `size`, are cut with it (see View).
+  bool even = false;
   friend bool operator==(const Factor&, const Factor&) = default;
 };
 

@@ -14,6 +14,13 @@ inline constexpr const char* kOptimizerStep = "step.optimizer_step";  ///< count
 inline constexpr const char* kDropoutStep = "step.dropout_step";
 inline constexpr const char* kTraining = "step.training";             ///< 0 in evaluation
 inline constexpr const char* kInverseWeight = "step.inverse_weight";  ///< 1 / weights of the batch
+/// What a loss scale of fp16 multiplies gradients with; 1 in other precisions.
+inline constexpr const char* kLossScale = "step.loss_scale";
+inline constexpr const char* kInverseLossScale = "step.inverse_loss_scale";
+/// kInverseWeight times kLossScale: stands in the gradient of a loss where its value has the
+/// former.
+inline constexpr const char* kGradientWeight = "step.gradient_weight";
+inline constexpr const char* kCorrect = "step.correct";  ///< weights of what was predicted right
 inline constexpr const char* kLoss = "step.loss";
 inline constexpr const char* kNormSquared = "step.norm_squared";  ///< of the gradient, unclipped
 }  // namespace scalar_name

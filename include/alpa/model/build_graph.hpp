@@ -16,6 +16,7 @@ struct ModelOptions {
   std::uint64_t seed = 1;                     ///< of dropout
   std::optional<double> clip_norm = {};       ///< of the global gradient norm
   std::int64_t microbatch = 1;                ///< samples
+  std::int64_t global_batch = 0;              ///< samples of a step; 0: one microbatch
   std::optional<std::int64_t> features = {};  ///< inputs of a sample; needed by preset custom
 };
 
@@ -32,6 +33,10 @@ struct ModelOptions {
 /// @throws UserError for presets and options that are not available, saying what is
 [[nodiscard]] Graph build_graph(const ModelConfig& model, const OptimizerConfig& optimizer,
                                 const ModelOptions& options);
+
+/// Microbatches hold a multiple of so many samples: groups of samples that share statistics (batch
+/// norm) or routing (experts) are never cut.
+[[nodiscard]] std::int64_t samples_of_group(const ModelConfig& model);
 
 /// The same for a run file.
 [[nodiscard]] Graph build_graph(const RunConfig& config, std::int64_t microbatch);

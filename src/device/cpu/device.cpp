@@ -76,17 +76,46 @@ class Runner {
   void operator()(const Select& kernel) const { select(kernel); }
   void operator()(const Stack& kernel) const { stack(kernel); }
   void operator()(const Dropout& kernel) const { run(kernel, 1, 1); }
-  void operator()(const Attention& kernel) const { run(kernel, 3, 2); }
-  void operator()(const AttentionGradient& kernel) const { run(kernel, 6, 3); }
+  void operator()(const Attention& kernel) const {
+    if (kernel.grouped || kernel.documents) return reference::run(kernel, launch_);
+    run(kernel, 3, 2);
+  }
+  void operator()(const AttentionGradient& kernel) const {
+    if (kernel.attention.grouped || kernel.attention.documents) {
+      return reference::run(kernel, launch_);
+    }
+    run(kernel, 6, 3);
+  }
+  void operator()(const Rotary& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const View& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const Route& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const RouteGradient& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const Dispatch& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const Combine& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const GateGradient& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const Convolution& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const ConvolutionGradientInput& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const ConvolutionGradientWeight& kernel) const {
+    reference::run(kernel, launch_);
+  }
+  void operator()(const MaxPool& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const MaxPoolGradient& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const AveragePool& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const AveragePoolGradient& kernel) const { reference::run(kernel, launch_); }
   void operator()(const Accumulate& kernel) const { accumulate(kernel); }
   void operator()(const Update& kernel) const { update(kernel); }
+  void operator()(const RunningAverage& kernel) const { reference::run(kernel, launch_); }
   void operator()(const CopyBox& kernel) const { reference::run(kernel, launch_); }
   void operator()(const Fill& kernel) const { run(kernel, 0, 1); }
   void operator()(const Contribute& kernel) const { reference::run(kernel, launch_); }
 
   void operator()(const Einsum& /*kernel*/, Bytes& size) const { workspace(2, 1, size); }
-  void operator()(const Attention& /*kernel*/, Bytes& size) const { workspace(3, 2, size); }
-  void operator()(const AttentionGradient& /*kernel*/, Bytes& size) const { workspace(6, 3, size); }
+  void operator()(const Attention& kernel, Bytes& size) const {
+    if (!kernel.grouped && !kernel.documents) workspace(3, 2, size);
+  }
+  void operator()(const AttentionGradient& kernel, Bytes& size) const {
+    if (!kernel.attention.grouped && !kernel.attention.documents) workspace(6, 3, size);
+  }
 
  private:
   /// The dtype that the first `operands` operands, the first `results` results and `more` operands

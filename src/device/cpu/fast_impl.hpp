@@ -165,12 +165,6 @@ bool Fast<T>::run(const Update& kernel, const Launch& launch, int threads) {
   return true;
 }
 
-/// What is only moved needs no arithmetic, and no processor level.
-template <class K>
-inline constexpr bool kMoves =
-    std::is_same_v<K, Select> || std::is_same_v<K, Stack> || std::is_same_v<K, Accumulate> ||
-    std::is_same_v<K, CopyBox> || std::is_same_v<K, Contribute>;
-
 template <class T, class Level>
 FastKernels<T> fast_kernels() {
   return {[](const Kernel& kernel, const Launch& launch, int threads) {
@@ -185,11 +179,11 @@ FastKernels<T> fast_kernels() {
           },
           [](const Kernel& kernel, const Launch& launch, int threads) {
             return std::visit(
-                [&]<class K>(const K& each) {
-                  if constexpr (kMoves<K>)
-                    return false;
-                  else
+                [&](const auto& each) {
+                  if constexpr (requires { Fast<T>::run(each, launch, threads); })
                     return Fast<T>::run(each, launch, threads);
+                  else
+                    return false;
                 },
                 kernel);
           }};

@@ -235,6 +235,7 @@ inline bool classes_last(const Dims& operand, const Dims& labels, char letter) {
 template <class T>
 [[nodiscard]] bool run_pick(const Pick& kernel, const Launch& launch) {
   if (!classes_last(kernel.operand, kernel.labels, kernel.letter)) return false;
+  if (kernel.smoothing != 0.0) return false;
   const Piece& operand = launch.operands[0];
   kernels::Letters sizes;
   sizes.add(kernel.operand, operand);
@@ -256,6 +257,7 @@ template <class T>
 [[nodiscard]] bool run_cross_entropy_gradient(const CrossEntropyGradient& kernel,
                                               const Launch& launch, int threads) {
   if (!classes_last(kernel.operand, kernel.labels, kernel.letter)) return false;
+  if (kernel.smoothing != 0.0) return false;
   const Piece& operand = launch.operands[0];
   kernels::Letters sizes;
   sizes.add(kernel.operand, operand);

@@ -67,6 +67,15 @@ void run(const Stack& kernel, const Launch& launch) {
   }
 }
 
+void run(const View& /*kernel*/, const Launch& launch) {
+  ALPA_CHECK(launch.operands.size() == 1 && launch.results.size() == 1);
+  const Piece &from = launch.operands[0], &to = launch.results[0];
+  ALPA_CHECK(from.dtype == to.dtype);
+  const std::int64_t elements = num_elements(from.box.extent);
+  ALPA_CHECK(elements == num_elements(to.box.extent));
+  std::memmove(to.data, from.data, static_cast<std::size_t>(elements * size_of(from.dtype)));
+}
+
 namespace {
 
 /// Place in a piece of the element at `index` of the whole tensor.

@@ -22,12 +22,15 @@ void run(const Pick& kernel, const Launch& launch) {
   const std::vector<Affine> places = {element_of(kernel.operand, loops, sizes),
                                       element_of(kernel.labels, loops, sizes),
                                       index_of(kernel.letter, loops, sizes)};
-  for (std::int64_t i = 0; i < sizes.elements(kernel.labels); ++i) {
-    store(launch.results[0], i, 0.0);
-  }
+  const double even = kernel.smoothing / static_cast<double>(sizes.at(kernel.letter).full);
+  std::vector<double> sums(static_cast<std::size_t>(sizes.elements(kernel.labels)), 0.0);
   for_each(loops, places, [&](auto at) {
-    if (labels[at[1]] == at[2]) store(launch.results[0], at[1], load(x, at[0]));
+    const double share = even + (labels[at[1]] == at[2] ? 1.0 - kernel.smoothing : 0.0);
+    if (share != 0.0) sums[static_cast<std::size_t>(at[1])] += share * load(x, at[0]);
   });
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    store(launch.results[0], static_cast<std::int64_t>(i), sums[i]);
+  }
 }
 
 void run(const CrossEntropyGradient& kernel, const Launch& launch) {
@@ -41,13 +44,14 @@ void run(const CrossEntropyGradient& kernel, const Launch& launch) {
   for (const std::size_t i : {1U, 2U, 3U, 4U}) sizes.add(kernel.labels, launch.operands[i]);
   sizes.add(kernel.operand, launch.results[0]);
 
+  const double even = kernel.smoothing / static_cast<double>(sizes.at(kernel.letter).full);
   const Loops loops = loops_over(kernel.operand, sizes);
   const std::vector<Affine> places = {element_of(kernel.operand, loops, sizes),
                                       element_of(kernel.labels, loops, sizes),
                                       index_of(kernel.letter, loops, sizes)};
   for_each(loops, places, [&](auto at) {
     const double softmax = std::exp(load(x, at[0]) - load(maximum, at[1])) / load(sum_exp, at[1]);
-    const double target = labels[at[1]] == at[2] ? 1.0 : 0.0;
+    const double target = even + (labels[at[1]] == at[2] ? 1.0 - kernel.smoothing : 0.0);
     store(launch.results[0], at[0], (softmax - target) * load(weight, at[1]) * inverse_weight);
   });
 }

@@ -100,6 +100,19 @@ void update_element(const Update& update, const Rates& rates, const Launch& laun
 
 }  // namespace
 
+void run(const RunningAverage& kernel, const Launch& launch) {
+  ALPA_CHECK(launch.operands.size() == 2 && launch.results.size() == 1);
+  Letters sizes;
+  sizes.add(kernel.operand, launch.operands[0]);
+  sizes.add(kernel.operand, launch.results[0]);
+  if (!std::isfinite(scalar(launch.operands[1]))) return;
+  for (std::int64_t i = 0; i < sizes.elements(kernel.operand); ++i) {
+    store(launch.results[0], i,
+          kernel.momentum * load(launch.results[0], i) +
+              (1.0 - kernel.momentum) * load(launch.operands[0], i));
+  }
+}
+
 void run(const Update& kernel, const Launch& launch) {
   ALPA_CHECK(launch.operands.size() == 4);
   ALPA_CHECK(launch.results.size() == result_count(kernel.kind));

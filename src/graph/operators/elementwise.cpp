@@ -49,6 +49,10 @@ std::string name_of(MapOp op) {
       return "squared_error";
     case MapOp::squared_error_gradient:
       return "squared_error_gradient";
+    case MapOp::hit:
+      return "hit";
+    case MapOp::blend:
+      return "blend";
   }
   check_failed("known map operation", SourceLine::here());
 }
@@ -76,6 +80,8 @@ std::size_t arity_of(MapOp op) {
       return 2;
     case MapOp::softmax:
     case MapOp::softmax_gradient:
+    case MapOp::hit:
+    case MapOp::blend:
       return 3;
     case MapOp::squared_error:
     case MapOp::squared_error_gradient:
@@ -97,6 +103,7 @@ std::vector<std::vector<int>> linear_groups(const Map& kernel) {
       return {all};
     }
     case MapOp::subtract:
+    case MapOp::blend:
       return {{0, 1}};
     case MapOp::multiply:
       return {{0}, {1}};
@@ -117,6 +124,7 @@ std::vector<std::vector<int>> linear_groups(const Map& kernel) {
     case MapOp::cross_entropy:
     case MapOp::squared_error:
     case MapOp::squared_error_gradient:
+    case MapOp::hit:
       return {};
   }
   check_failed("known map operation", SourceLine::here());
@@ -138,7 +146,9 @@ void check_operands(const Map& kernel) {
   }
 }
 
-bool gives_loss(MapOp op) { return op == MapOp::cross_entropy || op == MapOp::squared_error; }
+bool gives_loss(MapOp op) {
+  return op == MapOp::cross_entropy || op == MapOp::squared_error || op == MapOp::hit;
+}
 
 /// The map that gives dx from (x, dy).
 MapOp gradient_of(MapOp op) {
@@ -257,6 +267,8 @@ void derive(const Map& kernel, Backward& backward) {
     case MapOp::tanh_gradient:
     case MapOp::softmax_gradient:
     case MapOp::squared_error_gradient:
+    case MapOp::hit:
+    case MapOp::blend:
       no_derivative(backward);
   }
 }

@@ -30,11 +30,16 @@ TensorId weigh(Backward& backward, TensorId dx, const Dims& dims, const Dims& va
   return backward.add("weigh", Map{MapOp::multiply, {dims, values}, dims}, {dx, dy});
 }
 
+std::string attributes(char letter, double smoothing) {
+  return std::string("letter=") + letter +
+         (smoothing != 0.0 ? " smoothing=" + number(smoothing) : "");
+}
+
 }  // namespace
 
 Signature signature(const Pick& kernel, Instance /*instance*/) {
   return {.kind = "pick",
-          .attributes = std::string("letter=") + kernel.letter,
+          .attributes = attributes(kernel.letter, kernel.smoothing),
           .operands = {kernel.operand, kernel.labels},
           .results = {kernel.labels},
           .reduction = {Reduction::sum},
@@ -45,7 +50,7 @@ Signature signature(const Pick& kernel, Instance /*instance*/) {
 Signature signature(const CrossEntropyGradient& kernel, Instance /*instance*/) {
   const Dims& row = kernel.labels;
   return {.kind = "cross_entropy_gradient",
-          .attributes = std::string("letter=") + kernel.letter,
+          .attributes = attributes(kernel.letter, kernel.smoothing),
           .operands = {kernel.operand, row, row, row, row, ""},
           .results = {kernel.operand},
           .integer_operands = {3}};
@@ -61,7 +66,7 @@ void derive_cross_entropy(const Map& kernel, Backward& backward) {
                     ": maximum, sum of exponentials and picked value are of different logits");
   }
   const TensorId logits = picked.operands.at(0);
-  const CrossEntropyGradient gradient{pick.operand, pick.labels, pick.letter};
+  const CrossEntropyGradient gradient{pick.operand, pick.labels, pick.letter, pick.smoothing};
   const TensorId dx =
       backward.add("logits", gradient,
                    {logits, backward.operand(0), backward.operand(1), picked.operands.at(1),

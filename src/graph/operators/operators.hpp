@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -26,12 +27,18 @@ struct Signature {
   std::vector<Reduction> reduction = {};      ///< per result; empty: none
   std::vector<std::vector<int>> linear = {};  ///< see ShardingRule
   std::string whole = {};                     ///< letters that may not be split
+  std::string even = {};                      ///< letters of several extents, see Factor::even
+  std::string uncounted = {};                 ///< whole letters that stand for no work of their own
   double flops_per_point = 0.0;
   std::vector<std::string> suffixes = {};  ///< of the results' names; empty: none
   std::vector<int> wide_results = {};      ///< results that are f64 whatever the operands are
   std::vector<int> integer_operands = {};  ///< operands that are i32
   LetterValue extent = {};                 ///< a letter whose size the kernel fixes
   LetterValue index = {};                  ///< an index that must lie inside a letter
+  std::vector<int> integer_results = {};   ///< results that are i32
+  /// What shapes the letters alone do not check; returns what is wrong, or "".
+  std::function<std::string(const std::vector<Shape>& operands, const std::vector<Shape>& results)>
+      check = {};
 };
 
 /// How a kernel stands in the graph, where that decides about its letters.
@@ -58,8 +65,23 @@ Signature signature(const Stack& kernel, Instance instance);
 Signature signature(const Dropout& kernel, Instance instance);
 Signature signature(const Attention& kernel, Instance instance);
 Signature signature(const AttentionGradient& kernel, Instance instance);
+Signature signature(const Rotary& kernel, Instance instance);
+Signature signature(const View& kernel, Instance instance);
+Signature signature(const Route& kernel, Instance instance);
+Signature signature(const RouteGradient& kernel, Instance instance);
+Signature signature(const Dispatch& kernel, Instance instance);
+Signature signature(const Combine& kernel, Instance instance);
+Signature signature(const GateGradient& kernel, Instance instance);
+Signature signature(const Convolution& kernel, Instance instance);
+Signature signature(const ConvolutionGradientInput& kernel, Instance instance);
+Signature signature(const ConvolutionGradientWeight& kernel, Instance instance);
+Signature signature(const MaxPool& kernel, Instance instance);
+Signature signature(const MaxPoolGradient& kernel, Instance instance);
+Signature signature(const AveragePool& kernel, Instance instance);
+Signature signature(const AveragePoolGradient& kernel, Instance instance);
 Signature signature(const Accumulate& kernel, Instance instance);
 Signature signature(const Update& kernel, Instance instance);
+Signature signature(const RunningAverage& kernel, Instance instance);
 Signature signature(const CopyBox& kernel, Instance instance);
 Signature signature(const Fill& kernel, Instance instance);
 Signature signature(const Contribute& kernel, Instance instance);
@@ -77,6 +99,14 @@ void derive(const Select& kernel, Backward& backward);
 void derive(const Stack& kernel, Backward& backward);
 void derive(const Dropout& kernel, Backward& backward);
 void derive(const Attention& kernel, Backward& backward);
+void derive(const Rotary& kernel, Backward& backward);
+void derive(const View& kernel, Backward& backward);
+void derive(const Route& kernel, Backward& backward);
+void derive(const Dispatch& kernel, Backward& backward);
+void derive(const Combine& kernel, Backward& backward);
+void derive(const Convolution& kernel, Backward& backward);
+void derive(const MaxPool& kernel, Backward& backward);
+void derive(const AveragePool& kernel, Backward& backward);
 
 /// Derivatives of the losses, which reach through their statistics to the logits (src: loss.cpp).
 void derive_cross_entropy(const Map& kernel, Backward& backward);

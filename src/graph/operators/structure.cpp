@@ -1,3 +1,7 @@
+#include <algorithm>
+
+#include "alpa/base/error.hpp"
+
 #include "operators/operators.hpp"
 
 namespace alpa::operators {
@@ -47,6 +51,59 @@ void derive(const Stack& kernel, Backward& backward) {
     const Select select{kernel.result, kernel.letter, static_cast<std::int64_t>(i)};
     backward.give(i, backward.add("operand" + std::to_string(i), select, {dy}));
   }
+}
+
+namespace {
+
+/// Number of letters that both end with.
+std::size_t common_end(const View& kernel) {
+  const auto [a, b] = std::mismatch(kernel.operand.rbegin(), kernel.operand.rend(),
+                                    kernel.result.rbegin(), kernel.result.rend());
+  return static_cast<std::size_t>(a - kernel.operand.rbegin());
+}
+
+std::string check_view(const View& kernel, const Shape& operand, const Shape& result) {
+  const std::size_t common = common_end(kernel);
+  const auto leading = [common](const Shape& shape) {
+    return num_elements({shape.begin(), shape.end() - static_cast<long>(common)});
+  };
+  if (leading(operand) == leading(result)) return "";
+  return "the dimensions before \"" + kernel.result.substr(kernel.result.size() - common) +
+         "\" have " + std::to_string(leading(operand)) + " and " + std::to_string(leading(result)) +
+         " elements";
+}
+
+}  // namespace
+
+Signature signature(const View& kernel, Instance /*instance*/) {
+  const std::size_t common = common_end(kernel);
+  const Dims from = kernel.operand.substr(0, kernel.operand.size() - common);
+  const Dims to = kernel.result.substr(0, kernel.result.size() - common);
+  Signature s{
+      .kind = "view",
+      .operands = {kernel.operand},
+      .results = {kernel.result},
+      .linear = {{0}},
+      .check = [kernel](const std::vector<Shape>& operands, const std::vector<Shape>& results) {
+        return check_view(kernel, operands.at(0), results.at(0));
+      }};
+  if (from.empty() || to.empty()) {
+    s.whole = from + to;
+    return s;
+  }
+  if (from.front() != to.front()) {
+    throw UserError("view " + kernel.operand + "->" + kernel.result + ": '" + from.front() +
+                    "' and '" + to.front() + "' are split together and need the same letter");
+  }
+  s.even = from.front();
+  s.whole = from.substr(1) + to.substr(1);
+  return s;
+}
+
+void derive(const View& kernel, Backward& backward) {
+  const Tensor x = backward.tensor(backward.operand(0));
+  backward.give(0, backward.add("input", View{kernel.result, kernel.operand},
+                                {backward.gradient(0)}, {.shapes = {x.shape}, .dims = {x.dims}}));
 }
 
 Signature signature(const CopyBox& /*kernel*/, Instance instance) {

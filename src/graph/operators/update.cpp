@@ -44,6 +44,13 @@ Signature signature(const Update& kernel, Instance /*instance*/) {
           .results = std::vector<Dims>(optimizer.results, kernel.operand)};
 }
 
+Signature signature(const RunningAverage& kernel, Instance /*instance*/) {
+  return {.kind = "running_average",
+          .attributes = "momentum=" + number(kernel.momentum),
+          .operands = {kernel.operand, ""},
+          .results = {kernel.operand}};
+}
+
 Signature signature(const Contribute& /*kernel*/, Instance /*instance*/) {
   return {.kind = "contribute",
           .operands = {""},
