@@ -16,8 +16,13 @@ enum class Content : std::uint8_t {
   square_sum,  ///< f64, as a sum of squares over the whole letter 'e'
   lse,         ///< near the log of the number of keys
   ids,         ///< i32 in [-1, size of 'v')
+  documents,   ///< i32, number of the document at a sample and position: runs of three
+  flags,       ///< f64, 0 or 1
   constant,    ///< f64 scalar
 };
+
+/// Integers are never partial sums.
+[[nodiscard]] bool is_integer(Content content);
 
 struct Argument {
   Dims dims;

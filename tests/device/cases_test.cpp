@@ -77,6 +77,8 @@ void add_maps(std::vector<Case>& cases) {
                       {{"bt"}, {"bt", positive}, {"bt"}, {"bt"}, scalar(0.25)}, {"bt", wide}));
   cases.push_back(map("squared_error", MapOp::squared_error, {{"bo"}, {"bo"}, {"b"}, scalar(0.25)},
                       {"bo", wide}, 0.5));
+  cases.push_back(map("hit", MapOp::hit, {{"bt"}, {"bt"}, {"b"}}, {"bt", wide}));
+  cases.push_back(map("blend", MapOp::blend, {{"ij"}, {"j"}, {"i", flags}}, {"ij"}));
   cases.push_back(map("squared_error_gradient", MapOp::squared_error_gradient,
                       {{"bo"}, {"bo"}, {"b"}, scalar(0.25)}, {"bo"}, 0.5));
 }
@@ -103,11 +105,14 @@ void add_reductions(std::vector<Case>& cases) {
 void add_tokens(std::vector<Case>& cases) {
   cases.push_back({"pick", Pick{"btv", "bt", 'v'}, {{"btv"}, {"bt", ids}}, {{"bt"}}});
   cases.push_back({"pick first", Pick{"vb", "b", 'v'}, {{"vb"}, {"b", ids}}, {{"b"}}});
+  cases.push_back({"pick smoothed", Pick{"btv", "bt", 'v', 0.3}, {{"btv"}, {"bt", ids}}, {{"bt"}}});
   for (const auto& [x, labels] : {std::pair<Dims, Dims>{"btv", "bt"}, {"vb", "b"}}) {
-    cases.push_back({"cross_entropy_gradient " + x,
-                     CrossEntropyGradient{x, labels, 'v'},
-                     {{x}, {labels}, {labels, positive}, {labels, ids}, {labels}, scalar(0.1)},
-                     {{x}}});
+    for (const double smoothing : {0.0, 0.1}) {
+      cases.push_back({"cross_entropy_gradient " + x + (smoothing > 0.0 ? " smoothed" : ""),
+                       CrossEntropyGradient{x, labels, 'v', smoothing},
+                       {{x}, {labels}, {labels, positive}, {labels, ids}, {labels}, scalar(0.1)},
+                       {{x}}});
+    }
   }
   cases.push_back({"embedding", Embedding{"ve", "bt", "bte"}, {{"ve"}, {"bt", ids}}, {{"bte"}}});
   cases.push_back(
@@ -175,22 +180,40 @@ void add_moves(std::vector<Case>& cases) {
   cases.push_back({"accumulate wide", Accumulate{"ij"}, {{"ij"}}, {{"ij", wide}}});
 }
 
-void add_attention(std::vector<Case>& cases) {
+void add_attention(std::vector<Case>& cases, const Attention& attention) {
+  const Argument query{attention.grouped ? "bthrd" : "bthd"}, key{"bshd"};
+  const Dims row = attention.grouped ? "bthr" : "bth";
+  std::vector<Argument> forward = {query, key, key, scalar(3), scalar(1)};
+  std::vector<Argument> backward = {query,      key,   key,       query,
+                                    {row, lse}, query, scalar(3), scalar(1)};
+  if (attention.documents) {
+    for (auto* operands : {&forward, &backward}) {
+      operands->insert(operands->end(), {{"bt", documents}, {"bs", documents}});
+    }
+  }
+  const std::string name = std::string(attention.grouped ? " grouped" : "") +
+                           (attention.causal ? " causal" : "") +
+                           (attention.dropout.probability > 0 ? " dropout" : "") +
+                           (attention.documents ? " documents" : "");
+  cases.push_back({"attention" + name, attention, forward, {query, {row}}});
+  cases.push_back(
+      {"attention_gradient" + name, AttentionGradient{attention}, backward, {query, key, key}});
+}
+
+void add_attentions(std::vector<Case>& cases) {
   for (const bool causal : {false, true}) {
     for (const double probability : {0.0, 0.2}) {
-      const Attention attention{causal, 0.4, {probability, 7}};
-      const Argument query{"bthd"}, key{"bshd"}, log_sum{"bth", lse};
-      const std::string name =
-          std::string(causal ? " causal" : "") + (probability > 0 ? " dropout" : "");
-      cases.push_back({"attention" + name,
-                       attention,
-                       {query, key, key, scalar(3), scalar(1)},
-                       {query, {"bth"}}});
-      cases.push_back({"attention_gradient" + name,
-                       AttentionGradient{attention},
-                       {query, key, key, query, log_sum, query, scalar(3), scalar(1)},
-                       {query, key, key}});
+      add_attention(cases, {causal, 0.4, {probability, 7}});
     }
+  }
+  add_attention(cases, {true, 0.4, {0.2, 7}, true, false});
+  add_attention(cases, {true, 0.4, {}, false, true});
+  add_attention(cases, {false, 0.4, {0.2, 7}, true, true});
+  for (const bool inverse : {false, true}) {
+    const std::string name = inverse ? " inverse" : "";
+    cases.push_back({"rotary" + name, Rotary{"bthd", 100.0, inverse}, {{"bthd"}}, {{"bthd"}}});
+    cases.push_back(
+        {"rotary batch inside" + name, Rotary{"tbd", 10.0, inverse}, {{"tbd"}}, {{"tbd"}}});
   }
 }
 
@@ -224,7 +247,7 @@ std::vector<Case> all_cases() {
   add_tokens(cases);
   add_norms(cases);
   add_moves(cases);
-  add_attention(cases);
+  add_attentions(cases);
   add_updates(cases);
   return cases;
 }
@@ -234,6 +257,7 @@ Sizes random_sizes(const Case& each, std::int64_t largest, std::mt19937_64& rand
     return std::uniform_int_distribution<std::int64_t>(low, high)(random);
   };
   const bool attention = each.name.starts_with("attention");
+  const bool rotary = std::holds_alternative<Rotary>(each.kernel);
   const bool product = each.name.starts_with("einsum");
   const std::int64_t most = product ? std::max<std::int64_t>(1, largest * 2 / 3) : largest;
   Sizes sizes;
@@ -248,6 +272,7 @@ Sizes random_sizes(const Case& each, std::int64_t largest, std::mt19937_64& rand
     size = {offset, between(1, full - offset), full};
     // Dimensions that these kernels take whole; an index that select can find in every piece.
     if (attention && (letter == 's' || letter == 'd')) size = {0, full, full};
+    if (rotary && letter == 'd') size = {0, 2 * full, 2 * full};
     if (letter == '3') size = {0, 3, 3};
     if (letter == 'k' && std::holds_alternative<Select>(each.kernel)) size.offset = 0;
   }
@@ -277,7 +302,13 @@ Shape full_of(const Dims& dims, const Sizes& sizes) {
 
 namespace {
 
-double draw(const Argument& argument, const Sizes& sizes, std::mt19937_64& random) {
+/// Sample 0 has documents [0, 3), [3, 6) ..., the next samples have them cut one position earlier.
+double document_at(const std::vector<std::int64_t>& index) {
+  return static_cast<double>((index.at(0) + index.at(1)) / 3);
+}
+
+double draw(const Argument& argument, const std::vector<std::int64_t>& index, const Sizes& sizes,
+            std::mt19937_64& random) {
   const auto between = [&](double low, double high) {
     return std::uniform_real_distribution<double>(low, high)(random);
   };
@@ -294,19 +325,31 @@ double draw(const Argument& argument, const Sizes& sizes, std::mt19937_64& rando
       return std::log(size('s')) + between(0.0, 1.0);
     case ids:
       return std::floor(between(-1.0, size('v')));
+    case flags:
+      return std::floor(between(0.0, 2.0));
+    case documents:
+      return document_at(index);
     case constant:
       return argument.value;
   }
   return 0.0;
 }
 
+}  // namespace
+
+bool is_integer(Content content) { return content == ids || content == documents; }
+
+namespace {
+
 DType dtype_of(Content content, DType dtype) {
   switch (content) {
     case wide:
     case square_sum:
     case constant:
+    case flags:
       return DType::f64;
     case ids:
+    case documents:
       return DType::i32;
     case value:
     case positive:
@@ -324,7 +367,10 @@ std::vector<Tensor> make(const std::vector<Argument>& arguments, const Sizes& si
   for (const Argument& argument : arguments) {
     Tensor tensor = zeros(dtype_of(argument.fill, dtype), box_of(argument.dims, sizes),
                           full_of(argument.dims, sizes));
-    for (double& element : tensor.values) element = draw(argument, sizes, random);
+    std::size_t place = 0;
+    for_each_index(tensor.box, [&](const std::vector<std::int64_t>& index) {
+      tensor.values[place++] = draw(argument, index, sizes, random);
+    });
     tensors.push_back(rounded(tensor));
   }
   return tensors;

@@ -47,6 +47,7 @@ inline std::string whole_by_contract(const Kernel& kernel) {
   if (const auto* stack = std::get_if<Stack>(&kernel)) return {stack->letter};
   if (std::holds_alternative<Attention>(kernel)) return "sd";
   if (std::holds_alternative<AttentionGradient>(kernel)) return "sd";
+  if (std::holds_alternative<Rotary>(kernel)) return "d";
   return "";
 }
 
@@ -66,6 +67,10 @@ inline Subject subject(const Case& each, const std::vector<std::int64_t>& extent
     }
   }
   if (s.sizes.contains('s') && s.sizes.contains('t')) s.sizes['s'] = s.sizes['t'];
+  if (std::holds_alternative<Rotary>(each.kernel)) {
+    Size& depth = s.sizes.at('d');
+    depth.extent = depth.full = depth.full + depth.full % 2;
+  }
   std::vector<Shape> operands, results;
   for (const Argument& a : each.operands) operands.push_back(full_of(a.dims, s.sizes));
   for (const Argument& a : each.results) results.push_back(full_of(a.dims, s.sizes));

@@ -43,6 +43,7 @@ const std::vector<ExtraLinear>& extra_linear() {
   static const std::vector<ExtraLinear> list = {
       {"map.cross_entropy", {3}, given},
       {"map.cross_entropy", {4}, given},
+      {"map.hit", {2}, given},
       {"map.squared_error", {2}, given},
       {"map.squared_error", {3}, given},
       {"map.squared_error_gradient", {2}, given},
@@ -109,7 +110,7 @@ std::string reason_of(const Subject& s, const AxisChoice& choice,
 std::set<std::size_t> unread_operands(Device& device, const Subject& s, std::mt19937_64& random) {
   std::set<std::size_t> unread;
   for (std::size_t t = 0; t < s.num_operands(); ++t) {
-    if (s.each.operands[t].fill == Content::ids) continue;
+    if (is_integer(s.each.operands[t].fill)) continue;
     bool matters = false;
     for (int round = 0; round < 3 && !matters; ++round) {
       Draw d = draw(device, s, random);
@@ -136,7 +137,7 @@ std::vector<AxisChoice> all_choices(const Subject& s) {
   for (const char letter : letters) {
     std::vector<std::size_t> open;
     for (std::size_t t = 0; t < s.num_read(); ++t) {
-      const bool integer = t < s.num_operands() && s.each.operands[t].fill == Content::ids;
+      const bool integer = t < s.num_operands() && is_integer(s.each.operands[t].fill);
       if (!integer && (letter == '\0' || !has(s.dims(t), letter))) open.push_back(t);
     }
     for (std::size_t bits = 0; bits < (std::size_t{1} << open.size()); ++bits) {
