@@ -139,11 +139,8 @@ TEST(Cpu, LargeTensorsAreTheReference) {
     }
     for (const Case& each : cases) {
       if (!each.name.starts_with("attention")) continue;
-      const Sizes sizes = {{'b', {1, 2, 3}},
-                           {'t', {23, 55, 78}},
-                           {'s', {0, 78, 78}},
-                           {'h', {1, 2, 4}},
-                           {'d', {0, 36, 36}}};
+      const Sizes sizes = {{'b', {1, 2, 3}}, {'t', {23, 55, 78}}, {'s', {0, 78, 78}},
+                           {'h', {1, 2, 4}}, {'r', {1, 2, 3}},    {'d', {0, 36, 36}}};
       for (const DType dtype : {DType::f64, DType::f32}) {
         expect_reference(*device, each, sizes, dtype, random);
       }

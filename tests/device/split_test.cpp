@@ -23,7 +23,7 @@ const Case& find(const std::vector<Case>& cases, const std::string& name) {
 /// The whole's sizes: fixed, uneven.
 Sizes sizes_of(const Case& each) {
   const std::map<char, std::int64_t> full = {{'b', 3}, {'t', 7}, {'s', 7}, {'e', 11}, {'h', 3},
-                                             {'d', 4}, {'v', 9}, {'k', 3}, {'f', 5}};
+                                             {'d', 4}, {'v', 9}, {'k', 3}, {'f', 5},  {'r', 4}};
   Sizes sizes;
   for (const auto* arguments : {&each.operands, &each.results}) {
     for (const Argument& argument : *arguments) {
@@ -87,6 +87,14 @@ TEST(Split, PiecesMakeTheWhole) {
       {"dropout", "bte"},
       {"attention causal dropout", "bth"},
       {"attention_gradient causal dropout", "bth"},
+      {"attention grouped causal dropout", "bthr"},
+      {"attention_gradient grouped causal dropout", "bthr"},
+      {"attention grouped dropout documents", "bthr"},
+      {"attention_gradient grouped dropout documents", "bthr"},
+      {"attention_gradient causal documents", "bth"},
+      {"rotary", "bth"},
+      {"pick smoothed", "btv"},
+      {"cross_entropy_gradient btv smoothed", "btv"},
   };
   for (const auto& device : devices()) {
     for (const auto& [name, letters] : splits) {
@@ -100,7 +108,8 @@ TEST(Split, PiecesMakeTheWhole) {
 
 TEST(Split, MicrobatchesDropWhatTheGlobalBatchDrops) {
   for (const auto& device : devices()) {
-    for (const std::string name : {"dropout", "dropout batch inside", "attention causal dropout"}) {
+    for (const std::string name : {"dropout", "dropout batch inside", "attention causal dropout",
+                                   "attention grouped causal dropout"}) {
       const auto cases = all_cases();
       const Case& each = *std::find_if(cases.rbegin(), cases.rend(),
                                        [&](const Case& c) { return c.name == name; });

@@ -156,11 +156,14 @@ struct Counts {
   std::map<std::string, std::int64_t> left_out;
 };
 
+/// So many that no partial sums of two operands lie on the same device in all of them by chance.
+constexpr int kDraws = 16;
+
 class Comparison {
  public:
   Comparison(const Case& each, const DeviceMesh& mesh, const std::vector<std::int64_t>& extents)
       : device_(make_reference_device()), mesh_(mesh), s_(subject(each, extents)) {
-    for (int i = 0; i < 8; ++i) {
+    for (int i = 0; i < kDraws; ++i) {
       draws_.push_back(draw(*device_, s_, random_));
       draws_.back().one_hot = i >= 2;
     }

@@ -20,17 +20,18 @@ void run(const Rotary& kernel, const Launch& launch) {
   ALPA_CHECK(depth.extent == depth.full && depth.full % 2 == 0);
   const std::int64_t half = depth.full / 2;
 
-  const Loops loops = loops_over(kernel.operand.substr(0, kernel.operand.size() - 1), sizes);
-  const std::vector<Affine> places = {element_of(kernel.operand, loops, sizes),
-                                      index_of('t', loops, sizes)};
+  const Dims rows = kernel.operand.substr(0, kernel.operand.size() - 1);
+  const Loops loops = loops_over(rows, sizes);
+  const std::vector<Affine> places = {element_of(rows, loops, sizes), index_of('t', loops, sizes)};
   for_each(loops, places, [&](auto at) {
+    const std::int64_t row = at[0] * depth.full;
     for (std::int64_t i = 0; i < half; ++i) {
       const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(depth.full);
       const double angle = static_cast<double>(at[1]) * std::pow(kernel.base, exponent);
       const double c = std::cos(angle), s = std::sin(angle) * (kernel.inverse ? -1.0 : 1.0);
-      const double first = load(x, at[0] + i), second = load(x, at[0] + half + i);
-      store(y, at[0] + i, c * first - s * second);
-      store(y, at[0] + half + i, c * second + s * first);
+      const double first = load(x, row + i), second = load(x, row + half + i);
+      store(y, row + i, c * first - s * second);
+      store(y, row + half + i, c * second + s * first);
     }
   });
 }
