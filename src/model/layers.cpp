@@ -72,10 +72,15 @@ Value norm(const Context& context, const Value& x, const NormChoice& choice,
   const Shape shape{context.width(x)};
   const Initializer ones{.kind = Initializer::Kind::constant, .value = 1.0, .deviation = 0.0};
   const TensorId scale = builder.parameter(name + ".weight", letter, shape, ones);
-  const auto moments = builder.add_all(name + ".moments", NormMoments{x.dims, x.letter()}, {x.id});
+  const auto moments = builder.add_all(name + ".moments", NormMoments{x.dims, letter}, {x.id});
   std::vector<TensorId> operands{x.id, moments.at(0), moments.at(1), scale};
   if (bias) operands.push_back(builder.parameter(name + ".bias", letter, shape, {}));
-  const NormApply apply{{x.dims, x.letter(), rms, choice.epsilon}, bias};
+  const NormApply apply{{.operand = x.dims,
+                         .over = letter,
+                         .parameters = letter,
+                         .rms = rms,
+                         .epsilon = choice.epsilon},
+                        bias};
   return {builder.add(name, apply, operands), x.dims};
 }
 

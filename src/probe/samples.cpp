@@ -126,7 +126,7 @@ class Builder {
   }
 
   void add(const Map&) {
-    for (int op = 0; op <= static_cast<int>(MapOp::blend); ++op) {
+    for (int op = 0; op <= static_cast<int>(MapOp::hit); ++op) {
       map(static_cast<MapOp>(op));
     }
   }
@@ -155,7 +155,7 @@ class Builder {
     stream(EmbeddingGradient{"bte", "bt", "ve"}, {value("bte"), number("bt")}, {value("ve")});
   }
   void add(const NormMoments&) {
-    stream(NormMoments{"bte", 'e'}, {value("bte")}, {wide("bt"), wide("bt")});
+    stream(NormMoments{"bte"}, {value("bte")}, {wide("bt"), wide("bt")});
   }
   void add(const NormApply&) {
     stream(NormApply{kNorm, true}, {value("bte"), wide("bt"), wide("bt"), value("e"), value("e")},
@@ -174,6 +174,13 @@ class Builder {
   void add(const NormGradientParameters&) {
     stream(NormGradientParameters{kNorm, true},
            {value("bte"), value("bte"), wide("bt"), wide("bt")}, {value("e"), value("e")});
+  }
+  void add(const NormStatistics&) {
+    stream(NormStatistics{"be", "e"}, {wide("be"), wide("be")}, {wide("e"), wide("e")});
+  }
+  void add(const NormBlend&) {
+    stream(NormBlend{"be", "e"}, {wide("be"), wide("be"), wide("e"), wide("e"), wide("")},
+           {wide("be"), wide("be")});
   }
   void add(const Select&) { stream(Select{"bt3e", '3', 1}, {value("bt3e")}, {value("bte")}); }
   void add(const Stack&) {
@@ -269,7 +276,7 @@ class Builder {
  private:
   static constexpr Window kThree{.stride = 1, .padding = 1};
   static constexpr Window kTwo{.size = 2, .stride = 2};
-  inline static const NormAttributes kNorm{"bte", 'e', false, 1e-5};
+  inline static const NormAttributes kNorm{"bte"};
 
   [[nodiscard]] Argument value(const Dims& dims) const { return {dims, x_}; }
   [[nodiscard]] Argument state(const Dims& dims) const { return {dims, x_, true}; }
@@ -391,9 +398,6 @@ class Builder {
         return stream(Map{op, {"bte", "bte", "bt", ""}, "bte"}, {x, x, row, wide("")}, {x});
       case MapOp::hit:
         return stream(Map{op, {"bt", "bt", "bt"}, "bt"}, {row, row, row}, {wide("bt")});
-      case MapOp::blend:
-        return stream(Map{op, {"bt", "bt", ""}, "bt"}, {wide("bt"), wide("bt"), wide("")},
-                      {wide("bt")});
     }
     check_failed("known map operation", SourceLine::here());
   }

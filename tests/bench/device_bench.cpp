@@ -134,7 +134,7 @@ void bench_attention(Bench& bench, DType dtype, double probability) {
 void bench_streams(Bench& bench) {
   const Argument x{"bte", DType::f32}, row{"bt", DType::f64}, e{"e", DType::f32};
   const Argument f{"btf", DType::f32}, scalar{"", DType::f64}, w{"ef", DType::f32};
-  const NormAttributes norm{"bte", 'e', false, 1e-5};
+  const NormAttributes norm{"bte"};
   bench.run("gelu", Map{MapOp::gelu, {"btf"}, "btf"}, {f}, {f}, 0);
   bench.run("gelu_gradient", Map{MapOp::gelu_gradient, {"btf", "btf"}, "btf"}, {f, f}, {f}, 0);
   bench.run("gelu_tanh", Map{MapOp::gelu_tanh, {"btf"}, "btf"}, {f}, {f}, 0);
@@ -144,7 +144,7 @@ void bench_streams(Bench& bench) {
   bench.run("add", Map{MapOp::add, {"bte", "bte"}, "bte"}, {x, x}, {x}, 0);
   bench.run("bias gradient", Reduce{ReduceOp::sum, false, "btf", "f"}, {f}, {{"f", DType::f32}}, 0);
   bench.run("square norm", Reduce{ReduceOp::sum, true, "btf", ""}, {f}, {scalar}, 0);
-  bench.run("norm_moments", NormMoments{"bte", 'e'}, {x}, {row, row}, 0);
+  bench.run("norm_moments", NormMoments{"bte"}, {x}, {row, row}, 0);
   bench.run("norm_apply", NormApply{norm, true}, {x, row, row, e, e}, {x}, 0);
   bench.run("norm_gradient_moments", NormGradientMoments{norm}, {x, x, row, row, e}, {row, row}, 0);
   bench.run("norm_gradient_input", NormGradientInput{norm}, {x, x, row, row, e, row, row}, {x}, 0);

@@ -129,9 +129,9 @@ void add_tokens(std::vector<Case>& cases) {
 
 void add_norms(std::vector<Case>& cases) {
   for (const auto& [x, row] : {std::pair<Dims, Dims>{"bte", "bt"}, {"bet", "bt"}, {"e", ""}}) {
-    cases.push_back({"norm_moments " + x, NormMoments{x, 'e'}, {{x}}, {{row, wide}, {row, wide}}});
+    cases.push_back({"norm_moments " + x, NormMoments{x}, {{x}}, {{row, wide}, {row, wide}}});
     for (const bool rms : {false, true}) {
-      const NormAttributes norm{x, 'e', rms, 1e-5};
+      const NormAttributes norm{.operand = x, .rms = rms};
       const Argument sum{row, wide}, squares{row, square_sum};
       const std::string name = x + (rms ? " rms" : "");
       cases.push_back(

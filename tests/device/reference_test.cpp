@@ -139,12 +139,12 @@ TEST_F(Reference, NormGradientsAreDerivatives) {
   const Tensor scale = random_tensor({7}, random), bias = random_tensor({7}, random);
   const Tensor row = tensor({3}, {0, 0, 0});
   for (const bool rms : {false, true}) {
-    const NormAttributes norm{"be", 'e', rms, 1e-5};
+    const NormAttributes norm{.operand = "be", .rms = rms};
     const auto apply = [&](const Tensor& at, const Tensor& s, const Tensor& b) {
-      const auto moments = run(*device, NormMoments{"be", 'e'}, {at}, {row, row});
+      const auto moments = run(*device, NormMoments{"be"}, {at}, {row, row});
       return dot(one(NormApply{norm, true}, {at, moments[0], moments[1], s, b}, at), dy);
     };
-    const auto m = run(*device, NormMoments{"be", 'e'}, {x}, {row, row});
+    const auto m = run(*device, NormMoments{"be"}, {x}, {row, row});
     const auto g = run(*device, NormGradientMoments{norm}, {dy, x, m[0], m[1], scale}, {row, row});
     const Tensor dx = one(NormGradientInput{norm}, {dy, x, m[0], m[1], scale, g[0], g[1]}, x);
     const auto parameters =

@@ -53,10 +53,9 @@ NamedCase einsum_case(const Einsum& kernel) {
 NamedCase norm_case(const std::string& name, const NormAttributes& norm, bool bias) {
   return {name, [=](Case& c) {
             const TensorId x = c.parameter("x", norm.operand, {kBatch, 3, 4});
-            const std::int64_t n = norm.operand.find(norm.letter) == 2 ? 4 : 3;
-            const Dims letter(1, norm.letter);
-            const auto moments =
-                c.builder.add_all("m", NormMoments{norm.operand, norm.letter}, {x});
+            const std::int64_t n = norm.operand.ends_with(norm.over) ? 4 : 3;
+            const Dims& letter = norm.parameters;
+            const auto moments = c.builder.add_all("m", NormMoments{norm.operand, norm.over}, {x});
             std::vector<TensorId> operands{x, moments[0], moments[1],
                                            c.parameter("scale", letter, {n})};
             if (bias) operands.push_back(c.parameter("bias", letter, {n}));
@@ -229,10 +228,10 @@ std::vector<NamedCase> all_cases() {
              c.builder.add("y", Reduce{.square = true, .operand = "bte", .result = "be"}, {x}));
        }},
       {"embedding", build_embedding},
-      norm_case("layer norm", {"bte", 'e', false, 1e-5}, true),
-      norm_case("layer norm without bias", {"bte", 'e', false, 1e-2}, false),
-      norm_case("layer norm of an inner dimension", {"bet", 'e', false, 1e-5}, true),
-      norm_case("rms norm", {"bte", 'e', true, 1e-5}, false),
+      norm_case("layer norm", {"bte"}, true),
+      norm_case("layer norm without bias", {.operand = "bte", .epsilon = 1e-2}, false),
+      norm_case("layer norm of an inner dimension", {"bet"}, true),
+      norm_case("rms norm", {.operand = "bte", .rms = true}, false),
       {"select", build_select_of_one_index},
       {"select, twice and whole", build_select_twice_and_whole},
       {"stack", build_stack},
@@ -360,8 +359,8 @@ TEST(Derivative, RefusesMomentsOfAnotherTensor) {
   const TensorId x = c.parameter("x", "be", {kBatch, 3});
   const TensorId z = c.parameter("z", "be", {kBatch, 3});
   const TensorId scale = c.parameter("scale", "e", {3});
-  const auto moments = c.builder.add_all("m", NormMoments{"be", 'e'}, {z});
-  c.end_with(c.builder.add("y", NormApply{{"be", 'e'}, false}, {x, moments[0], moments[1], scale}));
+  const auto moments = c.builder.add_all("m", NormMoments{"be"}, {z});
+  c.end_with(c.builder.add("y", NormApply{{"be"}, false}, {x, moments[0], moments[1], scale}));
   EXPECT_THROW(static_cast<void>(c.finish()), UserError);
 }
 

@@ -76,7 +76,7 @@ TEST(Rule, OfReductionsLeavesPartialResultsOfTheirKind) {
   EXPECT_EQ(rule_of(squares, {x}, {row}).reduction.at(0), Reduction::sum);
   EXPECT_EQ(rule_of(squares, {x}, {row}).linear, Groups{});
   EXPECT_EQ(rule_of(SumExp{"be", "b"}, {x, row}, {row}).reduction.at(0), Reduction::sum);
-  EXPECT_EQ(rule_of(NormMoments{"be", 'e'}, {x}, {row, row}).reduction,
+  EXPECT_EQ(rule_of(NormMoments{"be"}, {x}, {row, row}).reduction,
             (std::vector<Reduction>{Reduction::sum, Reduction::sum}));
 }
 
@@ -94,7 +94,7 @@ TEST(Rule, OfLookupsSplitsTheTable) {
 }
 
 TEST(Rule, OfNormalisationSplitsTheNormalisedLetter) {
-  const NormAttributes norm{"bte", 'e'};
+  const NormAttributes norm{"bte"};
   const Shape x{2, 5, 8}, row{2, 5}, e{8};
   EXPECT_EQ(rule_of(NormApply{norm, true}, {x, row, row, e, e}, {x}).linear, Groups{});
   EXPECT_EQ(rule_of(NormGradientMoments{norm}, {x, x, row, row, e}, {row, row}).linear,

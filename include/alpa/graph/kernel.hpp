@@ -53,7 +53,6 @@ enum class MapOp : std::uint8_t {
                            ///< result f64
   squared_error_gradient,  ///< (y, target, weight, inverse_weight): 2 * constant * w * iw * (y - t)
   hit,                     ///< (max, picked, weight): picked >= max ? weight : 0, result f64
-  blend,                   ///< (x, y, flag f64 []): flag != 0 ? x : y
 };
 
 /// Elementwise: result index by index, operands broadcast over letters they lack.
@@ -115,32 +114,42 @@ struct EmbeddingGradient {
   friend bool operator==(const EmbeddingGradient&, const EmbeddingGradient&) = default;
 };
 
-/// x -> (sum of x, sum of x^2) over `letter`, both f64; a split of the letter leaves partial sums.
+/// x -> (sum of x, sum of x^2) over the letters `over`, both f64, with the other letters of x; a
+/// split of one of `over` leaves partial sums.
+///
+/// With a group g > 1, g consecutive indices of the first letter share their statistics: that
+/// letter has 1/g of x's extent in the sums, and pieces of x hold whole groups.
+///
+/// Example: batch norm over groups of 32 samples, "byxc" over "yx", [64, 8, 8, c] -> "bc" [2, c].
 struct NormMoments {
   Dims operand;
-  char letter = 'e';
+  Dims over = "e";
+  std::int64_t group = 1;
   friend bool operator==(const NormMoments&, const NormMoments&) = default;
 };
 
-/// What the four kernels of a normalisation share. Layer norm: x^ = (x - mean) * rstd with the
-/// biased variance; RMS norm (`rms`): x^ = x / sqrt(mean(x^2) + epsilon). n is the full size of
-/// `letter`, so that kernels see the whole row's moments whatever piece of it they hold.
+/// What the kernels of a normalisation share. x^ = (x - mean) * rstd with the biased variance
+/// (layer norm: over the last letter; batch norm: over all but the channels); RMS norm (`rms`): x^
+/// = x / sqrt(mean(x^2) + epsilon). n is `group` times the full sizes of `over`, so that kernels
+/// see the whole statistics whatever piece they hold. Below, [r] are the letters of the statistics.
 struct NormAttributes {
-  Dims operand;       ///< of x
-  char letter = 'e';  ///< the normalised index; scale and bias have just this one
+  Dims operand;            ///< of x
+  Dims over = "e";         ///< the normalised letters
+  Dims parameters = "e";   ///< of scale and bias: letters of x
+  std::int64_t group = 1;  ///< as in NormMoments
   bool rms = false;
   double epsilon = 1e-5;
   friend bool operator==(const NormAttributes&, const NormAttributes&) = default;
 };
 
-/// (x, sum, square_sum, scale [e], bias [e] if `bias`) -> x^ * scale + bias
+/// (x, sum, square_sum, scale, bias if `bias`) -> x^ * scale + bias
 struct NormApply {
   NormAttributes norm;
   bool bias = true;
   friend bool operator==(const NormApply&, const NormApply&) = default;
 };
 
-/// (dy, x, sum, square_sum, scale) -> (sum over e of g, sum over e of g * x^), g = dy * scale; f64.
+/// (dy, x, sum, square_sum, scale) -> (sum of g, sum of g * x^) over `over`, g = dy * scale; f64.
 struct NormGradientMoments {
   NormAttributes norm;
   friend bool operator==(const NormGradientMoments&, const NormGradientMoments&) = default;
@@ -153,11 +162,31 @@ struct NormGradientInput {
   friend bool operator==(const NormGradientInput&, const NormGradientInput&) = default;
 };
 
-/// (dy, x, sum, square_sum) -> (dscale [e] = sum of dy * x^, dbias [e] = sum of dy if `bias`).
+/// (dy, x, sum, square_sum) -> (dscale = sum of dy * x^, dbias = sum of dy if `bias`), over all
+/// letters that are not of `parameters`.
 struct NormGradientParameters {
   NormAttributes norm;
   bool bias = true;
   friend bool operator==(const NormGradientParameters&, const NormGradientParameters&) = default;
+};
+
+/// (sum [r], square_sum [r]) -> (mean, variance), all f64: factor * the sum over the letters of
+/// `row` that are not of `parameters` of sum / n, of square_sum / n - (sum / n)^2. What batch
+/// norm's running statistics are averages of, if 1/factor is the number of groups.
+struct NormStatistics {
+  Dims row, parameters;
+  double n = 1.0;
+  double factor = 1.0;
+  friend bool operator==(const NormStatistics&, const NormStatistics&) = default;
+};
+
+/// (sum [r], square_sum [r], mean, variance, training f64 []) -> (sum, square_sum), all f64: the
+/// operands where training != 0, else the moments that mean and variance stand for, n * mean and
+/// n * (variance + mean^2).
+struct NormBlend {
+  Dims row, parameters;
+  double n = 1.0;
+  friend bool operator==(const NormBlend&, const NormBlend&) = default;
 };
 
 /// result = operand[.. letter = index ..], without the letter: "btkhd", 'k', 1 -> "bthd".
@@ -387,14 +416,13 @@ struct Contribute {
   friend bool operator==(const Contribute&, const Contribute&) = default;
 };
 
-using Kernel =
-    std::variant<Einsum, Map, Reduce, SumExp, Pick, CrossEntropyGradient, Embedding,
-                 EmbeddingGradient, NormMoments, NormApply, NormGradientMoments, NormGradientInput,
-                 NormGradientParameters, Select, Stack, Dropout, Attention, AttentionGradient,
-                 Rotary, View, Route, RouteGradient, Dispatch, Combine, GateGradient, Convolution,
-                 ConvolutionGradientInput, ConvolutionGradientWeight, MaxPool, MaxPoolGradient,
-                 AveragePool, AveragePoolGradient, Accumulate, Update, RunningAverage, CopyBox,
-                 Fill, Contribute>;
+using Kernel = std::variant<
+    Einsum, Map, Reduce, SumExp, Pick, CrossEntropyGradient, Embedding, EmbeddingGradient,
+    NormMoments, NormApply, NormGradientMoments, NormGradientInput, NormGradientParameters,
+    NormStatistics, NormBlend, Select, Stack, Dropout, Attention, AttentionGradient, Rotary, View,
+    Route, RouteGradient, Dispatch, Combine, GateGradient, Convolution, ConvolutionGradientInput,
+    ConvolutionGradientWeight, MaxPool, MaxPoolGradient, AveragePool, AveragePoolGradient,
+    Accumulate, Update, RunningAverage, CopyBox, Fill, Contribute>;
 
 /// "einsum", "map.gelu", "reduce.sum", "norm_apply", ...
 [[nodiscard]] std::string kind_of(const Kernel& kernel);

@@ -73,6 +73,8 @@ class Runner {
   void operator()(const NormGradientMoments& kernel) const { run(kernel, 2, 0, {4}); }
   void operator()(const NormGradientInput& kernel) const { run(kernel, 2, 1, {4}); }
   void operator()(const NormGradientParameters& kernel) const { run(kernel, 2, 0); }
+  void operator()(const NormStatistics& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const NormBlend& kernel) const { reference::run(kernel, launch_); }
   void operator()(const Select& kernel) const { select(kernel); }
   void operator()(const Stack& kernel) const { stack(kernel); }
   void operator()(const Dropout& kernel) const { run(kernel, 1, 1); }

@@ -98,35 +98,35 @@ bool Fast<T>::run(const EmbeddingGradient& kernel, const Launch& launch, int thr
 
 template <class T>
 bool Fast<T>::run(const NormMoments& kernel, const Launch& launch, int threads) {
-  if (!letter_last(kernel.operand, kernel.letter)) return false;
+  if (!by_rows(kernel.operand, kernel.over, kernel.group)) return false;
   run_norm_moments<T>(kernel, launch, threads);
   return true;
 }
 
 template <class T>
 bool Fast<T>::run(const NormApply& kernel, const Launch& launch, int threads) {
-  if (!letter_last(kernel.norm.operand, kernel.norm.letter)) return false;
+  if (!by_rows(kernel.norm)) return false;
   run_norm_apply<T>(kernel, launch, threads);
   return true;
 }
 
 template <class T>
 bool Fast<T>::run(const NormGradientMoments& kernel, const Launch& launch, int threads) {
-  if (!letter_last(kernel.norm.operand, kernel.norm.letter)) return false;
+  if (!by_rows(kernel.norm)) return false;
   run_norm_gradient_moments<T>(kernel, launch, threads);
   return true;
 }
 
 template <class T>
 bool Fast<T>::run(const NormGradientInput& kernel, const Launch& launch, int threads) {
-  if (!letter_last(kernel.norm.operand, kernel.norm.letter)) return false;
+  if (!by_rows(kernel.norm)) return false;
   run_norm_gradient_input<T>(kernel, launch, threads);
   return true;
 }
 
 template <class T>
 bool Fast<T>::run(const NormGradientParameters& kernel, const Launch& launch, int threads) {
-  if (!letter_last(kernel.norm.operand, kernel.norm.letter)) return false;
+  if (!by_rows(kernel.norm)) return false;
   run_norm_gradient_parameters<T>(kernel, launch, threads);
   return true;
 }

@@ -157,8 +157,6 @@ void map_run(MapOp op, T constant, std::span<const T* const> x, T* out, std::int
       return error([](T d) { return T(2) * d; });
     case MapOp::hit:
       return ternary([](T max, T picked, T w) { return picked >= max ? w : T(0); });
-    case MapOp::blend:
-      return ternary([](T a, T b, T flag) { return flag != T(0) ? a : b; });
   }
 }
 

@@ -21,9 +21,9 @@ class NormRows {
       : norm_(norm),
         sum_(sum),
         square_sum_(square_sum),
-        n_(static_cast<double>(sizes.at(norm.letter).full)),
-        columns_(sizes.extent(norm.letter)),
-        rows_(sizes.elements(kernels::without(norm.operand, norm.letter))) {}
+        n_(static_cast<double>(sizes.at(norm.operand.back()).full)),
+        columns_(sizes.extent(norm.operand.back())),
+        rows_(sizes.elements(kernels::without(norm.operand, norm.operand.back()))) {}
 
   [[nodiscard]] std::int64_t rows() const { return rows_; }
   [[nodiscard]] std::int64_t columns() const { return columns_; }
@@ -46,18 +46,24 @@ inline kernels::Letters norm_letters(const NormAttributes& norm, std::span<const
                                      std::span<const Piece> like_rows,
                                      std::span<const Piece> like_columns) {
   kernels::Letters sizes;
-  const Dims rows = kernels::without(norm.operand, norm.letter);
+  const Dims rows = kernels::without(norm.operand, norm.over);
   for (const Piece& piece : like_x) sizes.add(norm.operand, piece);
   for (const Piece& piece : like_rows) sizes.add(rows, piece);
-  for (const Piece& piece : like_columns) sizes.add(Dims(1, norm.letter), piece);
+  for (const Piece& piece : like_columns) sizes.add(norm.parameters, piece);
   return sizes;
 }
 
-inline bool letter_last(const Dims& operand, char letter) { return operand.back() == letter; }
+/// Each row of the last letter is normalised by itself, as layer norm does.
+inline bool by_rows(const Dims& operand, const Dims& over, std::int64_t group) {
+  return group == 1 && over == Dims(1, operand.back());
+}
+inline bool by_rows(const NormAttributes& norm) {
+  return by_rows(norm.operand, norm.over, norm.group) && norm.parameters == norm.over;
+}
 
 template <class T>
 void run_norm_moments(const NormMoments& kernel, const Launch& launch, int threads) {
-  const NormAttributes norm{kernel.operand, kernel.letter, false, 0.0};
+  const NormAttributes norm{kernel.operand, kernel.over};
   (void)norm_letters(norm, launch.operands, launch.results, {});
   const auto size = split_after(launch.operands[0], kernel.operand.size() - 1);
   const T* x = data_of<T>(launch.operands[0]);

@@ -19,6 +19,8 @@ void run(const NormApply& kernel, const Launch& launch);
 void run(const NormGradientMoments& kernel, const Launch& launch);
 void run(const NormGradientInput& kernel, const Launch& launch);
 void run(const NormGradientParameters& kernel, const Launch& launch);
+void run(const NormStatistics& kernel, const Launch& launch);
+void run(const NormBlend& kernel, const Launch& launch);
 void run(const Select& kernel, const Launch& launch);
 void run(const Stack& kernel, const Launch& launch);
 void run(const Dropout& kernel, const Launch& launch);

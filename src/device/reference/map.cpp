@@ -64,7 +64,6 @@ std::size_t operand_count(MapOp op, std::size_t given) {
     case MapOp::softmax:
     case MapOp::softmax_gradient:
     case MapOp::hit:
-    case MapOp::blend:
       return 3;
     case MapOp::squared_error:
     case MapOp::squared_error_gradient:
@@ -122,8 +121,6 @@ double value_of(MapOp op, std::span<const double> x, double constant) {
       return 2.0 * constant * x[2] * x[3] * (x[0] - x[1]);
     case MapOp::hit:
       return x[1] >= x[0] ? x[2] : 0.0;
-    case MapOp::blend:
-      return x[2] != 0.0 ? x[0] : x[1];
   }
   ALPA_CHECK(false);
   return 0.0;

@@ -51,8 +51,6 @@ std::string name_of(MapOp op) {
       return "squared_error_gradient";
     case MapOp::hit:
       return "hit";
-    case MapOp::blend:
-      return "blend";
   }
   check_failed("known map operation", SourceLine::here());
 }
@@ -81,7 +79,6 @@ std::size_t arity_of(MapOp op) {
     case MapOp::softmax:
     case MapOp::softmax_gradient:
     case MapOp::hit:
-    case MapOp::blend:
       return 3;
     case MapOp::squared_error:
     case MapOp::squared_error_gradient:
@@ -103,7 +100,6 @@ std::vector<std::vector<int>> linear_groups(const Map& kernel) {
       return {all};
     }
     case MapOp::subtract:
-    case MapOp::blend:
       return {{0, 1}};
     case MapOp::multiply:
       return {{0}, {1}};
@@ -268,7 +264,6 @@ void derive(const Map& kernel, Backward& backward) {
     case MapOp::softmax_gradient:
     case MapOp::squared_error_gradient:
     case MapOp::hit:
-    case MapOp::blend:
       no_derivative(backward);
   }
 }

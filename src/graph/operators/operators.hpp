@@ -60,6 +60,8 @@ Signature signature(const NormApply& kernel, Instance instance);
 Signature signature(const NormGradientMoments& kernel, Instance instance);
 Signature signature(const NormGradientInput& kernel, Instance instance);
 Signature signature(const NormGradientParameters& kernel, Instance instance);
+Signature signature(const NormStatistics& kernel, Instance instance);
+Signature signature(const NormBlend& kernel, Instance instance);
 Signature signature(const Select& kernel, Instance instance);
 Signature signature(const Stack& kernel, Instance instance);
 Signature signature(const Dropout& kernel, Instance instance);
