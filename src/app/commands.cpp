@@ -16,6 +16,7 @@
 #include "plan_report.hpp"
 #include "planner.hpp"
 #include "planning_progress.hpp"
+#include "run_data.hpp"
 #include "setup.hpp"
 #include "simulation.hpp"
 #include "version.hpp"

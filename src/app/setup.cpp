@@ -15,55 +15,6 @@
 namespace alpa {
 namespace {
 
-std::vector<std::filesystem::path> paths_of(const std::vector<std::string>& names) {
-  return {names.begin(), names.end()};
-}
-
-const TransformerConfig* transformer(const RunConfig& config) {
-  return std::get_if<TransformerConfig>(&config.model.shape);
-}
-
-const TransformerConfig& token_model(const RunConfig& config) {
-  const TransformerConfig* shape = transformer(config);
-  if (shape == nullptr) {
-    throw UserError(
-        "data.source: the source gives tokens, the model takes features; expected "
-        "synthetic data of kind classes or regression");
-  }
-  return *shape;
-}
-
-BatchOptions batch_options(const RunConfig& config) {
-  BatchOptions batches;
-  batches.global_batch = config.training.global_batch;
-  batches.seed = static_cast<std::uint64_t>(config.training.seed);
-  batches.evaluation_samples = config.training.evaluate.samples.value_or(0);
-  return batches;
-}
-
-Dataset windows_of(const RunConfig& config, Tokens tokens) {
-  WindowOptions windows;
-  windows.sequence = token_model(config).sequence;
-  windows.held_out = config.data.held_out;
-  windows.shuffle = config.data.shuffle;
-  return token_dataset(std::move(tokens), windows, batch_options(config));
-}
-
-Dataset synthetic(const RunConfig& config) {
-  const SyntheticData& data = config.data.synthetic;
-  switch (data.kind) {
-    case SyntheticKind::classes:
-      return synthetic_classes(data.features.value(), data.classes.value(), batch_options(config));
-    case SyntheticKind::regression:
-      return synthetic_regression(data.features.value(), data.classes.value(),
-                                  batch_options(config));
-    case SyntheticKind::tokens:
-      return synthetic_tokens(data.sequence.value(), data.vocabulary.value(),
-                              batch_options(config));
-  }
-  check_failed("known kind", SourceLine::here());
-}
-
 /// Bytes of memory that processes of this host may still take.
 std::int64_t available_memory() {
   std::int64_t available = std::int64_t{1} << 62U;
@@ -107,9 +58,6 @@ void refuse_absent(const RunConfig& config) {
   const auto refuse = [](const std::string& text) { throw UserError(text); };
   if (config.device == DeviceChoice::cuda) {
     refuse("device: cuda is not in this version; expected auto, cpu, debug or reference");
-  }
-  if (config.data.source == DataSource::images) {
-    refuse("data.source: images is not in this version; expected text, tokens, hdf5 or synthetic");
   }
   if (config.checkpoint.init_from) {
     refuse(
@@ -160,56 +108,6 @@ std::string differing_lines(const std::string& found, const std::string& expecte
     if (!in_a.contains(line)) text += "\n  expected " + line;
   }
   return text;
-}
-
-void prepare_data(const RunConfig& config, const std::filesystem::path& run_directory) {
-  if (config.data.source != DataSource::text) return;
-  keep_text_as_tokens(paths_of(config.data.text), run_directory / "tokens.h5");
-}
-
-void check_data_paths(const RunConfig& config) {
-  const DataConfig& data = config.data;
-  if (data.source == DataSource::text) (void)files_of(paths_of(data.text));
-  if (data.source == DataSource::tokens) (void)files_of(paths_of(data.tokens.files));
-  if (data.source == DataSource::hdf5) (void)files_of(paths_of(data.hdf5.files));
-}
-
-Dataset open_dataset(const RunConfig& config, const std::filesystem::path& run_directory) {
-  const DataConfig& data = config.data;
-  switch (data.source) {
-    case DataSource::text: {
-      if (token_model(config).vocabulary < 256) {
-        throw UserError("model.vocabulary: found " +
-                        std::to_string(token_model(config).vocabulary) +
-                        ", expected at least 256 for text read byte by byte");
-      }
-      return windows_of(config, read_hdf5_tokens(run_directory / "tokens.h5", "tokens", 256));
-    }
-    case DataSource::tokens: {
-      const auto width =
-          data.tokens.dtype == TokenType::uint16 ? TokenWidth::bits16 : TokenWidth::bits32;
-      return windows_of(config, read_raw_tokens(paths_of(data.tokens.files), width,
-                                                token_model(config).vocabulary));
-    }
-    case DataSource::hdf5:
-      if (data.hdf5.files.size() != 1) {
-        throw UserError("data.hdf5.files: found " + std::to_string(data.hdf5.files.size()) +
-                        " files, expected one");
-      }
-      return windows_of(config, read_hdf5_tokens(data.hdf5.files[0], data.hdf5.dataset,
-                                                 token_model(config).vocabulary));
-    case DataSource::synthetic:
-      return synthetic(config);
-    case DataSource::images:
-      break;
-  }
-  check_failed("a source that refuse_absent lets through", SourceLine::here());
-}
-
-std::int64_t id_limit(const RunConfig& config) {
-  if (const TransformerConfig* shape = transformer(config)) return shape->vocabulary;
-  const SyntheticData& data = config.data.synthetic;
-  return data.kind == SyntheticKind::classes ? data.classes.value_or(0) : 0;
 }
 
 int threads_of_rank(int ranks_of_host) {

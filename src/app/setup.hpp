@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,7 +8,6 @@
 
 #include "alpa/comm/communicator.hpp"
 #include "alpa/config/run_config.hpp"
-#include "alpa/data/dataset.hpp"
 #include "alpa/device/device.hpp"
 #include "alpa/lowering/lower.hpp"
 
@@ -30,19 +28,6 @@ void refuse_absent(const RunConfig& config);
 
 /// Lines of `found` and `expected` that differ, for messages.
 [[nodiscard]] std::string differing_lines(const std::string& found, const std::string& expected);
-
-/// Writes text as tokens beside the run, where the source is text. One rank calls it first.
-void prepare_data(const RunConfig& config, const std::filesystem::path& run_directory);
-
-/// Checks that what the data section names is there and readable. @throws UserError (66)
-void check_data_paths(const RunConfig& config);
-
-/// @throws UserError (65, 66) for data that is bad or missing, (78) if it does not fit the model
-[[nodiscard]] Dataset open_dataset(const RunConfig& config,
-                                   const std::filesystem::path& run_directory);
-
-/// Bound of the integer inputs (token ids, class labels); 0 if the model takes none.
-[[nodiscard]] std::int64_t id_limit(const RunConfig& config);
 
 /// Threads of one rank's CPU device: OMP_NUM_THREADS if set, else the cores of this host that this
 /// process may use over its ranks, at least 1.

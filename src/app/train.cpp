@@ -26,6 +26,7 @@
 #include "plan_report.hpp"
 #include "planner.hpp"
 #include "planning_progress.hpp"
+#include "run_data.hpp"
 #include "setup.hpp"
 #include "trainer.hpp"
 #include "version.hpp"
@@ -326,12 +327,12 @@ class Run {
     const Bytes largest = show_plan(planned, programs.step, mine);
     process_.watchdog.enter(RunPhase::load);
     process_.faults.reach("load");
-    const Dataset dataset = open_dataset(config_, directory_);
+    const Dataset dataset = open_dataset(config_, graph, directory_);
     Engine engine(std::move(programs), device, world_);
     const std::string data = dataset.fingerprint();
     check_equal_everywhere(world_, "data", data);
-    TrainerInput input{config_,           graph,   plan,       dataset, data,
-                       id_limit(config_), largest, directory_, {},      {}};
+    TrainerInput input{config_,          graph,   plan,       dataset, data,
+                       id_limits(graph), largest, directory_, {},      {}};
     if (planned.price) input.predicted = planned.price->step_time;
     if (root_ && target_.cluster) input.peak = peak_of(config_, *target_.cluster);
     return run_engine(std::move(input), engine, resume_from, mine);

@@ -119,9 +119,9 @@ void Trainer::fill_one(Split split, std::int64_t batch, const InputEntry& entry,
   else
     in_.dataset.fill(split, batch, entry.tensor, box, as<double>(host));
   inject(entry, host);
-  if (entry.dtype == DType::i32 && in_.id_limit > 0) {
-    check_ids(entry, as<std::int32_t>(host), in_.id_limit);
-  }
+  if (entry.dtype != DType::i32) return;
+  const auto limit = in_.id_limits.find(entry.tensor);
+  if (limit != in_.id_limits.end()) check_ids(entry, as<std::int32_t>(host), limit->second);
 }
 
 void Trainer::inject(const InputEntry& entry, std::span<std::byte> host) {

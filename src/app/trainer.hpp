@@ -30,8 +30,8 @@ struct TrainerInput {
   const Plan& plan;
   Dataset dataset;
   std::string data_fingerprint;
-  std::int64_t id_limit = 0;  ///< token ids and labels are below it; 0: the inputs have none
-  Bytes arena;                ///< of the largest rank
+  std::map<std::string, std::int64_t> id_limits;  ///< integer inputs are below them, by name
+  Bytes arena;                                    ///< of the largest rank
   std::filesystem::path run_directory;
   std::optional<Seconds> predicted;  ///< of a step
   std::optional<double> peak;        ///< FLOP/s of all devices

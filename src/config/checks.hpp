@@ -11,6 +11,8 @@ inline constexpr std::int64_t kMostDevices = 1 << 14;  ///< of a cluster
 /// Checks over several keys. `root` holds the values as written, for their places; a check whose
 /// keys were already reported is skipped.
 void check_run(const RunConfig& config, const YamlNode& root, ConfigErrors& errors);
+/// The sizes and kinds that the data takes over from the model or the format.
+void fill_data_defaults(RunConfig& config, const YamlNode& root);
 /// `prefix` is the path of the cluster in `root`: empty, or `cluster`.
 void check_cluster(const ClusterConfig& cluster, const YamlNode& root, const std::string& prefix,
                    ConfigErrors& errors);
@@ -41,5 +43,8 @@ struct CrossCheck {
   /// At the value of `path`, or at what should hold it.
   void refuse(const std::string& path, const std::string& found, const std::string& expected) const;
 };
+
+/// Whether the data is complete and the model takes it.
+void check_data(const CrossCheck& check, const RunConfig& config);
 
 }  // namespace alpa

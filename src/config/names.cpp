@@ -76,7 +76,14 @@ std::span<const EnumName<TokenType>> names_of(TokenType) {
 std::span<const EnumName<SyntheticKind>> names_of(SyntheticKind) {
   using enum SyntheticKind;
   static constexpr EnumName<SyntheticKind> names[] = {
-      {"classes", classes}, {"regression", regression}, {"tokens", tokens}};
+      {"classes", classes}, {"regression", regression}, {"tokens", tokens}, {"images", images}};
+  return names;
+}
+
+std::span<const EnumName<ImageFormat>> names_of(ImageFormat) {
+  using enum ImageFormat;
+  static constexpr EnumName<ImageFormat> names[] = {
+      {"auto", automatic}, {"cifar10", cifar10}, {"idx", idx}, {"hdf5", hdf5}};
   return names;
 }
 

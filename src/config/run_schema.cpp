@@ -50,16 +50,7 @@ void fill_defaults(RunConfig& config, const YamlNode& root, const std::string& f
       config.optimizer.name != OptimizerKind::adamw) {
     config.optimizer.weight_decay = 0.0;
   }
-  SyntheticData& synthetic = config.data.synthetic;
-  if (config.data.source != DataSource::synthetic) return;
-  if (const auto* mlp = std::get_if<MlpConfig>(&config.model.shape)) {
-    if (!synthetic.features) synthetic.features = mlp->features;
-    if (!synthetic.classes) synthetic.classes = mlp->classes;
-  } else if (const auto* transformer = std::get_if<TransformerConfig>(&config.model.shape)) {
-    if (!is_written(root, "data.synthetic.kind")) synthetic.kind = SyntheticKind::tokens;
-    if (!synthetic.vocabulary) synthetic.vocabulary = transformer->vocabulary;
-    if (!synthetic.sequence) synthetic.sequence = transformer->sequence;
-  }
+  fill_data_defaults(config, root);
 }
 
 }  // namespace

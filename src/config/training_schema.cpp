@@ -8,10 +8,6 @@ constexpr NumberRange kShare{.min = 0, .max = 1, .open_max = true};
 constexpr NumberRange kNotNegative{.min = 0};
 constexpr NumberRange kPositive{.min = 0, .open_min = true};
 
-ValueType<std::vector<std::string>> paths() {
-  return list_of(text(), "a list of files or folders");
-}
-
 ValueType<std::array<double, 2>> betas_type() {
   return mapped<std::array<double, 2>>(
       list_of(number(kShare), "[beta1, beta2]", 2, 2),
@@ -41,21 +37,6 @@ ValueType<std::pair<std::int64_t, std::int64_t>> step_range() {
       [](const Pair& p) { return std::vector<std::int64_t>{p.first, p.second}; });
 }
 
-Section<SyntheticData> synthetic_section() {
-  using S = SyntheticData;
-  return Section<S>({
-      key("kind", &S::kind, choice<SyntheticKind>(), "what is drawn"),
-      key("features", &S::features, if_given(integer(1, kLargest)),
-          "inputs of a sample (classes, regression); default: what the model takes"),
-      key("classes", &S::classes, if_given(integer(1, kLargest)),
-          "classes, or targets of a regression; default: what the model gives"),
-      key("vocabulary", &S::vocabulary, if_given(integer(1, kLargest)),
-          "different tokens (tokens); default: the model's"),
-      key("sequence", &S::sequence, if_given(integer(1, kLargest)),
-          "tokens of a sample (tokens); default: the model's"),
-  });
-}
-
 Section<ScheduleConfig> schedule_section() {
   using S = ScheduleConfig;
   return Section<S>({
@@ -69,31 +50,6 @@ Section<ScheduleConfig> schedule_section() {
 }
 
 }  // namespace
-
-Section<DataConfig> data_section() {
-  using D = DataConfig;
-  Section<TokenFiles> tokens({
-      key("files", &TokenFiles::files, list_of(text(), "a list of files"),
-          "raw little-endian token ids"),
-      key("dtype", &TokenFiles::dtype, choice<TokenType>(), "type of one id"),
-  });
-  Section<Hdf5Files> hdf5({
-      key("files", &Hdf5Files::files, list_of(text(), "a list of files"), "HDF5 files"),
-      key("dataset", &Hdf5Files::dataset, text(), "name of the data set in each file"),
-  });
-  Section<ImageFiles> images({key("files", &ImageFiles::files, paths(), "image files")});
-  return Section<D>({
-      key("source", &D::source, choice<DataSource>(), "which of the following is read"),
-      key("text", &D::text, paths(),
-          "regular files in byte order of their paths, read byte by byte; links are not followed"),
-      key("tokens", &D::tokens, section(tokens), ""),
-      key("hdf5", &D::hdf5, section(hdf5), ""),
-      key("images", &D::images, section(images), ""),
-      key("synthetic", &D::synthetic, section(synthetic_section()), ""),
-      key("held_out", &D::held_out, number(kShare), "last part of the data, kept for evaluation"),
-      key("shuffle", &D::shuffle, boolean(), "read samples in an order drawn from the seed"),
-  });
-}
 
 Section<TrainingConfig> training_section() {
   using T = TrainingConfig;

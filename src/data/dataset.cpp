@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "alpa/base/error.hpp"
-#include "alpa/base/overloaded.hpp"
 
 #include "source.hpp"
 
@@ -18,10 +17,16 @@ constexpr std::int64_t kSyntheticEvaluationBatches = 10;
 std::int64_t num_evaluation_samples(const Dataset::Source& source) {
   const std::int64_t synthetic = kSyntheticEvaluationBatches * source.batches.global_batch;
   const std::int64_t limit = source.batches.evaluation_samples;
-  const auto* windows = std::get_if<TokenWindows>(&source.kind);
-  if (windows == nullptr) return limit > 0 ? limit : synthetic;
-  const std::int64_t all = windows->num_evaluation_samples();
-  return limit > 0 ? std::min(limit, all) : all;
+  return std::visit(
+      [&](const auto& kind) {
+        if constexpr (requires { kind.num_evaluation_samples(); }) {
+          const std::int64_t all = kind.num_evaluation_samples();
+          return limit > 0 ? std::min(limit, all) : all;
+        } else {
+          return limit > 0 ? limit : synthetic;
+        }
+      },
+      source.kind);
 }
 
 SampleId sample_of(const Dataset::Source& source, Split split, std::int64_t batch,
@@ -37,13 +42,15 @@ bool is_padding(const Dataset::Source& source, SampleId sample) {
 
 double weight_of(const Dataset::Source& source, SampleId sample) {
   if (is_padding(source, sample)) return 0;
-  return std::visit(overloaded{
-                        [&](const TokenWindows& windows) { return windows.weight(sample); },
-                        [](const Classes&) { return 1.0; },
-                        [](const Regression&) { return 1.0; },
-                        [](const SuccessorTokens& tokens) { return tokens.weight_per_sample(); },
-                    },
-                    source.kind);
+  return std::visit(
+      [&](const auto& kind) {
+        if constexpr (requires { kind.weight(sample); }) {
+          return kind.weight(sample);
+        } else {
+          return 1.0;
+        }
+      },
+      source.kind);
 }
 
 /// Copies `box` of a dense row-major tensor of `shape` to dense `out`; returns the end of what it
@@ -114,13 +121,21 @@ const std::vector<Field>& Dataset::fields() const { return source_->fields; }
 std::int64_t Dataset::global_batch() const { return source_->batches.global_batch; }
 
 std::int64_t Dataset::samples_per_epoch() const {
-  const auto* windows = std::get_if<TokenWindows>(&source_->kind);
-  return windows == nullptr ? 0 : windows->samples_per_epoch();
+  return std::visit(
+      [](const auto& kind) -> std::int64_t {
+        if constexpr (requires { kind.samples_per_epoch(); }) return kind.samples_per_epoch();
+        return 0;
+      },
+      source_->kind);
 }
 
 std::string Dataset::fingerprint() const {
-  const auto* windows = std::get_if<TokenWindows>(&source_->kind);
-  return windows == nullptr ? "" : windows->fingerprint();
+  return std::visit(
+      [](const auto& kind) -> std::string {
+        if constexpr (requires { kind.fingerprint(); }) return kind.fingerprint();
+        return "";
+      },
+      source_->kind);
 }
 
 std::int64_t Dataset::num_evaluation_batches() const {
@@ -152,6 +167,15 @@ void Dataset::fill(Split split, std::int64_t batch, std::string_view field, cons
 
 Dataset token_dataset(Tokens tokens, const WindowOptions& windows, const BatchOptions& batches) {
   return make_dataset(TokenWindows(std::move(tokens), windows, batches.seed), batches);
+}
+
+Dataset image_dataset(const ImageOptions& images, const BatchOptions& batches) {
+  return make_dataset(Images(images, batches.seed), batches);
+}
+
+Dataset synthetic_images(const ImageShape& shape, std::int64_t classes,
+                         const BatchOptions& batches) {
+  return make_dataset(PatternImages(shape, classes, batches.seed), batches);
 }
 
 Dataset synthetic_classes(std::int64_t features, std::int64_t classes,

@@ -9,6 +9,8 @@
 
 #include "alpa/data/dataset.hpp"
 
+#include "images.hpp"
+
 namespace alpa {
 
 /// A sample of one split: its number in the endless stream of training samples, or among the
@@ -17,6 +19,18 @@ struct SampleId {
   Split split = Split::training;
   std::int64_t number = 0;
 };
+
+/// Key of a stream of numbers; evaluation samples come from other streams than training samples.
+[[nodiscard]] std::uint64_t key_of(std::uint64_t seed, std::string_view name, Split split);
+
+/// An integer below `bound` from a number in [0, 1).
+[[nodiscard]] std::int64_t below(double unit, std::int64_t bound);
+
+/// Key of what is drawn anew each epoch.
+[[nodiscard]] std::uint64_t epoch_key(std::uint64_t stream, std::int64_t epoch);
+
+/// The fields of models of images; `features` are the same numbers in one dimension.
+[[nodiscard]] std::vector<Field> image_fields(const ImageShape& shape);
 
 /// Every source hands out whole rows (one sample of one field); Dataset cuts boxes out of them.
 class TokenWindows {
@@ -82,7 +96,7 @@ class SuccessorTokens {
   SuccessorTokens(std::int64_t sequence, std::int64_t vocabulary, std::uint64_t seed);
 
   [[nodiscard]] std::vector<Field> fields() const;
-  [[nodiscard]] double weight_per_sample() const { return static_cast<double>(sequence_); }
+  [[nodiscard]] double weight(SampleId /*sample*/) const { return static_cast<double>(sequence_); }
   void integers(std::string_view field, SampleId sample, std::span<std::int32_t> row) const;
   void reals(std::string_view field, SampleId sample, std::span<double> row) const;
 
@@ -92,8 +106,60 @@ class SuccessorTokens {
   std::uint64_t seed_;
 };
 
+class Images {
+ public:
+  Images(const ImageOptions& options, std::uint64_t seed);
+
+  [[nodiscard]] std::vector<Field> fields() const;
+  [[nodiscard]] std::int64_t samples_per_epoch() const { return training_; }
+  [[nodiscard]] std::int64_t num_evaluation_samples() const;
+  [[nodiscard]] std::string fingerprint() const;
+  [[nodiscard]] double weight(SampleId sample) const;
+  void integers(std::string_view field, SampleId sample, std::span<std::int32_t> row) const;
+  void reals(std::string_view field, SampleId sample, std::span<double> row) const;
+
+ private:
+  struct Place {
+    const ImageFile* file;
+    std::int64_t image;  ///< of the file
+  };
+  [[nodiscard]] std::int64_t index_of(SampleId sample) const;
+  [[nodiscard]] Place place_of(std::int64_t index) const;
+  [[nodiscard]] bool counts(std::int64_t label) const;
+  void augment(SampleId sample, std::span<double> pixels) const;
+  void check(const ImageFile& file) const;
+
+  std::vector<ImageFile> files_;
+  std::vector<std::int64_t> first_;  ///< index of the first image of each file
+  std::int64_t training_ = 0;        ///< images before the held-out ones
+  std::int64_t all_ = 0;
+  ImageShape shape_;
+  std::vector<double> mean_, deviation_;  ///< per channel
+  ImageOptions options_;
+  std::uint64_t seed_;
+};
+
+class PatternImages {
+ public:
+  PatternImages(const ImageShape& shape, std::int64_t classes, std::uint64_t seed);
+
+  [[nodiscard]] std::vector<Field> fields() const;
+  [[nodiscard]] std::int64_t label(SampleId sample) const;
+  void integers(std::string_view field, SampleId sample, std::span<std::int32_t> row) const;
+  void reals(std::string_view field, SampleId sample, std::span<double> row) const;
+
+ private:
+  void add_pattern(std::int64_t label, std::span<double> row) const;
+
+  ImageShape shape_;
+  std::int64_t classes_;
+  std::uint64_t seed_;
+};
+
+/// Sources of samples that never repeat have no `samples_per_epoch`, `num_evaluation_samples` and
+/// `fingerprint`; those whose samples have weight 1 no `weight`.
 struct Dataset::Source {
-  std::variant<TokenWindows, Classes, Regression, SuccessorTokens> kind;
+  std::variant<TokenWindows, Classes, Regression, SuccessorTokens, Images, PatternImages> kind;
   std::vector<Field> fields;
   BatchOptions batches;
 };

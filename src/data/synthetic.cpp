@@ -10,15 +10,6 @@
 namespace alpa {
 namespace {
 
-/// Evaluation samples come from other streams than training samples.
-std::uint64_t key_of(std::uint64_t seed, std::string_view name, Split split) {
-  return stream_key(seed, std::string(name) + (split == Split::training ? "" : ".evaluation"));
-}
-
-std::int64_t below(double unit, std::int64_t bound) {
-  return std::min(bound - 1, static_cast<std::int64_t>(unit * static_cast<double>(bound)));
-}
-
 std::vector<double> normals(std::int64_t count, std::uint64_t key, double scale) {
   std::vector<double> values(static_cast<std::size_t>(count));
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = scale * normal(key, 0, i);
@@ -33,6 +24,14 @@ void noise(std::uint64_t key, SampleId sample, std::span<double> row) {
 }
 
 }  // namespace
+
+std::uint64_t key_of(std::uint64_t seed, std::string_view name, Split split) {
+  return stream_key(seed, std::string(name) + (split == Split::training ? "" : ".evaluation"));
+}
+
+std::int64_t below(double unit, std::int64_t bound) {
+  return std::min(bound - 1, static_cast<std::int64_t>(unit * static_cast<double>(bound)));
+}
 
 Classes::Classes(std::int64_t features, std::int64_t classes, std::uint64_t seed)
     : features_(features),

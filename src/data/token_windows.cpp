@@ -12,17 +12,17 @@
 namespace alpa {
 namespace {
 
-std::uint64_t epoch_key(std::uint64_t stream, std::int64_t epoch) {
-  const auto r = philox(stream, static_cast<std::uint64_t>(epoch), 0);
-  return (std::uint64_t{r[0]} << 32U) | r[1];
-}
-
 std::int64_t held_out_tokens(std::int64_t size, double part) {
   if (part <= 0 || size == 0) return 0;
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(size) * part));
 }
 
 }  // namespace
+
+std::uint64_t epoch_key(std::uint64_t stream, std::int64_t epoch) {
+  const auto r = philox(stream, static_cast<std::uint64_t>(epoch), 0);
+  return (std::uint64_t{r[0]} << 32U) | r[1];
+}
 
 TokenWindows::TokenWindows(Tokens tokens, const WindowOptions& windows, std::uint64_t seed)
     : tokens_(std::move(tokens)),

@@ -95,7 +95,7 @@ Graph build_graph(const RunConfig& config, std::int64_t microbatch) {
                       .clip_norm = config.training.clip_norm,
                       .microbatch = microbatch,
                       .global_batch = config.training.global_batch,
-                      .features = config.data.synthetic.features});
+                      .features = num_features(config)});
 }
 
 }  // namespace alpa

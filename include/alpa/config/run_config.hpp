@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -40,6 +41,13 @@ struct RunConfig {
   std::string output = "runs/run";  ///< runs/<file stem> unless given
   friend bool operator==(const RunConfig&, const RunConfig&) = default;
 };
+
+/// Height, width and channels of the images that the data gives, as far as the configuration tells:
+/// of synthetic ones, of files with data.images.shape (by default what the model takes).
+[[nodiscard]] std::optional<std::array<std::int64_t, 3>> image_shape(const RunConfig& config);
+
+/// Numbers of a sample for models of `features`: of synthetic data, of an image.
+[[nodiscard]] std::optional<std::int64_t> num_features(const RunConfig& config);
 
 /// Reads a run file and `key=value` arguments on top of it. Values are YAML (`data.text=[a, b]`);
 /// elements of lists are named by index (`data.text.0=a`); a later argument wins.

@@ -11,13 +11,11 @@
 
 #include "alpa/base/optimizer_kind.hpp"
 #include "alpa/base/units.hpp"
+#include "alpa/config/data_config.hpp"
 #include "alpa/config/value_types.hpp"
 
 namespace alpa {
 
-enum class DataSource : std::uint8_t { text, tokens, hdf5, images, synthetic };
-enum class TokenType : std::uint8_t { uint16, uint32 };
-enum class SyntheticKind : std::uint8_t { classes, regression, tokens };
 enum class Precision : std::uint8_t { fp64, fp32, tf32, bf16, fp16 };
 enum class RateSchedule : std::uint8_t { constant, linear, cosine, wsd };
 enum class OnError : std::uint8_t { stop, continue_training };
@@ -31,43 +29,6 @@ struct Automatic {
 /// The word of a key that turns something off.
 struct Never {
   friend bool operator==(const Never&, const Never&) = default;
-};
-
-struct TokenFiles {
-  std::vector<std::string> files;
-  TokenType dtype = TokenType::uint16;
-  friend bool operator==(const TokenFiles&, const TokenFiles&) = default;
-};
-struct Hdf5Files {
-  std::vector<std::string> files;
-  std::string dataset = "tokens";
-  friend bool operator==(const Hdf5Files&, const Hdf5Files&) = default;
-};
-struct ImageFiles {
-  std::vector<std::string> files;  ///< files or folders
-  friend bool operator==(const ImageFiles&, const ImageFiles&) = default;
-};
-/// Samples drawn anew for each batch. classes: centres N(0,1), a sample is its centre + N(0,1).
-struct SyntheticData {
-  SyntheticKind kind = SyntheticKind::classes;
-  /// Set by reading where the kind needs them; by default what the model takes.
-  std::optional<std::int64_t> features;
-  std::optional<std::int64_t> classes;  ///< classes, or targets of a regression
-  std::optional<std::int64_t> vocabulary;
-  std::optional<std::int64_t> sequence;
-  friend bool operator==(const SyntheticData&, const SyntheticData&) = default;
-};
-
-struct DataConfig {
-  DataSource source = DataSource::text;
-  std::vector<std::string> text = {"/usr/include/c++"};  ///< files or folders
-  TokenFiles tokens;
-  Hdf5Files hdf5;
-  ImageFiles images;
-  SyntheticData synthetic;
-  double held_out = 0.05;  ///< share at the end that training never sees
-  bool shuffle = true;
-  friend bool operator==(const DataConfig&, const DataConfig&) = default;
 };
 
 struct EvaluateConfig {
@@ -132,9 +93,6 @@ struct LoggingConfig {
   friend bool operator==(const LoggingConfig&, const LoggingConfig&) = default;
 };
 
-[[nodiscard]] std::span<const EnumName<DataSource>> names_of(DataSource);
-[[nodiscard]] std::span<const EnumName<TokenType>> names_of(TokenType);
-[[nodiscard]] std::span<const EnumName<SyntheticKind>> names_of(SyntheticKind);
 [[nodiscard]] std::span<const EnumName<Precision>> names_of(Precision);
 [[nodiscard]] std::span<const EnumName<OptimizerKind>> names_of(OptimizerKind);
 [[nodiscard]] std::span<const EnumName<RateSchedule>> names_of(RateSchedule);

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -66,7 +68,8 @@ class Dataset {
             std::span<double> out) const;
 
   /// The same for equal contents, wherever they are stored; empty for synthetic samples, which the
-  /// configuration determines. Reads all tokens.
+  /// configuration determines. Reads all tokens; of images all labels and 1024 images, evenly
+  /// spread.
   [[nodiscard]] std::string fingerprint() const;
 
   struct Source;
@@ -85,6 +88,55 @@ class Dataset {
 /// @throws UserError (65) saying how many tokens there are and how many one window needs
 [[nodiscard]] Dataset token_dataset(Tokens tokens, const WindowOptions& windows,
                                     const BatchOptions& batches);
+
+/// What image models are given. Values are scaled: (v - mean) / deviation.
+struct ImageShape {
+  std::int64_t height = 1;
+  std::int64_t width = 1;
+  std::int64_t channels = 1;
+
+  friend bool operator==(const ImageShape&, const ImageShape&) = default;
+};
+[[nodiscard]] std::string to_string(const ImageShape& shape);
+
+enum class ImageFileFormat : std::uint8_t { automatic, cifar10, idx, hdf5 };
+
+struct ImageOptions {
+  std::vector<std::filesystem::path> files;             ///< files or folders
+  std::vector<std::filesystem::path> evaluation_files;  ///< empty: held_out of `files`
+  ImageFileFormat format = ImageFileFormat::automatic;
+  std::optional<ImageShape> shape;  ///< that the files must have
+  std::int64_t classes = 0;         ///< labels are below it; 0: unknown
+  std::vector<double> mean;         ///< one number, or one per channel; empty: the format's
+  std::vector<double> deviation;
+  std::int64_t crop = 0;  ///< training: zeros around an image before a window is cut out of it
+  bool flip = false;      ///< training: mirror half of the images
+  double held_out = 0.05;
+  bool shuffle = true;
+  std::optional<std::int64_t> ignore_label;
+};
+
+/// Fields `images` [height, width, channels], `features` (the same numbers in one dimension),
+/// `labels` [] and `weights` []. Pixels are read when they are asked for, labels at once.
+///
+/// cifar10: records of a label and 32 x 32 pixels, one channel after the other; mean and deviation
+/// of CIFAR-10's training images. idx: MNIST's big-endian format, labels in the file whose name has
+/// `labels` and `idx1` for `images` and `idx3`; MNIST's mean and deviation. hdf5: datasets `image`
+/// [n y x c] or [n y x] of u8, f32 or f64, and `label` [n]; of bytes ImageNet's figures (3
+/// channels) or 0.5 and 0.5, of reals none. Bytes are divided by 255 first.
+///
+/// Of a folder, files named *.bin (cifar10), *-idx3-ubyte (idx), *.h5 or *.hdf5 are read, and
+/// t10k-* and test_batch* are evaluation files unless those are given. Training images come once
+/// an epoch, in an order drawn from the seed (or as they are in the files); where they are cut and
+/// whether they are mirrored depends on seed, epoch and image alone.
+/// @throws UserError 66 (path, errno) for what is missing; 65 with file, place, what was found and
+///         what was expected
+[[nodiscard]] Dataset image_dataset(const ImageOptions& images, const BatchOptions& batches);
+
+/// Fields as image_dataset: a smooth pattern of each class (four waves a channel, deviation 1) +
+/// N(0,1), new ones each step.
+[[nodiscard]] Dataset synthetic_images(const ImageShape& shape, std::int64_t classes,
+                                       const BatchOptions& batches);
 
 /// Fields `features` [F], `labels` [] and `weights` []: centres N(0,1) fixed by the seed, each
 /// sample a uniformly drawn class's centre + N(0,1), new ones each step.
