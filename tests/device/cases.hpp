@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@ enum class Content : std::uint8_t {
   wide,        ///< in [-1, 1], always f64
   square_sum,  ///< f64, as a sum of squares over the whole letter 'e'
   lse,         ///< near the log of the number of keys
+  places,      ///< i32, pixels of an image [y x]
   ids,         ///< i32 in [-1, size of 'v')
   documents,   ///< i32, number of the document at a sample and position: runs of three
   flags,       ///< f64, 0 or 1
@@ -44,6 +46,13 @@ using Sizes = std::map<char, Size>;
 
 /// Every kernel of the variant, with the shapes of GPT and MLP training and odd ones.
 [[nodiscard]] std::vector<Case> all_cases();
+
+/// Kernels that move a window over images.
+void add_images(std::vector<Case>& cases);
+/// The window that a kernel moves over images, if it does.
+[[nodiscard]] std::optional<Window> window_of(const Kernel& kernel);
+/// Makes the sizes of images and windows fit each other, where the case has a window.
+void fit_windows(const Case& each, Sizes& sizes);
 
 /// Random sizes of all letters in [1, largest], uneven pieces with offsets where kernels allow one.
 [[nodiscard]] Sizes random_sizes(const Case& each, std::int64_t largest, std::mt19937_64& random);

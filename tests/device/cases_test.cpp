@@ -78,7 +78,6 @@ void add_maps(std::vector<Case>& cases) {
   cases.push_back(map("squared_error", MapOp::squared_error, {{"bo"}, {"bo"}, {"b"}, scalar(0.25)},
                       {"bo", wide}, 0.5));
   cases.push_back(map("hit", MapOp::hit, {{"bt"}, {"bt"}, {"b"}}, {"bt", wide}));
-  cases.push_back(map("blend", MapOp::blend, {{"ij"}, {"j"}, {"i", flags}}, {"ij"}));
   cases.push_back(map("squared_error_gradient", MapOp::squared_error_gradient,
                       {{"bo"}, {"bo"}, {"b"}, scalar(0.25)}, {"bo"}, 0.5));
 }
@@ -128,35 +127,54 @@ void add_tokens(std::vector<Case>& cases) {
 }
 
 void add_norms(std::vector<Case>& cases) {
-  for (const auto& [x, row] : {std::pair<Dims, Dims>{"bte", "bt"}, {"bet", "bt"}, {"e", ""}}) {
-    cases.push_back({"norm_moments " + x, NormMoments{x}, {{x}}, {{row, wide}, {row, wide}}});
+  struct Letters {
+    Dims x, over, row, column;
+  };
+  for (const auto& [x, over, row, column] : {Letters{"bte", "e", "bt", "e"},
+                                             {"bet", "e", "bt", "e"},
+                                             {"e", "e", "", "e"},
+                                             {"bec", "e", "bc", "c"},
+                                             {"betc", "be", "tc", "c"},
+                                             {"bec", "be", "c", "c"}}) {
+    const std::string named = column == "e" ? x : x + " over " + over;
+    cases.push_back(
+        {"norm_moments " + named, NormMoments{x, over}, {{x}}, {{row, wide}, {row, wide}}});
     for (const bool rms : {false, true}) {
-      const NormAttributes norm{.operand = x, .rms = rms};
+      const NormAttributes norm{.operand = x, .over = over, .parameters = column, .rms = rms};
       const Argument sum{row, wide}, squares{row, square_sum};
-      const std::string name = x + (rms ? " rms" : "");
-      cases.push_back(
-          {"norm_apply " + name, NormApply{norm, true}, {{x}, sum, squares, {"e"}, {"e"}}, {{x}}});
+      const std::string name = named + (rms ? " rms" : "");
+      cases.push_back({"norm_apply " + name,
+                       NormApply{norm, true},
+                       {{x}, sum, squares, {column}, {column}},
+                       {{x}}});
       cases.push_back({"norm_apply without bias " + name,
                        NormApply{norm, false},
-                       {{x}, sum, squares, {"e"}},
+                       {{x}, sum, squares, {column}},
                        {{x}}});
       cases.push_back({"norm_gradient_moments " + name,
                        NormGradientMoments{norm},
-                       {{x}, {x}, sum, squares, {"e"}},
+                       {{x}, {x}, sum, squares, {column}},
                        {{row, wide}, {row, wide}}});
       cases.push_back({"norm_gradient_input " + name,
                        NormGradientInput{norm},
-                       {{x}, {x}, sum, squares, {"e"}, {row, wide}, {row, wide}},
+                       {{x}, {x}, sum, squares, {column}, {row, wide}, {row, wide}},
                        {{x}}});
       cases.push_back({"norm_gradient_parameters " + name,
                        NormGradientParameters{norm, true},
                        {{x}, {x}, sum, squares},
-                       {{"e"}, {"e"}}});
+                       {{column}, {column}}});
       cases.push_back({"norm_gradient_parameters without bias " + name,
                        NormGradientParameters{norm, false},
                        {{x}, {x}, sum, squares},
-                       {{"e"}}});
+                       {{column}}});
     }
+  }
+  for (const Dims row : {"bc", "c"}) {
+    const Argument r{row, wide}, c{"c", wide};
+    cases.push_back(
+        {"norm_statistics " + row, NormStatistics{row, "c", 5.0, 0.25}, {r, r}, {c, c}});
+    cases.push_back(
+        {"norm_blend " + row, NormBlend{row, "c", 5.0}, {r, r, c, c, {"", flags}}, {r, r}});
   }
 }
 
@@ -231,6 +249,7 @@ void add_updates(std::vector<Case>& cases) {
     add("adam", OptimizerKind::adam, {{"ij"}, {"ij"}, {"ij", positive}});
     add("adamw", OptimizerKind::adamw, {{"ij"}, {"ij"}, {"ij", positive}});
   }
+  cases.push_back({"running_average", RunningAverage{"ij", 0.7}, {{"ij"}, scalar(3.0)}, {{"ij"}}});
   cases.push_back({"update without a finite norm",
                    Update{.operand = "ij"},
                    {{"ij"}, scalar(0.01), scalar(4), scalar(INFINITY)},
@@ -249,6 +268,7 @@ std::vector<Case> all_cases() {
   add_moves(cases);
   add_attentions(cases);
   add_updates(cases);
+  add_images(cases);
   return cases;
 }
 
@@ -276,6 +296,7 @@ Sizes random_sizes(const Case& each, std::int64_t largest, std::mt19937_64& rand
     if (letter == '3') size = {0, 3, 3};
     if (letter == 'k' && std::holds_alternative<Select>(each.kernel)) size.offset = 0;
   }
+  fit_windows(each, sizes);
   if (attention) sizes['s'] = {0, sizes['t'].full, sizes['t'].full};
   return sizes;
 }
@@ -325,6 +346,8 @@ double draw(const Argument& argument, const std::vector<std::int64_t>& index, co
       return std::log(size('s')) + between(0.0, 1.0);
     case ids:
       return std::floor(between(-1.0, size('v')));
+    case places:
+      return std::floor(between(0.0, size('y') * size('x')));
     case flags:
       return std::floor(between(0.0, 2.0));
     case documents:
@@ -337,7 +360,9 @@ double draw(const Argument& argument, const std::vector<std::int64_t>& index, co
 
 }  // namespace
 
-bool is_integer(Content content) { return content == ids || content == documents; }
+bool is_integer(Content content) {
+  return content == ids || content == documents || content == places;
+}
 
 namespace {
 
@@ -349,6 +374,7 @@ DType dtype_of(Content content, DType dtype) {
     case flags:
       return DType::f64;
     case ids:
+    case places:
     case documents:
       return DType::i32;
     case value:

@@ -22,14 +22,16 @@ const Case& find(const std::vector<Case>& cases, const std::string& name) {
 
 /// The whole's sizes: fixed, uneven.
 Sizes sizes_of(const Case& each) {
-  const std::map<char, std::int64_t> full = {{'b', 3}, {'t', 7}, {'s', 7}, {'e', 11}, {'h', 3},
-                                             {'d', 4}, {'v', 9}, {'k', 3}, {'f', 5},  {'r', 4}};
+  const std::map<char, std::int64_t> full = {
+      {'b', 3}, {'t', 7}, {'s', 7}, {'e', 11}, {'h', 3}, {'d', 4}, {'v', 9}, {'k', 3},
+      {'f', 5}, {'r', 4}, {'c', 5}, {'o', 4},  {'y', 6}, {'x', 5}, {'l', 3}, {'w', 1}};
   Sizes sizes;
   for (const auto* arguments : {&each.operands, &each.results}) {
     for (const Argument& argument : *arguments) {
       for (const char letter : argument.dims) sizes[letter] = {0, full.at(letter), full.at(letter)};
     }
   }
+  fit_windows(each, sizes);
   return sizes;
 }
 
@@ -84,6 +86,18 @@ TEST(Split, PiecesMakeTheWhole) {
       {"norm_gradient_moments bte", "bte"},
       {"norm_gradient_input bte", "bte"},
       {"norm_gradient_parameters bte", "bte"},
+      {"norm_moments betc over be", "betc"},
+      {"norm_apply betc over be", "betc"},
+      {"norm_gradient_moments betc over be", "betc"},
+      {"norm_gradient_input betc over be", "betc"},
+      {"norm_gradient_parameters betc over be", "betc"},
+      {"convolution stride 2 padding 1", "bco"},
+      {"convolution_gradient_input stride 2 padding 1", "bco"},
+      {"convolution_gradient_weight stride 2 padding 1", "bco"},
+      {"max_pool 3", "bc"},
+      {"max_pool_gradient 3", "bc"},
+      {"average_pool 3", "bc"},
+      {"average_pool_gradient 3", "bc"},
       {"dropout", "bte"},
       {"attention causal dropout", "bth"},
       {"attention_gradient causal dropout", "bth"},

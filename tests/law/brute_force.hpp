@@ -48,6 +48,7 @@ inline std::string whole_by_contract(const Kernel& kernel) {
   if (std::holds_alternative<Attention>(kernel)) return "sd";
   if (std::holds_alternative<AttentionGradient>(kernel)) return "sd";
   if (std::holds_alternative<Rotary>(kernel)) return "d";
+  if (window_of(kernel)) return "yxhwkl";
   return "";
 }
 
@@ -71,12 +72,14 @@ inline Subject subject(const Case& each, const std::vector<std::int64_t>& extent
     Size& depth = s.sizes.at('d');
     depth.extent = depth.full = depth.full + depth.full % 2;
   }
+  fit_windows(each, s.sizes);
   std::vector<Shape> operands, results;
   for (const Argument& a : each.operands) operands.push_back(full_of(a.dims, s.sizes));
   for (const Argument& a : each.results) results.push_back(full_of(a.dims, s.sizes));
   s.rule = rule_of(each.kernel, operands, results);
   s.in_place = std::holds_alternative<Accumulate>(each.kernel) ||
                std::holds_alternative<Update>(each.kernel) ||
+               std::holds_alternative<RunningAverage>(each.kernel) ||
                std::holds_alternative<Contribute>(each.kernel);
   return s;
 }
