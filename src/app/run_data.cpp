@@ -34,12 +34,26 @@ BatchOptions batch_options(const RunConfig& config) {
   return batches;
 }
 
+TokenRules token_rules(const RunConfig& config) {
+  const DataConfig& data = config.data;
+  TokenRules rules;
+  if (data.end_of_document)
+    rules.end_of_document = static_cast<std::int32_t>(*data.end_of_document);
+  rules.ignore_label = data.ignore_label;
+  if (data.masking) {
+    const std::int64_t vocabulary = token_model(config).vocabulary;
+    const std::int64_t token = data.masking->token.value_or(vocabulary - 1);
+    rules.masking = {data.masking->probability, static_cast<std::int32_t>(token), vocabulary};
+  }
+  return rules;
+}
+
 Dataset windows_of(const RunConfig& config, Tokens tokens) {
   WindowOptions windows;
   windows.sequence = token_model(config).sequence;
   windows.held_out = config.data.held_out;
   windows.shuffle = config.data.shuffle;
-  return token_dataset(std::move(tokens), windows, batch_options(config));
+  return token_dataset(std::move(tokens), windows, batch_options(config), token_rules(config));
 }
 
 Dataset synthetic(const RunConfig& config) {
@@ -51,8 +65,8 @@ Dataset synthetic(const RunConfig& config) {
       return synthetic_regression(data.features.value(), data.classes.value(),
                                   batch_options(config));
     case SyntheticKind::tokens:
-      return synthetic_tokens(data.sequence.value(), data.vocabulary.value(),
-                              batch_options(config));
+      return synthetic_tokens(data.sequence.value(), data.vocabulary.value(), batch_options(config),
+                              token_rules(config));
     case SyntheticKind::images: {
       const ImageShape shape{data.image.value(), data.image.value(), data.channels.value()};
       return synthetic_images(shape, data.classes.value(), batch_options(config));
@@ -109,11 +123,7 @@ Dataset opened(const RunConfig& config, const Graph& graph, const fs::path& run_
                                                 token_model(config).vocabulary));
     }
     case DataSource::hdf5:
-      if (data.hdf5.files.size() != 1) {
-        throw UserError("data.hdf5.files: found " + std::to_string(data.hdf5.files.size()) +
-                        " files, expected one");
-      }
-      return windows_of(config, read_hdf5_tokens(data.hdf5.files[0], data.hdf5.dataset,
+      return windows_of(config, read_hdf5_tokens(paths_of(data.hdf5.files), data.hdf5.dataset,
                                                  token_model(config).vocabulary));
     case DataSource::images:
       return images_of(config, graph);

@@ -165,8 +165,10 @@ void Dataset::fill(Split split, std::int64_t batch, std::string_view field, cons
   fill_box(*source_, split, batch, field_named(*source_, field), box, out);
 }
 
-Dataset token_dataset(Tokens tokens, const WindowOptions& windows, const BatchOptions& batches) {
-  return make_dataset(TokenWindows(std::move(tokens), windows, batches.seed), batches);
+Dataset token_dataset(Tokens tokens, const WindowOptions& windows, const BatchOptions& batches,
+                      const TokenRules& rules) {
+  TokenWindows source(std::move(tokens), windows, batches.seed);
+  return make_dataset(TokenSamples(std::move(source), rules, batches.seed), batches);
 }
 
 Dataset image_dataset(const ImageOptions& images, const BatchOptions& batches) {
@@ -189,8 +191,9 @@ Dataset synthetic_regression(std::int64_t features, std::int64_t outputs,
 }
 
 Dataset synthetic_tokens(std::int64_t sequence, std::int64_t vocabulary,
-                         const BatchOptions& batches) {
-  return make_dataset(SuccessorTokens(sequence, vocabulary, batches.seed), batches);
+                         const BatchOptions& batches, const TokenRules& rules) {
+  SuccessorTokens source(sequence, vocabulary, batches.seed);
+  return make_dataset(TokenSamples(std::move(source), rules, batches.seed), batches);
 }
 
 }  // namespace alpa

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <numeric>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -33,22 +35,22 @@ struct SampleId {
 [[nodiscard]] std::vector<Field> image_fields(const ImageShape& shape);
 
 /// Every source hands out whole rows (one sample of one field); Dataset cuts boxes out of them.
+/// Sources of tokens hand out T + 1 ids, of which `rules` make the fields (TokenSamples).
 class TokenWindows {
  public:
   TokenWindows(Tokens tokens, const WindowOptions& windows, std::uint64_t seed);
 
-  [[nodiscard]] std::vector<Field> fields() const;
+  [[nodiscard]] std::int64_t sequence() const { return sequence_; }
   [[nodiscard]] std::int64_t samples_per_epoch() const { return windows_; }
   [[nodiscard]] std::string fingerprint() const { return tokens_.fingerprint(); }
   [[nodiscard]] std::int64_t num_evaluation_samples() const;
-  [[nodiscard]] double weight(SampleId sample) const;
-  void integers(std::string_view field, SampleId sample, std::span<std::int32_t> row) const;
-  void reals(std::string_view field, SampleId sample, std::span<double> row) const;
+  /// Ids that are there after the first; those behind them are 0.
+  [[nodiscard]] std::int64_t valid_labels(SampleId sample) const;
+  void ids(SampleId sample, std::span<std::int32_t> row) const;
 
  private:
   /// Position of the first input token in the ring of training tokens.
   [[nodiscard]] std::int64_t training_start(std::int64_t number) const;
-  [[nodiscard]] std::int64_t valid_labels(SampleId sample) const;
 
   Tokens tokens_;
   std::int64_t sequence_;
@@ -95,15 +97,89 @@ class SuccessorTokens {
  public:
   SuccessorTokens(std::int64_t sequence, std::int64_t vocabulary, std::uint64_t seed);
 
-  [[nodiscard]] std::vector<Field> fields() const;
-  [[nodiscard]] double weight(SampleId /*sample*/) const { return static_cast<double>(sequence_); }
-  void integers(std::string_view field, SampleId sample, std::span<std::int32_t> row) const;
-  void reals(std::string_view field, SampleId sample, std::span<double> row) const;
+  [[nodiscard]] std::int64_t sequence() const { return sequence_; }
+  [[nodiscard]] std::int64_t valid_labels(SampleId /*sample*/) const { return sequence_; }
+  void ids(SampleId sample, std::span<std::int32_t> row) const;
 
  private:
   std::int64_t sequence_;
   std::int64_t vocabulary_;
   std::uint64_t seed_;
+};
+
+/// T + 1 ids of a sample, and how many of the last T are there.
+struct IdRow {
+  SampleId sample;
+  std::span<const std::int32_t> ids;
+  std::int64_t valid = 0;
+};
+/// The fields of tokens, one row of each.
+class TokenFields {
+ public:
+  TokenFields(std::int64_t sequence, const TokenRules& rules, std::uint64_t seed);
+
+  [[nodiscard]] std::vector<Field> fields() const;
+  /// Whether every valid label counts.
+  [[nodiscard]] bool plain() const;
+  void integers(std::string_view field, const IdRow& from, std::span<std::int32_t> row) const;
+  void weights(const IdRow& from, std::span<double> row) const;
+
+ private:
+  [[nodiscard]] bool is_chosen(const IdRow& from, std::size_t t) const;
+  [[nodiscard]] std::int32_t token(const IdRow& from, std::size_t t) const;
+  void documents(const IdRow& from, std::span<std::int32_t> row) const;
+
+  std::int64_t sequence_;
+  TokenRules rules_;
+  std::uint64_t seed_;
+};
+
+/// A source of ids as a source of samples.
+template <class Ids>
+class TokenSamples {
+ public:
+  TokenSamples(Ids source, const TokenRules& rules, std::uint64_t seed)
+      : source_(std::move(source)), made_(source_.sequence(), rules, seed) {}
+
+  [[nodiscard]] std::vector<Field> fields() const { return made_.fields(); }
+  [[nodiscard]] std::int64_t samples_per_epoch() const
+    requires requires(const Ids& ids) { ids.samples_per_epoch(); }
+  {
+    return source_.samples_per_epoch();
+  }
+  [[nodiscard]] std::string fingerprint() const
+    requires requires(const Ids& ids) { ids.fingerprint(); }
+  {
+    return source_.fingerprint();
+  }
+  [[nodiscard]] std::int64_t num_evaluation_samples() const
+    requires requires(const Ids& ids) { ids.num_evaluation_samples(); }
+  {
+    return source_.num_evaluation_samples();
+  }
+  [[nodiscard]] double weight(SampleId sample) const {
+    if (made_.plain()) return static_cast<double>(source_.valid_labels(sample));
+    std::vector<double> row(static_cast<std::size_t>(source_.sequence()));
+    reals("weights", sample, row);
+    return std::accumulate(row.begin(), row.end(), 0.0);
+  }
+  void integers(std::string_view field, SampleId sample, std::span<std::int32_t> row) const {
+    with_ids(sample, [&](const IdRow& ids) { made_.integers(field, ids, row); });
+  }
+  void reals(std::string_view /*field*/, SampleId sample, std::span<double> row) const {
+    with_ids(sample, [&](const IdRow& ids) { made_.weights(ids, row); });
+  }
+
+ private:
+  template <class Use>
+  void with_ids(SampleId sample, Use use) const {
+    std::vector<std::int32_t> ids(static_cast<std::size_t>(source_.sequence()) + 1);
+    source_.ids(sample, ids);
+    use(IdRow{sample, ids, source_.valid_labels(sample)});
+  }
+
+  Ids source_;
+  TokenFields made_;
 };
 
 class Images {
@@ -159,7 +235,9 @@ class PatternImages {
 /// Sources of samples that never repeat have no `samples_per_epoch`, `num_evaluation_samples` and
 /// `fingerprint`; those whose samples have weight 1 no `weight`.
 struct Dataset::Source {
-  std::variant<TokenWindows, Classes, Regression, SuccessorTokens, Images, PatternImages> kind;
+  std::variant<TokenSamples<TokenWindows>, TokenSamples<SuccessorTokens>, Classes, Regression,
+               Images, PatternImages>
+      kind;
   std::vector<Field> fields;
   BatchOptions batches;
 };

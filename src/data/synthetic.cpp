@@ -109,33 +109,20 @@ void Regression::reals(std::string_view field, SampleId sample, std::span<double
 SuccessorTokens::SuccessorTokens(std::int64_t sequence, std::int64_t vocabulary, std::uint64_t seed)
     : sequence_(sequence), vocabulary_(vocabulary), seed_(seed) {}
 
-std::vector<Field> SuccessorTokens::fields() const {
-  return {{"tokens", {sequence_}, FieldType::integer},
-          {"labels", {sequence_}, FieldType::integer},
-          {"weights", {sequence_}, FieldType::real}};
-}
-
-void SuccessorTokens::integers(std::string_view field, SampleId sample,
-                               std::span<std::int32_t> row) const {
+void SuccessorTokens::ids(SampleId sample, std::span<std::int32_t> row) const {
   constexpr double kNoise = 0.1;
   const std::uint64_t key = key_of(seed_, "data.tokens", sample.split);
   const std::uint64_t successor = stream_key(seed_, "data.successor");
-  const auto draw = [&](std::int64_t t, std::uint64_t which) {
+  const auto draw = [&](std::size_t t, std::uint64_t which) {
     return uniform(key, static_cast<std::uint64_t>(sample.number),
                    2 * static_cast<std::uint64_t>(t) + which);
   };
   std::int64_t token = below(draw(0, 0), vocabulary_);
-  const std::int64_t ahead = field == "labels" ? 1 : 0;
-  for (std::int64_t t = 0; t < sequence_ + ahead; ++t) {
-    if (t >= ahead) row[static_cast<std::size_t>(t - ahead)] = static_cast<std::int32_t>(token);
+  for (std::size_t t = 0; t < row.size(); ++t) {
+    row[t] = static_cast<std::int32_t>(token);
     token = draw(t + 1, 1) < kNoise ? below(draw(t + 1, 0), vocabulary_)
                                     : permuted(token, vocabulary_, successor);
   }
-}
-
-void SuccessorTokens::reals(std::string_view /*field*/, SampleId /*sample*/,
-                            std::span<double> row) const {
-  std::fill(row.begin(), row.end(), 1.0);
 }
 
 }  // namespace alpa

@@ -41,12 +41,6 @@ TokenWindows::TokenWindows(Tokens tokens, const WindowOptions& windows, std::uin
   }
 }
 
-std::vector<Field> TokenWindows::fields() const {
-  return {{"tokens", {sequence_}, FieldType::integer},
-          {"labels", {sequence_}, FieldType::integer},
-          {"weights", {sequence_}, FieldType::real}};
-}
-
 std::int64_t TokenWindows::num_evaluation_samples() const {
   return (tokens_.size() - training_ + sequence_ - 1) / sequence_;
 }
@@ -67,28 +61,17 @@ std::int64_t TokenWindows::valid_labels(SampleId sample) const {
   return std::clamp<std::int64_t>(tokens_.size() - first_label, 0, sequence_);
 }
 
-double TokenWindows::weight(SampleId sample) const {
-  return static_cast<double>(valid_labels(sample));
-}
-
-void TokenWindows::integers(std::string_view field, SampleId sample,
-                            std::span<std::int32_t> row) const {
-  const std::int64_t ahead = field == "labels" ? 1 : 0;
+void TokenWindows::ids(SampleId sample, std::span<std::int32_t> row) const {
   const std::int64_t valid = valid_labels(sample);
   const bool training = sample.split == Split::training;
-  // Window of T = 4 from ring position 9 of 11: inputs 9 10 0 1, labels 10 0 1 2. The first
-  // held-out token is predicted from the last training token.
+  // Window of T = 4 from ring position 9 of 11: ids 9 10 0 1 2. The first held-out token is
+  // predicted from the last training token.
   const std::int64_t start =
       training ? training_start(sample.number) : training_ - 1 + sample.number * sequence_;
-  for (std::int64_t t = 0; t < sequence_; ++t) {
-    const std::int64_t at = start + t + ahead;
-    row[static_cast<std::size_t>(t)] = t < valid ? tokens_[training ? at % training_ : at] : 0;
+  for (std::int64_t t = 0; t <= sequence_; ++t) {
+    const std::int64_t at = start + t;
+    row[static_cast<std::size_t>(t)] = t <= valid ? tokens_[training ? at % training_ : at] : 0;
   }
-}
-
-void TokenWindows::reals(std::string_view /*field*/, SampleId sample, std::span<double> row) const {
-  const std::int64_t valid = valid_labels(sample);
-  for (std::int64_t t = 0; t < sequence_; ++t) row[static_cast<std::size_t>(t)] = t < valid ? 1 : 0;
 }
 
 }  // namespace alpa

@@ -143,6 +143,18 @@ Tokens read_hdf5_tokens(const fs::path& file, const std::string& dataset, std::i
                   ExitCode::bad_data);
 }
 
+Tokens read_hdf5_tokens(std::span<const fs::path> paths, const std::string& dataset,
+                        std::int64_t vocabulary) {
+  if (paths.size() == 1) return read_hdf5_tokens(paths[0], dataset, vocabulary);
+  std::vector<std::uint32_t> ids;
+  for (const fs::path& path : paths) {
+    const Tokens part = read_hdf5_tokens(path, dataset, vocabulary);
+    for (std::int64_t i = 0; i < part.size(); ++i)
+      ids.push_back(static_cast<std::uint32_t>(part[i]));
+  }
+  return Tokens(std::move(ids));
+}
+
 Tokens read_raw_tokens(std::span<const fs::path> paths, TokenWidth width, std::int64_t vocabulary) {
   return width == TokenWidth::bits16 ? read_raw<std::uint16_t>(paths, vocabulary)
                                      : read_raw<std::uint32_t>(paths, vocabulary);

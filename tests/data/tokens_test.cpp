@@ -166,6 +166,23 @@ TEST(Hdf5Tokens, OfEveryWidthAreTheSameSequence) {
   EXPECT_EQ(from_hdf5(folder, H5Type::i64, std::as_bytes(std::span(e)), 4).fingerprint(), first);
 }
 
+TEST(Hdf5Tokens, OfSeveralFilesAreOneSequence) {
+  const TemporaryDirectory folder;
+  const std::array<std::uint8_t, 2> a = {1, 2};
+  const std::array<std::int32_t, 3> b = {3, 4, 300};
+  write_file(folder / "b.h5",
+             hdf5_with_checksums("tokens", H5Type::u8, std::as_bytes(std::span(a)), {}));
+  write_file(folder / "a.h5",
+             hdf5_with_checksums("tokens", H5Type::i32, std::as_bytes(std::span(b)), {}));
+  const std::array<fs::path, 2> paths = {folder / "b.h5", folder / "a.h5"};
+  const Tokens tokens = read_hdf5_tokens(paths, "tokens", 301);
+  EXPECT_EQ(tokens.fingerprint(),
+            Tokens(std::vector<std::uint32_t>{1, 2, 3, 4, 300}).fingerprint());
+  EXPECT_TRUE(
+      says(error_of(ExitCode::bad_data, [&] { (void)read_hdf5_tokens(paths, "tokens", 300); }),
+           "a.h5: token 2 is 300"));
+}
+
 TEST(Hdf5Tokens, BadIdsTypesAndFilesAreRefused) {
   const TemporaryDirectory folder;
   const std::array<std::int32_t, 3> ids = {1, -2, 3};

@@ -40,6 +40,27 @@ struct WindowOptions {
   bool shuffle = true;
 };
 
+/// Tokens to be guessed (BERT): of those chosen, each with `probability`, 80 % become `token`, 10 %
+/// any id of the vocabulary, 10 % stay as they are.
+struct Masking {
+  double probability = 0.15;
+  std::int32_t token = 0;
+  std::int64_t vocabulary = 1;
+};
+
+/// What becomes of a sequence of token ids.
+struct TokenRules {
+  /// Id that ends a document. There is a field `documents` [T] then, the number of the document
+  /// within the window (padding is one more), and no label counts that belongs to another document
+  /// than the token it is predicted from.
+  std::optional<std::int32_t> end_of_document = {};
+  std::optional<std::int64_t> ignore_label = {};  ///< labels equal to it have weight 0
+  /// Then `labels` are the tokens themselves, `tokens` the same with some replaced, and `weights`
+  /// is 1 where one was chosen: a function of seed, batch and position. Ids that end a document or
+  /// are ignored are never chosen.
+  std::optional<Masking> masking = {};
+};
+
 /// A function from batch number to batch: no state, no order of calls, so a resumed run, a rank
 /// that needs a slice and a replica all see the same numbers. Training batches count from 1 (the
 /// step) and never end; evaluation batches count from 0 and hold every held-out sample once, in
@@ -87,7 +108,7 @@ class Dataset {
 /// once; the last window is padded with weight 0.
 /// @throws UserError (65) saying how many tokens there are and how many one window needs
 [[nodiscard]] Dataset token_dataset(Tokens tokens, const WindowOptions& windows,
-                                    const BatchOptions& batches);
+                                    const BatchOptions& batches, const TokenRules& rules = {});
 
 /// What image models are given. Values are scaled: (v - mean) / deviation.
 struct ImageShape {
@@ -152,6 +173,6 @@ struct ImageOptions {
 /// any token in the tenth, so that a model can learn it to -0.9 ln 0.9 - 0.1 ln(0.1 / vocabulary)
 /// nats or a little less per token.
 [[nodiscard]] Dataset synthetic_tokens(std::int64_t sequence, std::int64_t vocabulary,
-                                       const BatchOptions& batches);
+                                       const BatchOptions& batches, const TokenRules& rules = {});
 
 }  // namespace alpa

@@ -41,9 +41,12 @@ class Tokens {
 bool keep_text_as_tokens(std::span<const std::filesystem::path> text,
                          const std::filesystem::path& kept);
 
-/// The dataset, one-dimensional, of 8-, 16- or 32-bit unsigned or 32- or 64-bit signed integers.
+/// The dataset of each file, one-dimensional, of 8-, 16- or 32-bit unsigned or 32- or 64-bit signed
+/// integers; the files one after the other as `paths` names them.
 /// @throws UserError 66 (path, errno) if missing; 65 (file, and position and value of a bad id) if
 /// damaged or an id is not in [0, vocabulary)
+[[nodiscard]] Tokens read_hdf5_tokens(std::span<const std::filesystem::path> paths,
+                                      const std::string& dataset, std::int64_t vocabulary);
 [[nodiscard]] Tokens read_hdf5_tokens(const std::filesystem::path& file, const std::string& dataset,
                                       std::int64_t vocabulary);
 
