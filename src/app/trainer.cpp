@@ -94,12 +94,15 @@ std::map<std::string, std::string> Trainer::run_state() const {
 }
 
 std::map<std::string, double> Trainer::scalars(double weight, bool training) const {
+  const bool sum = training && in_.config.training.loss_reduction == LossReduction::sum;
   return {{scalar_name::kLearningRate,
            learning_rate(in_.config.optimizer, step_ + 1, in_.config.training.steps)},
           {scalar_name::kOptimizerStep, static_cast<double>(updates_ + 1)},
           {scalar_name::kDropoutStep, static_cast<double>(step_ + 1)},
           {scalar_name::kTraining, training ? 1.0 : 0.0},
-          {scalar_name::kInverseWeight, weight > 0 ? 1.0 / weight : 0.0}};
+          {scalar_name::kInverseWeight, weight <= 0 ? 0.0
+                                        : sum       ? 1.0
+                                                    : 1.0 / weight}};
 }
 
 FillInput Trainer::fill(Split split, std::int64_t batch) {

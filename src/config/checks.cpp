@@ -80,6 +80,10 @@ void check_transformer(const CrossCheck& check, const TransformerConfig& model) 
     check.refuse("model.positions", "rotary with an odd head size",
                  "hidden / heads = " + text_of(model.hidden / model.heads) + " to be even");
   }
+  if (model.key_value_heads) {
+    check_divides(check, "model.heads", model.heads, "model.key_value_heads",
+                  *model.key_value_heads);
+  }
   if (model.moe) check_moe(check, model);
 }
 

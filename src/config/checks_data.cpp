@@ -114,6 +114,14 @@ void check_loss(const CrossCheck& check, const RunConfig& config) {
                               : " with data.source images"));
 }
 
+void check_smoothing(const CrossCheck& check, const RunConfig& config) {
+  const auto loss = loss_of(config.model);
+  if (config.training.label_smoothing == 0.0 || !loss || *loss == Loss::cross_entropy) return;
+  if (!check.sound({"training.label_smoothing", "model.loss"})) return;
+  check.refuse("training.label_smoothing", "a share > 0",
+               "0 with model.loss " + std::string(name_of(*loss)));
+}
+
 std::string shape_text(const std::array<std::int64_t, 3>& shape) {
   return "[" + text_of(shape[0]) + ", " + text_of(shape[1]) + ", " + text_of(shape[2]) + "]";
 }
@@ -190,6 +198,7 @@ void check_token_options(const CrossCheck& check, const RunConfig& config) {
 void check_data(const CrossCheck& check, const RunConfig& config) {
   check_sources(check, config.data);
   check_token_options(check, config);
+  check_smoothing(check, config);
   const DataSource source = config.data.source;
   if (source == DataSource::synthetic) {
     check_synthetic(check, config);

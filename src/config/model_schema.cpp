@@ -50,12 +50,17 @@ Section<TransformerConfig> transformer_section(bool with_experts) {
       key("layers", &T::layers, integer(1, kMostLayers), "transformer layers"),
       key("hidden", &T::hidden, integer(1, kWidest), "width of the residual stream"),
       key("heads", &T::heads, integer(1, kWidest), "attention heads; divides hidden"),
+      key("key_value_heads", &T::key_value_heads, if_given(integer(1, kWidest)),
+          "heads of keys and values, each for heads / key_value_heads queries; default: heads"),
       key("feed_forward", &T::feed_forward, integer(1, kWidest), "width inside a feed-forward")
           .with_default_text("4 * hidden"),
       key("vocabulary", &T::vocabulary, integer(2, kLargest), "different tokens"),
       key("sequence", &T::sequence, integer(1, kWidest), "tokens of a sample"),
       key("positions", &T::positions, choice<Positions>(), "how tokens know their position"),
+      key("rotary_base", &T::rotary_base, number({.min = 1, .open_min = true}),
+          "rotary: base of the wavelengths"),
       key("norm", &T::norm, choice<Norm>(), "layer norm or root mean square"),
+      key("norm_epsilon", &T::norm_epsilon, number(kPositive), "added to the variance"),
       key("norm_position", &T::norm_position, choice<NormPosition>(),
           "before each branch, or after each sum"),
       key("activation", &T::activation, choice<Activation>(),
@@ -203,7 +208,10 @@ ModelConfig preset_defaults(Preset preset) {
       transformer.dropout = 0.0;
       break;
     case Preset::bert:
+      transformer.encoder = true;
       transformer.norm_position = NormPosition::post;
+      transformer.norm_epsilon = 1e-12;
+      transformer.initializer.scale_residual = false;
       break;
   }
   model.shape = transformer;

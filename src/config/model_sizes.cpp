@@ -45,6 +45,26 @@ constexpr std::array<WideResnetSize, 6> kWideResnetSizes = {{{"250M", 50, 160, 2
                                                              {"6.8B", 50, 320, 16},
                                                              {"13B", 101, 320, 16}}};
 
+struct LlamaSize {
+  std::string_view name;
+  std::int64_t hidden, layers, heads, key_value_heads, feed_forward, vocabulary, sequence;
+  double rotary_base;
+};
+// Llama 2 (Touvron et al. 2023) and, as 3-…, Llama 3 (Grattafiori et al. 2024)
+constexpr std::array<LlamaSize, 5> kLlamaSizes = {
+    {{"7B", 4096, 32, 32, 32, 11008, 32000, 4096, 1e4},
+     {"13B", 5120, 40, 40, 40, 13824, 32000, 4096, 1e4},
+     {"70B", 8192, 80, 64, 8, 28672, 32000, 4096, 1e4},
+     {"3-8B", 4096, 32, 32, 8, 14336, 128256, 8192, 5e5},
+     {"3-70B", 8192, 80, 64, 8, 28672, 128256, 8192, 5e5}}};
+
+struct BertSize {
+  std::string_view name;
+  std::int64_t hidden, layers, heads;
+};
+// Devlin et al. 2019; sequence 512, vocabulary 30522
+constexpr std::array<BertSize, 2> kBertSizes = {{{"base", 768, 12, 12}, {"large", 1024, 24, 16}}};
+
 template <class Table>
 std::vector<std::string> names(const Table& table) {
   std::vector<std::string> result;
@@ -60,6 +80,26 @@ const auto& entry_of(const Table& table, std::string_view name) {
   return *found;
 }
 
+void apply_llama_size(TransformerConfig& shape, const LlamaSize& size) {
+  shape.hidden = size.hidden;
+  shape.layers = size.layers;
+  shape.heads = size.heads;
+  shape.key_value_heads = size.key_value_heads;
+  shape.feed_forward = size.feed_forward;
+  shape.vocabulary = size.vocabulary;
+  shape.sequence = size.sequence;
+  shape.rotary_base = size.rotary_base;
+}
+
+void apply_bert_size(TransformerConfig& shape, const BertSize& size) {
+  shape.hidden = size.hidden;
+  shape.layers = size.layers;
+  shape.heads = size.heads;
+  shape.feed_forward = 4 * size.hidden;
+  shape.vocabulary = 30522;
+  shape.sequence = 512;
+}
+
 }  // namespace
 
 std::vector<std::string> published_sizes(Preset preset) {
@@ -70,9 +110,11 @@ std::vector<std::string> published_sizes(Preset preset) {
       return names(kMoeSizes);
     case Preset::wide_resnet:
       return names(kWideResnetSizes);
-    case Preset::mlp:
     case Preset::llama:
+      return names(kLlamaSizes);
     case Preset::bert:
+      return names(kBertSizes);
+    case Preset::mlp:
     case Preset::custom:
       break;
   }
@@ -89,6 +131,8 @@ void apply_size(ModelConfig& model, const std::string& size) {
     return;
   }
   auto& shape = std::get<TransformerConfig>(model.shape);
+  if (model.preset == Preset::llama) return apply_llama_size(shape, entry_of(kLlamaSizes, size));
+  if (model.preset == Preset::bert) return apply_bert_size(shape, entry_of(kBertSizes, size));
   shape.sequence = 1024;
   if (model.preset == Preset::gpt) {
     const GptSize& entry = entry_of(kGptSizes, size);

@@ -108,6 +108,12 @@ std::span<const EnumName<RateSchedule>> names_of(RateSchedule) {
   return names;
 }
 
+std::span<const EnumName<LossReduction>> names_of(LossReduction) {
+  using enum LossReduction;
+  static constexpr EnumName<LossReduction> names[] = {{"mean", mean}, {"sum", sum}};
+  return names;
+}
+
 std::span<const EnumName<OnError>> names_of(OnError) {
   using enum OnError;
   static constexpr EnumName<OnError> names[] = {{"stop", stop}, {"continue", continue_training}};

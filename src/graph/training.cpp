@@ -111,12 +111,17 @@ void update(GraphBuilder& builder, TensorId id, TensorId gradient, const Optimiz
 
 }  // namespace
 
-TensorId add_loss(GraphBuilder& builder, const std::string& name, TensorId values) {
+TensorId contribute_sum(GraphBuilder& builder, const std::string& name, TensorId values,
+                        const std::string& scalar) {
   const Reduce sum{.operand = builder.tensor(values).dims, .result = ""};
   const TensorId total = builder.add(name, sum, {values}, {.dtype = DType::f64});
   builder.add_in_place(name + ".contribute", Contribute{}, {total},
-                       {builder.scalar(scalar_name::kLoss, Role::global_scalar)});
+                       {builder.scalar(scalar, Role::global_scalar)});
   return total;
+}
+
+TensorId add_loss(GraphBuilder& builder, const std::string& name, TensorId values) {
+  return contribute_sum(builder, name, values, scalar_name::kLoss);
 }
 
 void add_training(GraphBuilder& builder, const std::vector<TensorId>& losses,

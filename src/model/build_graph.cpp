@@ -55,7 +55,9 @@ Graph graph_of_line(const model::Line& line, const OptimizerConfig& optimizer,
 Graph build_graph(const ModelConfig& model, const OptimizerConfig& optimizer,
                   const ModelOptions& options) {
   switch (model.preset) {
-    case Preset::gpt: {
+    case Preset::gpt:
+    case Preset::llama:
+    case Preset::bert: {
       const auto& config = std::get<TransformerConfig>(model.shape);
       return finished(num_layers(config.layers), optimizer, options, [&](GraphBuilder& builder) {
         return model::build_transformer(builder, config, options);
@@ -71,10 +73,8 @@ Graph build_graph(const ModelConfig& model, const OptimizerConfig& optimizer,
       return graph_of_line(model::line_of(std::get<CustomConfig>(model.shape)), optimizer, options);
     case Preset::moe:
     case Preset::wide_resnet:
-    case Preset::llama:
-    case Preset::bert:
       throw UserError("model.preset: " + std::string(name_of(model.preset)) +
-                      " is not available; use gpt, mlp or custom");
+                      " is not available; use gpt, llama, bert, mlp or custom");
   }
   check_failed("known preset", SourceLine::here());
 }
@@ -95,7 +95,9 @@ Graph build_graph(const RunConfig& config, std::int64_t microbatch) {
                       .clip_norm = config.training.clip_norm,
                       .microbatch = microbatch,
                       .global_batch = config.training.global_batch,
-                      .features = num_features(config)});
+                      .features = num_features(config),
+                      .label_smoothing = config.training.label_smoothing,
+                      .documents = config.data.end_of_document.has_value()});
 }
 
 }  // namespace alpa

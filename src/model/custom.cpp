@@ -34,8 +34,9 @@ std::size_t last_linear(const std::vector<LayerConfig>& layers) {
 class LineBuilder {
  public:
   LineBuilder(GraphBuilder& builder, const Line& line, const ModelOptions& options)
-      : context_{builder, options.seed, line.initializer,
-                 1.0 / std::sqrt(2.0 * static_cast<double>(line.entries.size())), builder.dtype()},
+      : context_{builder,          options.seed,
+                 line.initializer, 1.0 / std::sqrt(2.0 * static_cast<double>(line.entries.size())),
+                 builder.dtype(),  options.label_smoothing},
         first_letter_(has_residual(line) ? 'e' : 'f') {}
 
   Value build(const std::vector<LineEntry>& entries, const Value& input) {

@@ -112,11 +112,18 @@ TensorId cross_entropy(const Context& context, const Value& logits) {
   const Reduce reduce{.op = ReduceOp::max, .operand = full, .result = row};
   const TensorId maximum = builder.add("loss.maximum", reduce, {logits.id});
   const TensorId sum = builder.add("loss.sum_exp", SumExp{full, row}, {logits.id, maximum});
-  const TensorId picked =
-      builder.add("loss.picked", Pick{full, row, logits.letter()}, {logits.id, labels});
+  const Pick pick{full, row, logits.letter(), context.label_smoothing};
+  const TensorId picked = builder.add("loss.picked", pick, {logits.id, labels});
   const TensorId values =
       builder.add("loss.cross_entropy", Map{MapOp::cross_entropy, {row, row, row, row, ""}, row},
                   {maximum, sum, picked, weights, inverse});
+  const TensorId logit =
+      pick.smoothing == 0.0
+          ? picked
+          : builder.add("loss.label_logit", Pick{full, row, logits.letter()}, {logits.id, labels});
+  const TensorId hits =
+      builder.add("loss.hits", Map{MapOp::hit, {row, row, row}, row}, {maximum, logit, weights});
+  contribute_sum(builder, "loss.correct", hits, scalar_name::kCorrect);
   return add_loss(builder, "loss", values);
 }
 

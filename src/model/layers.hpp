@@ -25,6 +25,7 @@ struct Context {
   InitializerConfig initializer = {};
   double residual_scale = 1.0;  ///< of the weights that end a residual branch
   DType dtype = DType::f32;
+  double label_smoothing = 0.0;
 
   [[nodiscard]] std::int64_t width(const Value& x) const {
     return builder.tensor(x.id).shape.back();
@@ -65,6 +66,7 @@ struct NormChoice {
                         const std::string& name);
 
 /// Loss over the last letter of the logits; reads inputs `labels` and `weights`. Returns the sum.
+/// Contributes the weights of the rows whose label has the highest logit to `step.correct`.
 [[nodiscard]] TensorId cross_entropy(const Context& context, const Value& logits);
 /// Half the squared distance to `targets`, summed over the last letter.
 [[nodiscard]] TensorId squared_error(const Context& context, const Value& outputs);

@@ -65,12 +65,24 @@ NamedCase norm_case(const std::string& name, const NormAttributes& norm, bool bi
 
 NamedCase attention_case(const std::string& name, const Attention& kernel) {
   return {name, [=](Case& c) {
-            const TensorId q = c.parameter("q", "bthd", {kBatch, 4, 2, 3});
+            const TensorId q = kernel.grouped ? c.parameter("q", "bthrd", {kBatch, 4, 2, 3, 3})
+                                              : c.parameter("q", "bthd", {kBatch, 4, 2, 3});
             const TensorId k = c.parameter("k", "bshd", {kBatch, 4, 2, 3});
             const TensorId v = c.parameter("v", "bshd", {kBatch, 4, 2, 3});
-            c.end_with(c.builder.add(
-                "y", kernel,
-                {q, k, v, c.scalar(scalar_name::kDropoutStep), c.scalar(scalar_name::kTraining)}));
+            std::vector<TensorId> operands = {q, k, v, c.scalar(scalar_name::kDropoutStep),
+                                              c.scalar(scalar_name::kTraining)};
+            if (kernel.documents) {
+              const TensorId documents = c.ids("documents", "bt", {kBatch, 4}, 2);
+              operands.insert(operands.end(), {documents, documents});
+            }
+            c.end_with(c.builder.add("y", kernel, operands));
+          }};
+}
+
+NamedCase rotary_case(const std::string& name, const Rotary& kernel, const Shape& shape) {
+  return {name, [=](Case& c) {
+            const TensorId x = c.parameter("x", kernel.operand, shape);
+            c.end_with(c.builder.add("y", kernel, {x}));
           }};
 }
 
@@ -83,11 +95,11 @@ Statistics statistics(Case& c, TensorId x) {
   return {maximum, c.builder.add("sum_exp", SumExp{"btv", "bt"}, {x, maximum})};
 }
 
-TensorId cross_entropy_values(Case& c, TensorId x) {
+TensorId cross_entropy_values(Case& c, TensorId x, double smoothing = 0.0) {
   const auto [maximum, sum] = statistics(c, x);
   const TensorId labels = c.ids("labels", "bt", {kBatch, 3}, 5);
   const TensorId weights = c.builder.input("weights", "bt", {kBatch, 3}, DType::f64);
-  const TensorId picked = c.builder.add("picked", Pick{"btv", "bt", 'v'}, {x, labels});
+  const TensorId picked = c.builder.add("picked", Pick{"btv", "bt", 'v', smoothing}, {x, labels});
   const Map kernel{MapOp::cross_entropy, {"bt", "bt", "bt", "bt", ""}, "bt"};
   return c.builder.add("values", kernel,
                        {maximum, sum, picked, weights, c.scalar(scalar_name::kInverseWeight)});
@@ -209,6 +221,10 @@ std::vector<NamedCase> all_cases() {
        [](Case& c) {
          c.end_with_values(cross_entropy_values(c, c.parameter("x", "btv", {kBatch, 3, 5})));
        }},
+      {"cross_entropy with label smoothing",
+       [](Case& c) {
+         c.end_with_values(cross_entropy_values(c, c.parameter("x", "btv", {kBatch, 3, 5}), 0.2));
+       }},
       {"cross_entropy, values used again", build_cross_entropy_with_weighed_values},
       {"squared_error", build_squared_error_of_two_parameters},
       einsum_case({"bte", "ef", "btf"}),
@@ -239,6 +255,11 @@ std::vector<NamedCase> all_cases() {
       attention_case("causal attention", {true, 0.6, {}}),
       attention_case("attention", {false, 0.6, {}}),
       attention_case("attention with dropout", {true, 0.6, {0.3, 5}}),
+      attention_case("grouped attention", {true, 0.6, {0.3, 5}, true, false}),
+      attention_case("attention inside documents", {true, 0.6, {}, false, true}),
+      attention_case("grouped attention inside documents", {false, 0.6, {0.3, 5}, true, true}),
+      rotary_case("rotary", {"bthd", 10.0}, {kBatch, 3, 2, 4}),
+      rotary_case("rotary, inverse", {"bthrd", 10.0, true}, {kBatch, 3, 2, 2, 2}),
       {"fan out", build_fan_out},
       {"tied", build_tied, 3},
       {"skips over layers", build_skips_over_layers, 3},
@@ -287,6 +308,7 @@ TEST(Derivative, CasesHaveEveryDifferentiableKernel) {
                            "stack",
                            "dropout",
                            "attention",
+                           "rotary",
                            "contribute"}) {
     EXPECT_TRUE(kinds.contains(kind)) << kind;
   }

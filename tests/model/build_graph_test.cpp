@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <functional>
+#include <map>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -72,6 +73,60 @@ TEST(Gpt, OfThePublishedShapeHas124MillionParameters) {
          .moe = {}};
   });
   EXPECT_EQ(num_parameters(graph), 124'439'808);
+}
+
+/// Preset and size as a run file names them.
+ModelConfig published(const std::string& preset, const std::string& size) {
+  return parse_run_config("model: {preset: " + preset + ", size: " + size + "}\n", "test.yaml", {})
+      .model;
+}
+
+// Numbers of parameters as the published checkpoints have them.
+TEST(Llama, OfPublishedSizesHasThePublishedNumberOfParameters) {
+  const std::map<std::string, std::int64_t> sizes = {{"7B", 6'738'415'616},
+                                                     {"13B", 13'015'864'320},
+                                                     {"70B", 68'976'648'192},
+                                                     {"3-8B", 8'030'261'248},
+                                                     {"3-70B", 70'553'706'496}};
+  for (const auto& [size, parameters] : sizes) {
+    const Graph graph = build_graph(published("llama", size), OptimizerConfig{}, {});
+    EXPECT_EQ(num_parameters(graph), parameters) << size;
+  }
+}
+
+// As BertForMaskedLM: two token types, no pooler, a decoder tied to the embedding.
+TEST(Bert, OfPublishedSizesHasThePublishedNumberOfParameters) {
+  const std::map<std::string, std::int64_t> sizes = {{"base", 109'514'298}, {"large", 335'174'458}};
+  for (const auto& [size, parameters] : sizes) {
+    const Graph graph = build_graph(published("bert", size), OptimizerConfig{}, {});
+    EXPECT_EQ(num_parameters(graph), parameters) << size;
+  }
+}
+
+TEST(Llama, KeepsHeadsOfKeysAndTheirQueriesApart) {
+  ModelConfig model = preset_defaults(Preset::llama);
+  auto& shape = std::get<TransformerConfig>(model.shape);
+  shape.heads = 6;
+  shape.hidden = 24;
+  shape.key_value_heads = 2;
+  const Graph graph = build_graph(model, OptimizerConfig{}, {});
+  EXPECT_EQ(named(graph, "layers.0.attention.query.weight").shape, (Shape{24, 2, 3, 4}));
+  EXPECT_EQ(named(graph, "layers.0.attention.key_value.weight").shape, (Shape{24, 2, 2, 4}));
+  EXPECT_EQ(named(graph, "layers.0.attention.output.weight").shape, (Shape{2, 3, 4, 24}));
+  shape.key_value_heads = 6;
+  EXPECT_TRUE(has(build_graph(model, OptimizerConfig{}, {}), "layers.0.attention.qkv.weight"));
+  shape.key_value_heads = 4;
+  EXPECT_EQ(message_of([&] { (void)build_graph(model, OptimizerConfig{}, {}); }),
+            "model.key_value_heads: 4 does not divide heads = 6");
+}
+
+TEST(Transformer, AsksForDocumentsWhereTheyAreWanted) {
+  ModelOptions options = kDouble;
+  EXPECT_FALSE(has(build_graph(small_gpt(), OptimizerConfig{}, options), "documents"));
+  options.documents = true;
+  const Graph graph = build_graph(small_gpt(), OptimizerConfig{}, options);
+  EXPECT_EQ(named(graph, "documents").shape, named(graph, "tokens").shape);
+  EXPECT_EQ(named(graph, "documents").dtype, DType::i32);
 }
 
 // Per token and layer the products of 12 h^2 weights, the head, and attention over the full square;
@@ -266,11 +321,10 @@ TEST(BuildGraph, SaysWhatIsNotAvailable) {
   const auto refused = [](const ModelConfig& model, const ModelOptions& options = kDouble) {
     return message_of([&] { static_cast<void>(build_graph(model, OptimizerConfig{}, options)); });
   };
-  for (const Preset preset : {Preset::moe, Preset::wide_resnet, Preset::llama, Preset::bert}) {
-    EXPECT_NE(refused(preset_defaults(preset)).find("use gpt, mlp or custom"), std::string::npos);
+  for (const Preset preset : {Preset::moe, Preset::wide_resnet}) {
+    EXPECT_NE(refused(preset_defaults(preset)).find("use gpt, llama, bert, mlp or custom"),
+              std::string::npos);
   }
-  EXPECT_NE(refused(small_gpt([](auto& c) { c.positions = Positions::rotary; })).find("rotary"),
-            std::string::npos);
   EXPECT_NE(refused(small_gpt([](auto& c) { c.heads = 3; })).find("3 does not divide"),
             std::string::npos);
   ModelOptions half = kDouble;

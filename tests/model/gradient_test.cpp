@@ -1,4 +1,5 @@
 #include <cmath>
+#include <functional>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -85,9 +86,24 @@ TransformerConfig small_transformer() {
           .moe = {}};
 }
 
-Graph gpt(const TransformerConfig& config) {
+Graph gpt(const TransformerConfig& config, const ModelOptions& options = kOptions) {
   return build_graph({.preset = Preset::gpt, .size = {}, .shape = config}, OptimizerConfig{},
-                     kOptions);
+                     options);
+}
+
+/// A preset in the sizes of small_transformer.
+Graph small(Preset preset, const std::function<void(TransformerConfig&)>& change) {
+  ModelConfig model = preset_defaults(preset);
+  auto& shape = std::get<TransformerConfig>(model.shape);
+  const TransformerConfig sizes = small_transformer();
+  shape.layers = sizes.layers;
+  shape.hidden = sizes.hidden;
+  shape.heads = sizes.heads;
+  shape.feed_forward = sizes.feed_forward;
+  shape.vocabulary = sizes.vocabulary;
+  shape.sequence = sizes.sequence;
+  change(shape);
+  return build_graph(model, OptimizerConfig{}, kOptions);
 }
 
 TEST(GradientOf, Gpt) {
@@ -109,6 +125,29 @@ TEST(GradientOf, GptVariants) {
   config.bias = false;
   config.activation = Activation::gelu_tanh;
   expect_gradients_of_differences(gpt(config));
+}
+
+TEST(GradientOf, GptWithLabelSmoothingAndDocuments) {
+  ModelOptions options = kOptions;
+  options.label_smoothing = 0.2;
+  options.documents = true;
+  expect_gradients_of_differences(gpt(small_transformer(), options));
+}
+
+TEST(GradientOf, Llama) {
+  for (const std::int64_t key_value_heads : {1, 2}) {
+    expect_gradients_of_differences(small(Preset::llama, [&](TransformerConfig& c) {
+      c.hidden = 8;
+      c.heads = 4;
+      c.key_value_heads = 2 * key_value_heads;
+      c.rotary_base = 10.0;
+    }));
+  }
+}
+
+TEST(GradientOf, Bert) {
+  expect_gradients_of_differences(
+      small(Preset::bert, [](TransformerConfig& c) { c.norm_epsilon = 1e-2; }));
 }
 
 TEST(GradientOf, Mlp) {

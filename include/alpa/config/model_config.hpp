@@ -47,12 +47,15 @@ struct MoeConfig {
 struct TransformerConfig {
   std::int64_t layers = 8;
   std::int64_t hidden = 192;
-  std::int64_t heads = 8;           ///< divides hidden
-  std::int64_t feed_forward = 768;  ///< 4 * hidden unless given
+  std::int64_t heads = 8;                            ///< divides hidden
+  std::optional<std::int64_t> key_value_heads = {};  ///< divides heads; nullopt: heads
+  std::int64_t feed_forward = 768;                   ///< 4 * hidden unless given
   std::int64_t vocabulary = 256;
   std::int64_t sequence = 64;
   Positions positions = Positions::learned;
+  double rotary_base = 10000.0;  ///< of rotary positions
   Norm norm = Norm::layer;
+  double norm_epsilon = 1e-5;
   NormPosition norm_position = NormPosition::pre;
   Activation activation = Activation::gelu;
   bool bias = true;
@@ -60,6 +63,9 @@ struct TransformerConfig {
   double dropout = 0.1;
   InitializerConfig initializer{.std = 0.02};
   std::optional<MoeConfig> moe;  ///< preset moe, and no other
+  /// Preset bert, and no other: attention sees both sides, token types and a norm in the embedding,
+  /// a head of its own.
+  bool encoder = false;
   friend bool operator==(const TransformerConfig&, const TransformerConfig&) = default;
 };
 

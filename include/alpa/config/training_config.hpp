@@ -18,6 +18,7 @@ namespace alpa {
 
 enum class Precision : std::uint8_t { fp64, fp32, tf32, bf16, fp16 };
 enum class RateSchedule : std::uint8_t { constant, linear, cosine, wsd };
+enum class LossReduction : std::uint8_t { mean, sum };
 enum class OnError : std::uint8_t { stop, continue_training };
 enum class LogLevel : std::uint8_t { trace, debug, info, warning, error };
 enum class Color : std::uint8_t { automatic, always, never };
@@ -43,6 +44,9 @@ struct TrainingConfig {
   Precision precision = Precision::fp32;
   std::int64_t seed = 1;
   std::optional<double> clip_norm = 1.0;
+  /// Of cross-entropy: the target is 1 - s on the label and s / classes on every class.
+  double label_smoothing = 0.0;
+  LossReduction loss_reduction = LossReduction::mean;  ///< over the weights of the global batch
   std::optional<std::int64_t>
       skip_nonfinite;  ///< nullopt: stop; else at most so many skipped steps
   EvaluateConfig evaluate;
@@ -96,6 +100,7 @@ struct LoggingConfig {
 [[nodiscard]] std::span<const EnumName<Precision>> names_of(Precision);
 [[nodiscard]] std::span<const EnumName<OptimizerKind>> names_of(OptimizerKind);
 [[nodiscard]] std::span<const EnumName<RateSchedule>> names_of(RateSchedule);
+[[nodiscard]] std::span<const EnumName<LossReduction>> names_of(LossReduction);
 [[nodiscard]] std::span<const EnumName<OnError>> names_of(OnError);
 [[nodiscard]] std::span<const EnumName<LogLevel>> names_of(LogLevel);
 [[nodiscard]] std::span<const EnumName<Color>> names_of(Color);

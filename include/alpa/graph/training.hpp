@@ -34,8 +34,12 @@ struct OptimizerSpec {
   double clip_norm = 0.0;             ///< of the global norm; 0: none
 };
 
-/// Sums the elements of `values` (f64) and contributes the sum to `step.loss`. Returns the sum, to
-/// be given to add_training.
+/// Sums the elements of `values` (f64) in operator `name` and contributes the sum to a global
+/// scalar. Returns the sum.
+TensorId contribute_sum(GraphBuilder& builder, const std::string& name, TensorId values,
+                        const std::string& scalar);
+
+/// The same to `step.loss`. The sum is to be given to add_training.
 TensorId add_loss(GraphBuilder& builder, const std::string& name, TensorId values);
 
 /// Adds what makes a training step of a forward graph: backward operators; per parameter and layer

@@ -18,13 +18,16 @@ struct ModelOptions {
   std::int64_t microbatch = 1;                ///< samples
   std::int64_t global_batch = 0;              ///< samples of a step; 0: one microbatch
   std::optional<std::int64_t> features = {};  ///< inputs of a sample; needed by preset custom
+  double label_smoothing = 0.0;               ///< of cross-entropy
+  bool documents = false;  ///< attention stays inside the documents that a sample is packed of
 };
 
 /// The whole training step of a model for microbatches of one size.
 ///
 /// Inputs, with the names of the data module's fields. `b` samples of a microbatch:
 ///
-///     gpt           tokens i32 [b,t], labels i32 [b,t], weights [b,t]
+///     gpt, llama,   tokens i32 [b,t], labels i32 [b,t], weights [b,t]
+///     bert          (and documents i32 [b,t] where options.documents is set)
 ///     mlp, custom   features [b,i], labels i32 [b] or targets [b,c], weights [b]
 ///
 /// gpt has `layers` layers: the embedding belongs to the first, final norm, head and loss to the
