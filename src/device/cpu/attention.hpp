@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "cpu/gemm.hpp"
+#include "cpu/attention_shape.hpp"
 #include "cpu/philox.hpp"
 #include "cpu/rows.hpp"
 
@@ -13,52 +13,6 @@
 /// its right operand, so nothing is packed twice; and the softmax runs over s with one query per
 /// lane.
 namespace alpa::cpu {
-
-/// Queries of one block: a register tile's columns.
-template <class T>
-inline constexpr std::int64_t kQueries = Tile<T>::kColumns;
-
-template <class T>
-using PerQuery = std::array<T, static_cast<std::size_t>(kQueries<T>)>;
-
-/// Sizes, strides and mask of one launch.
-struct AttentionShape {
-  kernels::LetterSize b, t, h, s, d;
-  bool causal;
-  double scale;
-  std::int64_t batch_origin;
-
-  /// Elements from one query or key of a head to the next.
-  [[nodiscard]] std::int64_t step() const { return h.extent * d.extent; }
-  [[nodiscard]] std::int64_t heads() const { return b.extent * h.extent; }
-  /// Start of head i of the (b, h) in a piece of `length` queries or keys.
-  [[nodiscard]] std::int64_t start(std::int64_t i, std::int64_t length) const {
-    return (i / h.extent * length * h.extent + i % h.extent) * d.extent;
-  }
-  /// Keys that a query sees: [0, visible).
-  [[nodiscard]] std::int64_t visible(std::int64_t query) const {
-    return causal ? std::min(s.extent, t.offset + query + 1 - s.offset) : s.extent;
-  }
-  /// Dropout's index of (head i, query, first key); the next query is h.full * s.full further.
-  [[nodiscard]] std::int64_t dropout_index(std::int64_t i, std::int64_t query) const {
-    const std::int64_t sample = batch_origin + b.offset + i / h.extent;
-    const std::int64_t head = h.offset + i % h.extent;
-    return ((sample * t.full + t.offset + query) * h.full + head) * s.full + s.offset;
-  }
-};
-
-inline AttentionShape attention_shape(const Attention& kernel, const Launch& launch,
-                                      std::span<const Piece> like_q, std::span<const Piece> like_k,
-                                      const Piece& lse) {
-  kernels::Letters sizes;
-  for (const Piece& piece : like_q) sizes.add("bthd", piece);
-  for (const Piece& piece : like_k) sizes.add("bshd", piece);
-  sizes.add("bth", lse);
-  AttentionShape shape{sizes.at('b'), sizes.at('t'), sizes.at('h'), sizes.at('s'),
-                       sizes.at('d'), kernel.causal, kernel.scale,  launch.batch_origin};
-  ALPA_CHECK(shape.d.extent == shape.d.full && shape.s.extent == shape.s.full);
-  return shape;
-}
 
 /// Hands out parts of one thread's scratch, each aligned to a cache line.
 template <class T>
@@ -122,69 +76,66 @@ struct BackwardBuffers {
   }
 };
 
-/// A block of queries of one head.
+/// scores[key][query] = scale * sum over d of left(key, d) * right[d][query], for the keys of the
+/// block, in whole tiles.
 template <class T>
-struct QueryBlock {
-  std::int64_t head, first, count;
-  std::int64_t keys_all;         ///< keys that every query of the block sees
-  std::int64_t keys_any;         ///< keys that some query sees
-  PerQuery<std::int32_t> limit;  ///< keys that each query sees
-
-  QueryBlock(const AttentionShape& shape, std::int64_t head_, std::int64_t first_)
-      : head(head_),
-        first(first_),
-        count(std::min(kQueries<T>, shape.t.extent - first_)),
-        keys_all(shape.visible(first)),
-        keys_any(shape.visible(first + count - 1)) {
-    for (std::size_t i = 0; i < limit.size(); ++i) {
-      limit[i] = static_cast<std::int32_t>(shape.visible(first + static_cast<std::int64_t>(i)));
-    }
-  }
-};
-
-/// to[row][query] = scale * sum over k of left(row, k) * right[k][query], for whole tiles of rows.
-/// Panels of `left` are `left_depth` deep, of which `depth` count.
-template <class T>
-void panels_times_block(const T* left, std::int64_t left_depth, const T* right, std::int64_t rows,
-                        std::int64_t depth, T scale, T* to) {
+void keys_times_queries(const QueryBlock<T>& block, const T* left, const T* right, std::int64_t d,
+                        T scale, T* scores) {
   constexpr int kRows = Tile<T>::kRows;
+  for (std::int64_t key = block.keys_begin; key < block.keys_end; key += kRows) {
+    RegisterTile<T> tile;
+    tile.template multiply<1, kRows>(left + key * d, right, d);
+    tile.write(scale, false, scores + key * kQueries<T>, kQueries<T>);
+  }
+}
+
+/// to[row][query] = scale * sum over the block's keys of left(row, key) * right[key][query], for
+/// whole tiles of rows; left has `keys` keys.
+template <class T>
+void rows_times_scores(const QueryBlock<T>& block, const T* left, std::int64_t keys, const T* right,
+                       std::int64_t rows, T scale, T* to) {
+  constexpr int kRows = Tile<T>::kRows;
+  const std::int64_t first = block.keys_begin;
   for (std::int64_t i = 0; i < rows; i += kRows) {
     RegisterTile<T> tile;
-    tile.template multiply<1, kRows>(left + i * left_depth, right, depth);
+    tile.template multiply<1, kRows>(left + i * keys + first * kRows, right + first * kQueries<T>,
+                                     block.keys_end - first);
     tile.write(scale, false, to + i * kQueries<T>, kQueries<T>);
   }
 }
 
-/// sums[s][column] += sum over queries of block[s][query] * rows[query][column]
+/// sums[s][column] += sum over queries of scores[s][query] * rows[query][column]
 template <class T>
-void add_block_times_rows(const T* block, const T* rows, std::int64_t keys, std::int64_t columns,
-                          std::int64_t queries, T* sums) {
+void add_scores_times_rows(const QueryBlock<T>& block, const T* scores, const T* rows,
+                           std::int64_t columns, T* sums) {
   constexpr int kRows = Tile<T>::kRows, kColumns = Tile<T>::kColumns;
   const std::int64_t width = round_up(columns, kColumns);
   for (std::int64_t j = 0; j < width; j += kColumns) {
-    for (std::int64_t i = 0; i < keys; i += kRows) {
+    for (std::int64_t key = block.keys_begin; key < block.keys_end; key += kRows) {
       RegisterTile<T> tile;
-      tile.template multiply<kColumns, 1>(block + i * kColumns, rows + j * queries, queries);
-      tile.write(T(1), true, sums + i * width + j, width);
+      tile.template multiply<kColumns, 1>(scores + key * kColumns, rows + j * block.count,
+                                          block.count);
+      tile.write(T(1), true, sums + key * width + j, width);
     }
   }
 }
 
-/// Offsets that packing reads through: of rows of one head, and of its depth.
+/// Offsets that packing reads through: of queries and keys of one head, and of its depth.
 struct HeadOffsets {
-  const std::int64_t* rows;
-  const std::int64_t* depth;
+  const std::int64_t *queries, *keys, *depth;
 };
 
 inline std::int64_t offsets_count(const AttentionShape& shape) {
-  return std::max(shape.t.extent, shape.s.extent) + shape.d.extent;
+  return shape.t.extent + shape.s.extent + shape.d.extent;
 }
 
 inline HeadOffsets write_head_offsets(const AttentionShape& shape, std::int64_t* memory) {
-  const std::int64_t rows = std::max(shape.t.extent, shape.s.extent);
-  for (std::int64_t i = 0; i < rows; ++i) memory[i] = i * shape.step();
-  for (std::int64_t i = 0; i < shape.d.extent; ++i) memory[rows + i] = i;
-  return {memory, memory + rows};
+  std::int64_t* keys = memory + shape.t.extent;
+  std::int64_t* depth = keys + shape.s.extent;
+  for (std::int64_t i = 0; i < shape.t.extent; ++i) memory[i] = i * shape.query_step();
+  for (std::int64_t i = 0; i < shape.s.extent; ++i) keys[i] = i * shape.key_step();
+  for (std::int64_t i = 0; i < shape.d.extent; ++i) depth[i] = i;
+  return {memory, keys, depth};
 }
 
 template <class T>
@@ -194,23 +145,26 @@ struct AttentionLaunch {
   kernels::DropoutMask mask;
   DropoutLanes lanes{mask};
 
-  /// A head's queries or keys as a matrix, row by row, and across.
-  [[nodiscard]] Matrix<const T> rows_of(const Piece& piece, std::int64_t head, std::int64_t length,
-                                        std::int64_t first) const {
-    return {data_of<T>(piece) + shape.start(head, length), offsets.rows + first, offsets.depth};
+  /// A block's queries, or a head's keys, as a matrix row by row.
+  [[nodiscard]] Matrix<const T> queries(const Piece& piece, const QueryBlock<T>& block) const {
+    return {data_of<T>(piece) + shape.query_start(block.head, block.group),
+            offsets.queries + block.first, offsets.depth};
   }
-  [[nodiscard]] Matrix<const T> across(const Piece& piece, std::int64_t head, std::int64_t length,
-                                       std::int64_t first) const {
-    const Matrix<const T> rows = rows_of(piece, head, length, first);
-    return {rows.data, rows.columns, rows.rows};
+  [[nodiscard]] Matrix<const T> keys(const Piece& piece, std::int64_t head) const {
+    return {data_of<T>(piece) + shape.key_start(head), offsets.keys, offsets.depth};
   }
 
   /// Dropout's factors of one key for all queries of the block.
   void factors(const QueryBlock<T>& block, std::int64_t key, PerQuery<T>& factors) const {
-    lanes.factors(shape.dropout_index(block.head, block.first) + key, shape.h.full * shape.s.full,
-                  kQueries<T>, static_cast<T>(mask.scale()), factors.data());
+    lanes.factors(shape.dropout_index(block.head, block.group, block.first) + key,
+                  shape.dropout_step(), kQueries<T>, static_cast<T>(mask.scale()), factors.data());
   }
 };
+
+template <class T>
+[[nodiscard]] Matrix<const T> transposed(const Matrix<const T>& rows) {
+  return {rows.data, rows.columns, rows.rows};
+}
 
 /// exp(x), of the nearest x in [-80, 80]. Next to 1, exp(-80) is nothing; far above 0 are only keys
 /// that are hidden.
@@ -221,12 +175,17 @@ template <class T>
   return exponential(above < kBound ? above : kBound);
 }
 
-/// row[query], or `instead` where causality hides the key from the query.
+/// row[query], or `instead` where causality or its document hides the key from the query.
 template <class T>
 void hide(const QueryBlock<T>& block, std::int64_t key, T instead, PerQuery<T>& row) {
   if (key < block.keys_all) return;
   const auto index = static_cast<std::int32_t>(key);
   for (std::size_t i = 0; i < row.size(); ++i) row[i] = index < block.limit[i] ? row[i] : instead;
+  if (block.documents_of_keys == nullptr) return;
+  const std::int32_t document = block.documents_of_keys[key];
+  for (std::size_t i = 0; i < row.size(); ++i) {
+    row[i] = document == block.documents[i] ? row[i] : instead;
+  }
 }
 
 /// Scores to unnormalised probabilities with dropout; row sums and maxima per query.
@@ -240,14 +199,14 @@ void softmax_block(const AttentionLaunch<T>& launch, const QueryBlock<T>& block,
   PerQuery<T> largest, total{}, factors, weight;
   largest.fill(kLowest);
   factors.fill(T(1));
-  for (std::int64_t key = 0; key < block.keys_any; ++key) {
+  for (std::int64_t key = block.keys_begin; key < block.keys_end; ++key) {
     std::copy_n(scores + key * kQueries<T>, kCount, weight.data());
     hide<T>(block, key, kLowest, weight);
     for (std::size_t i = 0; i < kCount; ++i) {
       largest[i] = weight[i] > largest[i] ? weight[i] : largest[i];
     }
   }
-  for (std::int64_t key = 0; key < block.keys_any; ++key) {
+  for (std::int64_t key = block.keys_begin; key < block.keys_end; ++key) {
     T* row = scores + key * kQueries<T>;
     if (launch.mask.active()) launch.factors(block, key, factors);
     for (std::size_t i = 0; i < kCount; ++i) weight[i] = exp_of_score(row[i] - largest[i]);
@@ -260,28 +219,36 @@ void softmax_block(const AttentionLaunch<T>& launch, const QueryBlock<T>& block,
 }
 
 template <class T>
+void forward_block(const AttentionLaunch<T>& a, const Launch& launch, const QueryBlock<T>& block,
+                   const ForwardBuffers<T>& x) {
+  const std::int64_t s = a.shape.s.extent, d = a.shape.d.extent;
+  pack_right<T>(transposed(a.queries(launch.operands[0], block)), d, block.count, x.query);
+  keys_times_queries<T>(block, x.keys, x.query, d, static_cast<T>(a.shape.scale), x.scores);
+  PerQuery<T> maximum, sum;
+  softmax_block<T>(a, block, x.scores, maximum, sum);
+  rows_times_scores<T>(block, x.values, s, x.scores, d, T(1), x.output);
+  const std::int64_t start = a.shape.query_start(block.head, block.group);
+  T* output = mutable_data_of<T>(launch.results[0]) + start;
+  T* lse = mutable_data_of<T>(launch.results[1]) + start / d;
+  for (std::int64_t i = 0; i < block.count; ++i) {
+    const auto lane = static_cast<std::size_t>(i);
+    const std::int64_t query = (block.first + i) * a.shape.query_step();
+    lse[query / d] = maximum[lane] + std::log(sum[lane]);
+    const T inverse = T(1) / sum[lane];
+    for (std::int64_t k = 0; k < d; ++k)
+      output[query + k] = x.output[k * kQueries<T> + i] * inverse;
+  }
+}
+
+template <class T>
 void forward_head(const AttentionLaunch<T>& a, const Launch& launch, std::int64_t head,
-                  const ForwardBuffers<T>& buffers) {
-  const std::int64_t s = a.shape.s.extent, d = a.shape.d.extent, t = a.shape.t.extent;
-  pack_left<T>(a.rows_of(launch.operands[1], head, s, 0), s, d, buffers.keys);
-  pack_left<T>(a.across(launch.operands[2], head, s, 0), d, s, buffers.values);
-  T* output = mutable_data_of<T>(launch.results[0]) + a.shape.start(head, t);
-  T* lse = mutable_data_of<T>(launch.results[1]) + a.shape.start(head, t) / d;
-  for (std::int64_t first = 0; first < t; first += kQueries<T>) {
-    const QueryBlock<T> block(a.shape, head, first);
-    pack_right<T>(a.across(launch.operands[0], head, t, first), d, block.count, buffers.query);
-    panels_times_block<T>(buffers.keys, d, buffers.query, block.keys_any, d,
-                          static_cast<T>(a.shape.scale), buffers.scores);
-    PerQuery<T> maximum, sum;
-    softmax_block<T>(a, block, buffers.scores, maximum, sum);
-    panels_times_block<T>(buffers.values, s, buffers.scores, d, block.keys_any, T(1),
-                          buffers.output);
-    for (std::int64_t i = 0; i < block.count; ++i) {
-      const auto lane = static_cast<std::size_t>(i);
-      lse[(first + i) * a.shape.h.extent] = maximum[lane] + std::log(sum[lane]);
-      const T inverse = T(1) / sum[lane];
-      T* row = output + (first + i) * a.shape.step();
-      for (std::int64_t k = 0; k < d; ++k) row[k] = buffers.output[k * kQueries<T> + i] * inverse;
+                  const ForwardBuffers<T>& x) {
+  const std::int64_t s = a.shape.s.extent, d = a.shape.d.extent;
+  pack_left<T>(a.keys(launch.operands[1], head), s, d, x.keys);
+  pack_left<T>(transposed(a.keys(launch.operands[2], head)), d, s, x.values);
+  for (std::int64_t group = 0; group < a.shape.r.extent; ++group) {
+    for (std::int64_t first = 0; first < a.shape.t.extent; first += kQueries<T>) {
+      forward_block<T>(a, launch, QueryBlock<T>(a.shape, head, group, first), x);
     }
   }
 }
@@ -294,7 +261,7 @@ void score_gradient_block(const AttentionLaunch<T>& a, const QueryBlock<T>& bloc
   constexpr auto kCount = static_cast<std::size_t>(kQueries<T>);
   PerQuery<T> factors, weight;
   factors.fill(T(1));
-  for (std::int64_t key = 0; key < block.keys_any; ++key) {
+  for (std::int64_t key = block.keys_begin; key < block.keys_end; ++key) {
     T* p = probabilities + key * kQueries<T>;
     T* g = gradient + key * kQueries<T>;
     if (a.mask.active()) a.factors(block, key, factors);
@@ -303,55 +270,53 @@ void score_gradient_block(const AttentionLaunch<T>& a, const QueryBlock<T>& bloc
     for (std::size_t i = 0; i < kCount; ++i) g[i] = weight[i] * (g[i] * factors[i] - delta[i]);
     for (std::size_t i = 0; i < kCount; ++i) p[i] = weight[i] * factors[i];
   }
-  const std::int64_t end = round_up(block.keys_any, Tile<T>::kRows);
-  std::fill(probabilities + block.keys_any * kQueries<T>, probabilities + end * kQueries<T>, T(0));
-  std::fill(gradient + block.keys_any * kQueries<T>, gradient + end * kQueries<T>, T(0));
+  const std::int64_t end = round_up(block.keys_end, Tile<T>::kRows);
+  std::fill(probabilities + block.keys_end * kQueries<T>, probabilities + end * kQueries<T>, T(0));
+  std::fill(gradient + block.keys_end * kQueries<T>, gradient + end * kQueries<T>, T(0));
 }
 
 /// lse, and delta = sum over d of o * do, per query; 0 beyond the block.
 template <class T>
 void query_statistics(const AttentionShape& shape, const Launch& launch, const QueryBlock<T>& block,
                       PerQuery<T>& lse, PerQuery<T>& delta) {
-  const std::int64_t start = shape.start(block.head, shape.t.extent), d = shape.d.extent;
+  const std::int64_t start = shape.query_start(block.head, block.group), d = shape.d.extent;
   const T *o = data_of<T>(launch.operands[3]) + start, *go = data_of<T>(launch.operands[5]) + start;
   const T* log_sums = data_of<T>(launch.operands[4]) + start / d;
   lse.fill(T(0));
   delta.fill(T(0));
   for (std::int64_t i = 0; i < block.count; ++i) {
-    const std::int64_t row = (block.first + i) * shape.step();
+    const std::int64_t row = (block.first + i) * shape.query_step();
     T sum = T(0);
     for (std::int64_t k = 0; k < d; ++k) sum += o[row + k] * go[row + k];
     delta[static_cast<std::size_t>(i)] = sum;
-    lse[static_cast<std::size_t>(i)] = log_sums[(block.first + i) * shape.h.extent];
+    lse[static_cast<std::size_t>(i)] = log_sums[row / d];
   }
 }
 
 template <class T>
 void backward_block(const AttentionLaunch<T>& a, const Launch& launch, const QueryBlock<T>& block,
                     const BackwardBuffers<T>& x) {
-  const std::int64_t s = a.shape.s.extent, d = a.shape.d.extent, t = a.shape.t.extent;
+  const std::int64_t s = a.shape.s.extent, d = a.shape.d.extent;
   const auto scale = static_cast<T>(a.shape.scale);
-  const Piece &q = launch.operands[0], &go = launch.operands[5];
-  pack_right<T>(a.across(q, block.head, t, block.first), d, block.count, x.query);
-  pack_right<T>(a.across(go, block.head, t, block.first), d, block.count, x.output_gradient);
-  pack_right<T>(a.rows_of(q, block.head, t, block.first), block.count, d, x.query_rows);
-  pack_right<T>(a.rows_of(go, block.head, t, block.first), block.count, d, x.gradient_rows);
+  const Matrix<const T> q = a.queries(launch.operands[0], block);
+  const Matrix<const T> go = a.queries(launch.operands[5], block);
+  pack_right<T>(transposed(q), d, block.count, x.query);
+  pack_right<T>(transposed(go), d, block.count, x.output_gradient);
+  pack_right<T>(q, block.count, d, x.query_rows);
+  pack_right<T>(go, block.count, d, x.gradient_rows);
 
-  panels_times_block<T>(x.keys, d, x.query, block.keys_any, d, scale, x.probabilities);
-  panels_times_block<T>(x.values, d, x.output_gradient, block.keys_any, d, T(1), x.score_gradient);
+  keys_times_queries<T>(block, x.keys, x.query, d, scale, x.probabilities);
+  keys_times_queries<T>(block, x.values, x.output_gradient, d, T(1), x.score_gradient);
   PerQuery<T> lse, delta;
   query_statistics<T>(a.shape, launch, block, lse, delta);
   score_gradient_block<T>(a, block, lse, delta, x.probabilities, x.score_gradient);
 
-  panels_times_block<T>(x.keys_across, s, x.score_gradient, d, block.keys_any, scale,
-                        x.query_gradient);
-  add_block_times_rows<T>(x.score_gradient, x.query_rows, block.keys_any, d, block.count,
-                          x.key_gradient);
-  add_block_times_rows<T>(x.probabilities, x.gradient_rows, block.keys_any, d, block.count,
-                          x.value_gradient);
-  T* dq = mutable_data_of<T>(launch.results[0]) + a.shape.start(block.head, t);
+  rows_times_scores<T>(block, x.keys_across, s, x.score_gradient, d, scale, x.query_gradient);
+  add_scores_times_rows<T>(block, x.score_gradient, x.query_rows, d, x.key_gradient);
+  add_scores_times_rows<T>(block, x.probabilities, x.gradient_rows, d, x.value_gradient);
+  T* dq = mutable_data_of<T>(launch.results[0]) + a.shape.query_start(block.head, block.group);
   for (std::int64_t i = 0; i < block.count; ++i) {
-    T* row = dq + (block.first + i) * a.shape.step();
+    T* row = dq + (block.first + i) * a.shape.query_step();
     for (std::int64_t k = 0; k < d; ++k) row[k] = x.query_gradient[k * kQueries<T> + i];
   }
 }
@@ -359,23 +324,26 @@ void backward_block(const AttentionLaunch<T>& a, const Launch& launch, const Que
 template <class T>
 void backward_head(const AttentionLaunch<T>& a, const Launch& launch, std::int64_t head,
                    const BackwardBuffers<T>& x) {
-  const std::int64_t s = a.shape.s.extent, d = a.shape.d.extent, t = a.shape.t.extent;
+  const std::int64_t s = a.shape.s.extent, d = a.shape.d.extent;
   const std::int64_t width = round_up(d, Tile<T>::kColumns);
-  pack_left<T>(a.rows_of(launch.operands[1], head, s, 0), s, d, x.keys);
-  pack_left<T>(a.rows_of(launch.operands[2], head, s, 0), s, d, x.values);
-  pack_left<T>(a.across(launch.operands[1], head, s, 0), d, s, x.keys_across);
+  const Matrix<const T> keys = a.keys(launch.operands[1], head);
+  pack_left<T>(keys, s, d, x.keys);
+  pack_left<T>(a.keys(launch.operands[2], head), s, d, x.values);
+  pack_left<T>(transposed(keys), d, s, x.keys_across);
   std::fill_n(x.key_gradient, round_up(s, Tile<T>::kRows) * width, T(0));
   std::fill_n(x.value_gradient, round_up(s, Tile<T>::kRows) * width, T(0));
-  for (std::int64_t first = 0; first < t; first += kQueries<T>) {
-    backward_block<T>(a, launch, QueryBlock<T>(a.shape, head, first), x);
+  for (std::int64_t group = 0; group < a.shape.r.extent; ++group) {
+    for (std::int64_t first = 0; first < a.shape.t.extent; first += kQueries<T>) {
+      backward_block<T>(a, launch, QueryBlock<T>(a.shape, head, group, first), x);
+    }
   }
-  T* dk = mutable_data_of<T>(launch.results[1]) + a.shape.start(head, s);
-  T* dv = mutable_data_of<T>(launch.results[2]) + a.shape.start(head, s);
+  T* dk = mutable_data_of<T>(launch.results[1]) + a.shape.key_start(head);
+  T* dv = mutable_data_of<T>(launch.results[2]) + a.shape.key_start(head);
   const auto scale = static_cast<T>(a.shape.scale);
   for (std::int64_t key = 0; key < s; ++key) {
     for (std::int64_t k = 0; k < d; ++k) {
-      dk[key * a.shape.step() + k] = scale * x.key_gradient[key * width + k];
-      dv[key * a.shape.step() + k] = x.value_gradient[key * width + k];
+      dk[key * a.shape.key_step() + k] = scale * x.key_gradient[key * width + k];
+      dv[key * a.shape.key_step() + k] = x.value_gradient[key * width + k];
     }
   }
 }
@@ -421,18 +389,16 @@ void for_each_head(const AttentionShape& shape, const Attention& kernel, const L
 }
 
 inline AttentionShape shape_of(const Attention& kernel, const Launch& launch) {
-  AttentionShape shape = attention_shape(kernel, launch, launch.operands.first(1),
-                                         launch.operands.subspan(1, 2), launch.results[1]);
-  (void)attention_shape(kernel, launch, launch.results.first(1), launch.operands.subspan(1, 2),
-                        launch.results[1]);
-  return shape;
+  const std::array<Piece, 2> like_q = {launch.operands[0], launch.results[0]};
+  return attention_shape(kernel, launch, like_q, launch.operands.subspan(1, 2), launch.results[1],
+                         launch.operands.subspan(5));
 }
 
 inline AttentionShape shape_of(const AttentionGradient& kernel, const Launch& launch) {
   const auto& in = launch.operands;
   const std::array<Piece, 4> like_q = {in[0], in[3], in[5], launch.results[0]};
   const std::array<Piece, 4> like_k = {in[1], in[2], launch.results[1], launch.results[2]};
-  return attention_shape(kernel.attention, launch, like_q, like_k, in[4]);
+  return attention_shape(kernel.attention, launch, like_q, like_k, in[4], in.subspan(8));
 }
 
 template <class T>

@@ -78,17 +78,9 @@ class Runner {
   void operator()(const Select& kernel) const { select(kernel); }
   void operator()(const Stack& kernel) const { stack(kernel); }
   void operator()(const Dropout& kernel) const { run(kernel, 1, 1); }
-  void operator()(const Attention& kernel) const {
-    if (kernel.grouped || kernel.documents) return reference::run(kernel, launch_);
-    run(kernel, 3, 2);
-  }
-  void operator()(const AttentionGradient& kernel) const {
-    if (kernel.attention.grouped || kernel.attention.documents) {
-      return reference::run(kernel, launch_);
-    }
-    run(kernel, 6, 3);
-  }
-  void operator()(const Rotary& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const Attention& kernel) const { run(kernel, 3, 2); }
+  void operator()(const AttentionGradient& kernel) const { run(kernel, 6, 3); }
+  void operator()(const Rotary& kernel) const { run(kernel, 1, 1); }
   void operator()(const View& kernel) const { reference::run(kernel, launch_); }
   void operator()(const Route& kernel) const { reference::run(kernel, launch_); }
   void operator()(const RouteGradient& kernel) const { reference::run(kernel, launch_); }
@@ -112,12 +104,9 @@ class Runner {
   void operator()(const Contribute& kernel) const { reference::run(kernel, launch_); }
 
   void operator()(const Einsum& /*kernel*/, Bytes& size) const { workspace(2, 1, size); }
-  void operator()(const Attention& kernel, Bytes& size) const {
-    if (!kernel.grouped && !kernel.documents) workspace(3, 2, size);
-  }
-  void operator()(const AttentionGradient& kernel, Bytes& size) const {
-    if (!kernel.attention.grouped && !kernel.attention.documents) workspace(6, 3, size);
-  }
+  void operator()(const Attention& /*kernel*/, Bytes& size) const { workspace(3, 2, size); }
+  void operator()(const AttentionGradient& /*kernel*/, Bytes& size) const { workspace(6, 3, size); }
+  void operator()(const Rotary& /*kernel*/, Bytes& size) const { workspace(1, 1, size); }
 
  private:
   /// The dtype that the first `operands` operands, the first `results` results and `more` operands

@@ -7,6 +7,7 @@
 #include "cpu/fast.hpp"
 #include "cpu/map.hpp"
 #include "cpu/norm.hpp"
+#include "cpu/rotary.hpp"
 #include "cpu/rows.hpp"
 #include "cpu/update.hpp"
 
@@ -18,6 +19,7 @@ struct Fast {
   static Bytes workspace(const Einsum& kernel, const Launch& launch, int threads);
   static Bytes workspace(const Attention& kernel, const Launch& launch, int threads);
   static Bytes workspace(const AttentionGradient& kernel, const Launch& launch, int threads);
+  static Bytes workspace(const Rotary& kernel, const Launch& launch, int threads);
 
   static bool run(const Einsum& kernel, const Launch& launch, int threads);
   static bool run(const Map& kernel, const Launch& launch, int threads);
@@ -35,6 +37,7 @@ struct Fast {
   static bool run(const Dropout& kernel, const Launch& launch, int threads);
   static bool run(const Attention& kernel, const Launch& launch, int threads);
   static bool run(const AttentionGradient& kernel, const Launch& launch, int threads);
+  static bool run(const Rotary& kernel, const Launch& launch, int threads);
   static bool run(const Fill& kernel, const Launch& launch, int threads);
   static bool run(const Update& kernel, const Launch& launch, int threads);
 };
@@ -52,6 +55,11 @@ Bytes Fast<T>::workspace(const Attention& kernel, const Launch& launch, int thre
 template <class T>
 Bytes Fast<T>::workspace(const AttentionGradient& kernel, const Launch& launch, int threads) {
   return attention_workspace<T, BackwardBuffers<T>>(shape_of(kernel, launch), threads);
+}
+
+template <class T>
+Bytes Fast<T>::workspace(const Rotary& kernel, const Launch& launch, int /*threads*/) {
+  return rotary_workspace<T>(kernel, launch);
 }
 
 template <class T>
@@ -77,8 +85,8 @@ bool Fast<T>::run(const SumExp& kernel, const Launch& launch, int threads) {
 }
 
 template <class T>
-bool Fast<T>::run(const Pick& kernel, const Launch& launch, int /*threads*/) {
-  return run_pick<T>(kernel, launch);
+bool Fast<T>::run(const Pick& kernel, const Launch& launch, int threads) {
+  return run_pick<T>(kernel, launch, threads);
 }
 
 template <class T>
@@ -146,6 +154,12 @@ bool Fast<T>::run(const Attention& kernel, const Launch& launch, int threads) {
 template <class T>
 bool Fast<T>::run(const AttentionGradient& kernel, const Launch& launch, int threads) {
   run_attention_gradient<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const Rotary& kernel, const Launch& launch, int threads) {
+  run_rotary<T>(kernel, launch, threads);
   return true;
 }
 

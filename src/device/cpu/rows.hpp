@@ -233,9 +233,8 @@ inline bool classes_last(const Dims& operand, const Dims& labels, char letter) {
 }
 
 template <class T>
-[[nodiscard]] bool run_pick(const Pick& kernel, const Launch& launch) {
+[[nodiscard]] bool run_pick(const Pick& kernel, const Launch& launch, int threads) {
   if (!classes_last(kernel.operand, kernel.labels, kernel.letter)) return false;
-  if (kernel.smoothing != 0.0) return false;
   const Piece& operand = launch.operands[0];
   kernels::Letters sizes;
   sizes.add(kernel.operand, operand);
@@ -244,12 +243,21 @@ template <class T>
   const kernels::LetterSize classes = sizes.at(kernel.letter);
   const std::int32_t* labels = kernels::integers(launch.operands[1]);
   const T* x = data_of<T>(operand);
-  for (std::int64_t row = 0; row < sizes.elements(kernel.labels); ++row) {
-    const std::int64_t label = labels[row] - classes.offset;
-    const bool held = label >= 0 && label < classes.extent;
-    kernels::store(launch.results[0], row,
-                   held ? static_cast<double>(x[row * classes.extent + label]) : 0.0);
-  }
+  const double even = kernel.smoothing / static_cast<double>(classes.full);
+  const std::int64_t n = classes.extent;
+  const std::int64_t grain = even == 0.0 ? kGrain : row_grain(n);
+  parallel_for(
+      threads, sizes.elements(kernel.labels), grain, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t row = begin; row < end; ++row) {
+          const std::int64_t label = labels[row] - classes.offset;
+          const bool held = label >= 0 && label < n;
+          double value = held ? static_cast<double>(x[row * n + label]) : 0.0;
+          if (even != 0.0) {
+            value = (1.0 - kernel.smoothing) * value + even * sum_of(x + row * n, n, false);
+          }
+          kernels::store(launch.results[0], row, value);
+        }
+      });
   return true;
 }
 
@@ -257,7 +265,6 @@ template <class T>
 [[nodiscard]] bool run_cross_entropy_gradient(const CrossEntropyGradient& kernel,
                                               const Launch& launch, int threads) {
   if (!classes_last(kernel.operand, kernel.labels, kernel.letter)) return false;
-  if (kernel.smoothing != 0.0) return false;
   const Piece& operand = launch.operands[0];
   kernels::Letters sizes;
   sizes.add(kernel.operand, operand);
@@ -268,6 +275,7 @@ template <class T>
   const double inverse_weight = kernels::scalar(launch.operands[5]);
   const T* x = data_of<T>(operand);
   T* dx = mutable_data_of<T>(launch.results[0]);
+  const double even = kernel.smoothing / static_cast<double>(classes.full);
   const std::int64_t rows = sizes.elements(kernel.labels), n = classes.extent;
   parallel_for(threads, rows, row_grain(n), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
@@ -276,9 +284,11 @@ template <class T>
       const T factor = static_cast<T>(weight / kernels::load(launch.operands[2], row));
       const T* from = x + row * n;
       T* to = dx + row * n;
-      fill_run(to, n, [&](std::int64_t i) { return exponential(from[i] - maximum) * factor; });
+      const T shift = static_cast<T>(weight * even);
+      fill_run(to, n,
+               [&](std::int64_t i) { return exponential(from[i] - maximum) * factor - shift; });
       const std::int64_t label = labels[row] - classes.offset;
-      if (label >= 0 && label < n) to[label] -= static_cast<T>(weight);
+      if (label >= 0 && label < n) to[label] -= static_cast<T>(weight * (1.0 - kernel.smoothing));
     }
   });
   return true;
