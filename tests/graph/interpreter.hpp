@@ -6,6 +6,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "alpa/base/error.hpp"
@@ -14,26 +15,36 @@
 
 namespace alpa::testing {
 
-/// Runs a graph of f64 and i32 tensors on one reference device, whole tensors, one microbatch.
+/// Runs a graph of f64, f32 and i32 tensors on one device, whole tensors, one microbatch.
 class Interpreter {
  public:
-  explicit Interpreter(const Graph& graph) : graph_(graph), device_(make_reference_device()) {
+  explicit Interpreter(const Graph& graph, std::unique_ptr<Device> device = make_reference_device())
+      : graph_(graph), device_(std::move(device)) {
     for (const Tensor& tensor : graph.tensors) {
       const auto size = static_cast<std::size_t>(bytes_of(tensor.shape, tensor.dtype).value);
       memory_.emplace_back(size, std::byte{0});
     }
   }
 
-  void set(const std::string& name, const std::vector<double>& values) { write(name, values); }
+  /// Values as the tensor's type holds them.
+  void set(const std::string& name, const std::vector<double>& values) {
+    switch (graph_.tensor(find(name)).dtype) {
+      case DType::f64:
+        return write(name, values);
+      case DType::f32:
+        return write(name, std::vector<float>(values.begin(), values.end()));
+      default:
+        return write(name, std::vector<std::int32_t>(values.begin(), values.end()));
+    }
+  }
   void set(const std::string& name, const std::vector<std::int32_t>& values) {
     write(name, values);
   }
 
   [[nodiscard]] std::vector<double> get(const std::string& name) const {
-    const TensorId id = find(name);
-    std::vector<double> values(memory_.at(id.index()).size() / sizeof(double));
-    std::memcpy(values.data(), memory_.at(id.index()).data(), values.size() * sizeof(double));
-    return values;
+    if (graph_.tensor(find(name)).dtype == DType::f64) return read<double>(name);
+    const std::vector<float> values = read<float>(name);
+    return {values.begin(), values.end()};
   }
 
   /// Runs the operators of these phases in order, from global scalars that are 0.
@@ -51,6 +62,14 @@ class Interpreter {
     const auto id = graph_.find_tensor(name);
     if (!id) throw UserError("the graph has no tensor " + name);
     return *id;
+  }
+
+  template <class T>
+  [[nodiscard]] std::vector<T> read(const std::string& name) const {
+    const auto& memory = memory_.at(find(name).index());
+    std::vector<T> values(memory.size() / sizeof(T));
+    std::memcpy(values.data(), memory.data(), memory.size());
+    return values;
   }
 
   template <class T>

@@ -22,9 +22,10 @@ class Inputs {
  public:
   Inputs(const Case& test, std::int64_t microbatch) : test_(test), microbatch_(microbatch) {}
 
-  [[nodiscard]] bool masked(int step, std::int64_t sample) const {
+  /// Whether the weights of a sample, or the one with that index, are 0.
+  [[nodiscard]] bool masked(int step, std::int64_t index) const {
     return uniform(stream_key(test_.seed, "mask"), static_cast<std::uint64_t>(step),
-                   static_cast<std::uint64_t>(sample)) < 0.2;
+                   static_cast<std::uint64_t>(index)) < 0.2;
   }
 
   [[nodiscard]] double total_weight(int step, const Graph& graph) const {
@@ -32,8 +33,8 @@ class Inputs {
     const Shape& shape = graph.tensor(*t).shape;
     const std::int64_t per_sample = num_elements(shape) / shape[0];
     double total = 0;
-    for (std::int64_t s = 0; s < test_.global_batch; ++s) {
-      total += masked(step, s) ? 0.0 : static_cast<double>(per_sample);
+    for (std::int64_t i = 0; i < test_.global_batch * per_sample; ++i) {
+      total += masked(step, test_.masks_elements ? i : i / per_sample) ? 0.0 : 1.0;
     }
     return total;
   }
@@ -71,7 +72,9 @@ class Inputs {
       return;
     }
     double value = normal(key, s, g);
-    if (entry.tensor == "weights") value = masked(step, sample) ? 0.0 : 1.0;
+    if (entry.tensor == "weights") {
+      value = masked(step, test_.masks_elements ? global : sample) ? 0.0 : 1.0;
+    }
     if (entry.dtype == DType::f64)
       put(value);
     else
@@ -134,7 +137,7 @@ std::map<std::string, double> scalars(const Case& test, const Graph& graph, cons
   values["step.optimizer_step"] = step;
   values["step.dropout_step"] = step;
   values["step.training"] = 1;
-  values["step.inverse_weight"] = 1.0 / inputs.total_weight(step, graph);
+  values["step.inverse_weight"] = test.sum_loss ? 1.0 : 1.0 / inputs.total_weight(step, graph);
   return values;
 }
 

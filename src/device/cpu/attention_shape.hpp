@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "common/element.hpp"
+#include "common/letters.hpp"
 #include "cpu/gemm.hpp"
 
 /// Sizes and mask of attention: what each query of a launch may see.

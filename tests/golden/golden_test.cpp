@@ -1,0 +1,97 @@
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "alpa/graph/training.hpp"
+#include "alpa/model/build_graph.hpp"
+
+#include "graph/interpreter.hpp"
+
+/// Losses and gradients against those of PyTorch: the files that the scripts beside this one wrote.
+namespace alpa {
+namespace {
+
+using testing::Interpreter;
+
+nlohmann::json read_golden(const std::string& name) {
+  std::ifstream file(std::string(ALPA_SOURCE_DIR) + "/tests/golden/" + name + ".json");
+  EXPECT_TRUE(file.good()) << name;
+  return nlohmann::json::parse(file);
+}
+
+struct Precisely {
+  Precision precision;
+  double tolerance;  ///< of the loss, and of each gradient relative to its norm
+};
+
+void set_all(const Graph& graph, const nlohmann::json& tensors, Interpreter& run) {
+  for (const auto& [name, tensor] : tensors.items()) {
+    const auto id = graph.find_tensor(name);
+    ASSERT_TRUE(id.has_value()) << name;
+    EXPECT_EQ(graph.tensor(*id).shape, tensor.at("shape").get<Shape>()) << name;
+    run.set(name, tensor.at("values").get<std::vector<double>>());
+  }
+}
+
+double norm(const std::vector<double>& values) {
+  double sum = 0.0;
+  for (const double value : values) sum += value * value;
+  return std::sqrt(sum);
+}
+
+void expect_gradient(const Graph& graph, const Interpreter& run, const std::string& name,
+                     const std::vector<double>& expected, double tolerance) {
+  const bool tied = graph.find_tensor(name + ".gradient_sum").has_value();
+  const auto found = run.get(name + (tied ? ".gradient_sum" : ".accumulator"));
+  ASSERT_EQ(found.size(), expected.size()) << name;
+  std::vector<double> difference;
+  for (std::size_t i = 0; i < found.size(); ++i) difference.push_back(found[i] - expected[i]);
+  EXPECT_LE(norm(difference), tolerance * norm(expected)) << name << " " << norm(expected);
+}
+
+void expect_golden(const nlohmann::json& golden, std::unique_ptr<Device> device,
+                   const Precisely& how) {
+  RunConfig config = parse_run_config(golden.at("run_file").get<std::string>(), "golden.yaml");
+  config.training.precision = how.precision;
+  const Graph graph = build_graph(config, config.training.global_batch);
+  Interpreter run(graph, std::move(device));
+  set_all(graph, golden.at("inputs"), run);
+  set_all(graph, golden.at("parameters"), run);
+  for (const TensorId id : tensors_with(graph, Role::parameter)) {
+    EXPECT_TRUE(golden.at("parameters").contains(graph.tensor(id).name)) << graph.tensor(id).name;
+  }
+  for (const TensorId id : tensors_with(graph, Role::step_scalar)) {
+    const std::string& name = graph.tensor(id).name;
+    const double inverse = golden.at("inverse_weight").get<double>();
+    run.set(name, std::vector<double>{name == scalar_name::kInverseWeight ? inverse : 1.0});
+  }
+  run.run({Phase::prepare, Phase::forward, Phase::backward, Phase::reduce});
+  const double loss = golden.at("loss").get<double>();
+  EXPECT_NEAR(run.get(scalar_name::kLoss).at(0), loss, how.tolerance * std::abs(loss));
+  for (const auto& [name, tensor] : golden.at("gradients").items()) {
+    expect_gradient(graph, run, name, tensor.at("values").get<std::vector<double>>(),
+                    how.tolerance);
+  }
+}
+
+class Golden : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(Golden, LossAndGradientsAreThoseOfPyTorch) {
+  const nlohmann::json golden = read_golden(GetParam());
+  for (const Precisely& how : {Precisely{Precision::fp64, 1e-7}, {Precision::fp32, 1e-5}}) {
+    SCOPED_TRACE(name_of(how.precision));
+    expect_golden(golden, make_reference_device(), how);
+    expect_golden(golden, make_cpu_device(1), how);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Golden, ::testing::Values("gpt", "gpt_documents", "llama", "bert"),
+                         [](const auto& each) { return each.param; });
+
+}  // namespace
+}  // namespace alpa
