@@ -11,7 +11,7 @@
 namespace alpa::law {
 namespace {
 
-constexpr double kScalars = 16;  // loss and norm, fp64, summed over the world once a step
+constexpr double kScalars = 24;  // loss, hits and norm, fp64, summed over the world once a step
 
 double ring(int n) { return static_cast<double>(n - 1) / n; }
 
