@@ -22,7 +22,9 @@ std::vector<TensorId> tensors_with(const Graph& graph, Role role) {
 
 Flops flops_of(const Operator& op) {
   double points = op.rule.flops_per_point;
-  for (const Factor& factor : op.rule.factors) points *= static_cast<double>(factor.size);
+  for (const Factor& factor : op.rule.factors) {
+    if (factor.counted) points *= static_cast<double>(factor.size);
+  }
   return {points};
 }
 

@@ -96,6 +96,7 @@ Flops flops_of_pieces(const ShardingRule& rule, Pieces operands, Pieces results)
   if (rule.flops_per_point == 0.0) return {0.0};
   double points = rule.flops_per_point;
   for (const Factor& factor : rule.factors) {
+    if (!factor.counted) continue;
     std::int64_t size = factor.size;
     const auto look = [&](const std::vector<Dims>& all, Pieces pieces) {
       for (std::size_t i = 0; i < all.size(); ++i) {

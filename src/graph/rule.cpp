@@ -81,6 +81,12 @@ int ShardingRule::factor(char name) const {
   return found == factors.end() ? -1 : static_cast<int>(found - factors.begin());
 }
 
+const FactorWindow* ShardingRule::window_of(char dimension) const {
+  const auto found = std::find_if(windows.begin(), windows.end(),
+                                  [&](const FactorWindow& w) { return w.dimension == dimension; });
+  return found == windows.end() ? nullptr : &*found;
+}
+
 ShardingRule rule_of(const Kernel& kernel, const std::vector<Shape>& operands,
                      const std::vector<Shape>& results) {
   const Signature s = operators::signature_of(
@@ -93,7 +99,8 @@ ShardingRule rule_of(const Kernel& kernel, const std::vector<Shape>& operands,
                     .results = s.results,
                     .reduction = s.reduction,
                     .linear = s.linear,
-                    .flops_per_point = s.flops_per_point};
+                    .flops_per_point = s.flops_per_point,
+                    .windows = {}};
   if (rule.reduction.empty()) {
     rule.reduction.assign(results.size(), ShardingRule::Reduction::none);
   }
@@ -108,12 +115,13 @@ ShardingRule rule_of(const Kernel& kernel, const std::vector<Shape>& operands,
   std::string why = check_kernel_sizes(s, rule);
   if (why.empty() && s.check) why = s.check(operands, results);
   if (!why.empty()) misfit(s, operands, results, why);
+  if (s.windows) rule.windows = s.windows(operands, results);
   for (Factor& factor : rule.factors) {
-    factor.whole = operators::has(s.whole, factor.name);
+    const bool moves = std::any_of(rule.windows.begin(), rule.windows.end(),
+                                   [&](const auto& w) { return w.factor == factor.name; });
+    factor.whole = operators::has(s.whole, factor.name) && !moves;
     factor.even = operators::has(s.even, factor.name);
-    if (operators::has(s.uncounted, factor.name)) {
-      rule.flops_per_point /= static_cast<double>(factor.size);
-    }
+    factor.counted = !operators::has(s.uncounted, factor.name);
   }
   return rule;
 }

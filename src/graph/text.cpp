@@ -45,6 +45,10 @@ std::string to_text(const ShardingRule& rule) {
              : f.even ? "="
                       : "");
   }
+  for (const FactorWindow& w : rule.windows) {
+    text += std::string(" ") + w.factor + "~" + w.dimension + "-" + std::to_string(w.before) + "+" +
+            std::to_string(w.after);
+  }
   for (const auto& group : rule.linear) {
     text += " linear";
     for (const int i : group) text += ":" + std::to_string(i);

@@ -13,6 +13,9 @@ ShardingSpec without_single_axes(ShardingSpec spec, const DeviceMesh& mesh) {
   for (auto& axes : spec.dim_axes) std::erase_if(axes, single);
   std::erase_if(spec.partial_axes, single);
   if (spec.partial_axes.empty()) spec.partial_op = ReduceOp::sum;
+  std::erase_if(spec.margins, [&](const auto& margin) {
+    return spec.dim_axes[static_cast<std::size_t>(margin.dim)].empty();
+  });
   return spec;
 }
 

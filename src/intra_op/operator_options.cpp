@@ -81,6 +81,11 @@ std::string OperatorOptions::key_of(const Operator& op) const {
   for (const Factor& f : op.rule.factors) {
     key += std::to_string(f.size) + (f.whole ? "w" : f.even ? "e" : "") + ',';
   }
+  for (const FactorWindow& w : op.rule.windows) {
+    key += std::to_string(op.rule.factor(w.factor)) + '~' +
+           std::to_string(op.rule.factor(w.dimension)) + '~' + std::to_string(w.before) + '~' +
+           std::to_string(w.after) + ',';
+  }
   const PlainLetters letters(op.rule);
   letters.append(key, op.rule.operands);
   letters.append(key, op.rule.results);

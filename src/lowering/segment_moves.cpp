@@ -113,6 +113,9 @@ BufferId SegmentBuilder::apply_move(int segment, TensorId t, const Move& move, B
     case Move::Kind::all_to_all:
       transpose(segment, t, move, from, to);
       break;
+    case Move::Kind::margins:
+      transpose(segment, t, move, from, to);
+      break;
     case Move::Kind::slice:
       copy_box(segment, source, target, "slice " + tensor(t).name);
       break;
@@ -195,27 +198,39 @@ void SegmentBuilder::transpose(int segment, TensorId t, const Move& move, Buffer
   Collective c = collective(Collective::Kind::all_to_all, move, tensor(t).dtype);
   const Operand mine = operand(t, move.before, from);
   const Operand target = operand(t, move.after, to);
-  const BufferId out = add_buffer(tensor(t).name + " packed", mine.size(), MemoryClass::transient);
-  const BufferId in =
-      add_buffer(tensor(t).name + " received", target.size(), MemoryClass::transient);
-  std::vector<Operand> received;
+  const bool own_too = move.kind == Move::Kind::all_to_all;
+  std::vector<Operand> packed, received;
   Bytes sent{0};
   Bytes got{0};
   for (const int index : members(move)) {
-    const Box theirs = box_of(t, move.after, index);
-    const Operand part{out, sent, mine.dtype, intersect(mine.box, theirs), mine.full};
-    copy_box(segment, mine, part, "pack " + tensor(t).name);
-    c.piece_sizes.push_back(part.size());
-    sent += part.size();
-    const Box source = box_of(t, move.before, index);
-    received.push_back({in, got, mine.dtype, intersect(source, target.box), mine.full});
+    const bool other = own_too || index != seat_.index;
+    const auto part_of = [&](Box box) {
+      if (!other) box.extent.assign(box.extent.size(), 0);
+      return box;
+    };
+    const Box theirs = part_of(intersect(mine.box, box_of(t, move.after, index)));
+    packed.push_back({{}, sent, mine.dtype, theirs, mine.full});
+    c.piece_sizes.push_back(packed.back().size());
+    sent += packed.back().size();
+    const Box source = part_of(intersect(box_of(t, move.before, index), target.box));
+    received.push_back({{}, got, mine.dtype, source, mine.full});
     c.in_sizes.push_back(received.back().size());
     got += received.back().size();
   }
+  const BufferId out = add_buffer(tensor(t).name + " packed", sent, MemoryClass::transient);
+  const BufferId in = add_buffer(tensor(t).name + " received", got, MemoryClass::transient);
+  if (!own_too) copy_box(segment, mine, target, "copy " + tensor(t).name);
+  for (Operand& part : packed) {
+    part.buffer = out;
+    copy_box(segment, mine, part, "pack " + tensor(t).name);
+  }
   c.in = {out, {}, sent};
   c.out = {in, {}, got};
-  emit(segment, {"all_to_all " + tensor(t).name, c, {}, {}});
-  for (const Operand& part : received) copy_box(segment, part, target, "unpack " + tensor(t).name);
+  emit(segment, {to_string(move.kind) + " " + tensor(t).name, c, {}, {}});
+  for (Operand& part : received) {
+    part.buffer = in;
+    copy_box(segment, part, target, "unpack " + tensor(t).name);
+  }
 }
 
 }  // namespace alpa

@@ -12,7 +12,7 @@ ShardingSpec without_partial(ShardingSpec spec) {
 
 ShardingSpec arrival_layout(const Shape& shape, const ShardingSpec& wanted,
                             const DeviceMesh& mesh) {
-  ShardingSpec spec = without_partial(wanted);
+  ShardingSpec spec = without_margins(without_partial(wanted));
   for (std::size_t a = 0; a < mesh.extents.size(); ++a) {
     const auto axis = static_cast<MeshAxis>(a);
     const bool used = std::any_of(

@@ -25,7 +25,13 @@ double piece_bytes(const Shape& shape, DType dtype, const ShardingSpec& spec,
   for (std::size_t d = 0; d < shape.size(); ++d) {
     std::int64_t parts = 1;
     for (const MeshAxis axis : spec.dim_axes[d]) parts *= extent(mesh, axis);
-    elements *= ceiling_share(shape[d], parts);
+    double length = ceiling_share(shape[d], parts);
+    for (const auto& margin : spec.margins) {
+      if (margin.dim == static_cast<int>(d)) {
+        length += static_cast<double>(margin.before + margin.after);
+      }
+    }
+    elements *= length;
   }
   return elements * static_cast<double>(size_of(dtype));
 }
@@ -42,6 +48,8 @@ double cost_of(Move::Kind kind, double n, double before, double after) {
       return kCollectiveCharge + share * after;
     case Move::Kind::all_to_all:
       return kCollectiveCharge + share * before;
+    case Move::Kind::margins:
+      return kCollectiveCharge + (after - before) + kCopyShare * after;
     case Move::Kind::slice:
     case Move::Kind::to_partial:
       return 1 + kCopyShare * after;
@@ -292,6 +300,8 @@ std::string to_string(Move::Kind kind) {
       return "slice";
     case Move::Kind::to_partial:
       return "to_partial";
+    case Move::Kind::margins:
+      return "margins";
   }
   check_failed("known move", SourceLine::here());
 }
@@ -306,7 +316,20 @@ double move_cost(const Shape& shape, DType dtype, const Move& move, const Device
 std::vector<Move> redistribution(const Shape& shape, DType dtype, const ShardingSpec& from,
                                  const ShardingSpec& to, const DeviceMesh& mesh) {
   ALPA_CHECK(from.dim_axes.size() == shape.size() && to.dim_axes.size() == shape.size());
-  return Search(shape, dtype, to, mesh).run(from);
+  if (from == to) return {};
+  ALPA_CHECK(from.margins.empty());
+  const ShardingSpec pieces = without_margins(to);
+  std::vector<Move> moves;
+  if (from != pieces) moves = Search(shape, dtype, pieces, mesh).run(from);
+  if (to.margins.empty()) return moves;
+  Move last{.kind = Move::Kind::margins, .axes = {}, .before = pieces, .after = to};
+  for (const auto& margin : to.margins) {
+    const auto& axes = to.dim_axes[static_cast<std::size_t>(margin.dim)];
+    last.axes.insert(last.axes.end(), axes.begin(), axes.end());
+  }
+  std::sort(last.axes.begin(), last.axes.end());
+  moves.push_back(std::move(last));
+  return moves;
 }
 
 }  // namespace alpa

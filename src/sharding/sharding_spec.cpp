@@ -7,6 +7,11 @@
 
 namespace alpa {
 
+ShardingSpec without_margins(ShardingSpec spec) {
+  spec.margins.clear();
+  return spec;
+}
+
 ShardingSpec replicated(std::size_t dims) {
   ShardingSpec spec;
   spec.dim_axes.resize(dims);
@@ -28,6 +33,13 @@ Box local_box(const Shape& global, const ShardingSpec& spec, const DeviceMesh& m
     const std::int64_t end = global[d] * (part + 1) / parts;
     box.offset[d] = begin;
     box.extent[d] = end - begin;
+  }
+  for (const auto& margin : spec.margins) {
+    const auto d = static_cast<std::size_t>(margin.dim);
+    const std::int64_t end = box.offset[d] + box.extent[d];
+    const std::int64_t first = std::max<std::int64_t>(0, box.offset[d] - margin.before);
+    box.offset[d] = first;
+    box.extent[d] = std::min(global[d], end + margin.after) - first;
   }
   return box;
 }
@@ -56,6 +68,10 @@ std::string to_string(const ShardingSpec& spec) {
     if (d > 0) text += ',';
     text += spec.dim_axes[d].empty() ? 'R' : 'S';
     for (const MeshAxis axis : spec.dim_axes[d]) text += std::to_string(axis);
+    for (const auto& margin : spec.margins) {
+      if (margin.dim != static_cast<int>(d)) continue;
+      text += '~' + std::to_string(margin.before) + '~' + std::to_string(margin.after);
+    }
   }
   text += ']';
   if (!spec.partial_axes.empty()) text += spec.partial_op == ReduceOp::sum ? "+P" : "+M";
@@ -76,12 +92,28 @@ ShardingSpec parse_sharding_spec(const std::string& text) {
     }
     return list;
   };
+  const auto number = [&] {  // after a '~'
+    std::int64_t value = 0;
+    const std::size_t first = ++i;
+    while (i < text.size() && i < first + 9 &&
+           std::isdigit(static_cast<unsigned char>(text[i])) != 0) {
+      value = 10 * value + (text[i++] - '0');
+    }
+    if (i == first || text[first - 1] != '~') throw bad();
+    return value;
+  };
   if (text.empty() || text[i++] != '[') throw bad();
   while (i < text.size() && text[i] != ']') {
     if (!spec.dim_axes.empty() && text[i++] != ',') throw bad();
     const char kind = i < text.size() ? text[i++] : '?';
     auto split = axes();
     if ((kind != 'R' && kind != 'S') || (kind == 'S') == split.empty()) throw bad();
+    if (i < text.size() && text[i] == '~') {
+      if (kind != 'S') throw bad();
+      const std::int64_t before = number(), after = number();
+      if (before + after == 0) throw bad();
+      spec.margins.push_back({static_cast<int>(spec.dim_axes.size()), before, after});
+    }
     spec.dim_axes.push_back(std::move(split));
   }
   if (i >= text.size() || text[i++] != ']') throw bad();

@@ -17,9 +17,23 @@ std::vector<MeshAxis> axes_of_factor(const Strategy& strategy, char factor) {
   return axes;
 }
 
-ShardingSpec split_dims(const Dims& dims, const Strategy& strategy) {
+std::int64_t parts_of(const std::vector<MeshAxis>& axes, const DeviceMesh& mesh) {
+  std::int64_t parts = 1;
+  for (const MeshAxis axis : axes) parts *= extent(mesh, axis);
+  return parts;
+}
+
+/// Dimensions are cut with their factor, or with the factor whose window moves over them.
+ShardingSpec split_dims(const Dims& dims, const ShardingRule& rule, const Strategy& strategy,
+                        const DeviceMesh& mesh) {
   ShardingSpec spec;
-  for (const char letter : dims) spec.dim_axes.push_back(axes_of_factor(strategy, letter));
+  for (std::size_t d = 0; d < dims.size(); ++d) {
+    const FactorWindow* window = rule.window_of(dims[d]);
+    spec.dim_axes.push_back(axes_of_factor(strategy, window ? window->factor : dims[d]));
+    const bool split = parts_of(spec.dim_axes.back(), mesh) > 1;
+    if (window == nullptr || !split || window->before + window->after == 0) continue;
+    spec.margins.push_back({static_cast<int>(d), window->before, window->after});
+  }
   return spec;
 }
 
@@ -48,13 +62,20 @@ std::string objection(const ShardingRule& rule, const AxisUse& use) {
 std::string size_objection(const ShardingRule& rule, const Strategy& strategy,
                            const DeviceMesh& mesh) {
   for (const Factor& factor : rule.factors) {
-    std::int64_t parts = 1;
-    for (const MeshAxis axis : axes_of_factor(strategy, factor.name)) parts *= extent(mesh, axis);
+    const std::int64_t parts = parts_of(axes_of_factor(strategy, factor.name), mesh);
     if (parts > factor.size) {
       return std::string("factor '") + factor.name + "' of size " + std::to_string(factor.size) +
              " cannot be split " + std::to_string(parts) + " ways";
     }
-    if (factor.even && factor.size % parts != 0) {
+    const auto cut_with_window = [&](const FactorWindow& window) {
+      const int dimension = rule.factor(window.dimension);
+      return window.factor == factor.name &&
+             rule.factors[static_cast<std::size_t>(dimension)].size % parts != 0;
+    };
+    const bool windowed = std::any_of(rule.windows.begin(), rule.windows.end(),
+                                      [&](const auto& w) { return w.factor == factor.name; });
+    if (((factor.even || windowed) && factor.size % parts != 0) ||
+        std::any_of(rule.windows.begin(), rule.windows.end(), cut_with_window)) {
       return std::string("factor '") + factor.name + "' of size " + std::to_string(factor.size) +
              " cannot be split into " + std::to_string(parts) + " equal parts";
     }
@@ -139,8 +160,10 @@ StrategyResult apply_strategy(const ShardingRule& rule, const Strategy& strategy
     return {std::nullopt, reason};
   }
   OperatorLayout layout;
-  for (const Dims& dims : rule.operands) layout.operands.push_back(split_dims(dims, strategy));
-  for (const Dims& dims : rule.results) layout.results.push_back(split_dims(dims, strategy));
+  for (const Dims& dims : rule.operands)
+    layout.operands.push_back(split_dims(dims, rule, strategy, mesh));
+  for (const Dims& dims : rule.results)
+    layout.results.push_back(split_dims(dims, rule, strategy, mesh));
   for (const AxisUse& use : strategy.uses) {
     if (use.linear >= 0) {
       for (const int o : rule.linear[static_cast<std::size_t>(use.linear)]) {

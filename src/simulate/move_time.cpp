@@ -38,6 +38,8 @@ class MoveTime {
                copies(move_.after, before_, move_.to_dim);
       case Move::Kind::all_to_all:
         return transpose();
+      case Move::Kind::margins:
+        return margins();
       case Move::Kind::slice:
         return copy(after_);
       case Move::Kind::to_partial:
@@ -76,6 +78,19 @@ class MoveTime {
       sum += copy(intersect(box(move_.before, index), after_));
     }
     return sum;
+  }
+
+  /// Its own piece is copied; the margins come from the other members.
+  [[nodiscard]] Seconds margins() const {
+    Seconds sum = copy(before_);
+    Bytes sent{0};
+    for (const int index : members_) {
+      if (index == last_) continue;
+      const Box out = intersect(before_, box(move_.after, index));
+      sent += bytes_of(out.extent, dtype_);
+      sum += copy(out) + copy(intersect(box(move_.before, index), after_));
+    }
+    return sum + costs_.all_to_all(sent, move_.axes);
   }
 
   [[nodiscard]] Seconds fill() const {

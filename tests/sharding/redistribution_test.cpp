@@ -270,6 +270,26 @@ TEST(Redistribution, CostsNoMoreThanOverAnotherLayout) {
   }
 }
 
+TEST(Redistribution, MarginsAreFetchedLast) {
+  const DeviceMesh mesh{{2, 2}};
+  const auto path = [&](const std::string& from, const std::string& to) {
+    std::string text;
+    for (const Move& move : redistribution({8, 8}, DType::f32, parse_sharding_spec(from),
+                                           parse_sharding_spec(to), mesh)) {
+      text += to_string(move.kind) + " " + to_string(move.after) + "; ";
+    }
+    return text;
+  };
+  EXPECT_EQ(path("[S0~1~1,R]", "[S0~1~1,R]"), "");
+  EXPECT_EQ(path("[S0,R]", "[S0~1~1,R]"), "margins [S0~1~1,R]; ");
+  EXPECT_EQ(path("[R,R]", "[R,S1~0~2]"), "slice [R,S1]; margins [R,S1~0~2]; ");
+  EXPECT_EQ(path("[S0,S1]", "[S0~1~1,S1~1~1]"), "margins [S0~1~1,S1~1~1]; ");
+  const auto moves = redistribution({8, 8}, DType::f32, parse_sharding_spec("[S0,S1]"),
+                                    parse_sharding_spec("[S0~1~1,S1]"), mesh);
+  ASSERT_EQ(moves.size(), 1U);
+  EXPECT_EQ(moves[0].axes, std::vector<MeshAxis>{0});
+}
+
 // The search that takes short cuts gives the path of the definition, ties included.
 TEST(Redistribution, IsThePathThatIsDefined) {
   const std::vector<Setting> settings = {

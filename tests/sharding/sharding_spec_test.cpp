@@ -111,10 +111,42 @@ TEST(ShardingSpec, TextReadsBackAsItself) {
   EXPECT_EQ(to_string(parse_sharding_spec("[R]+M20")), "[R]+M02");
 }
 
+TEST(ShardingSpec, MarginsReachBeyondThePieceUpToTheEnds) {
+  const ShardingSpec spec = parse_sharding_spec("[R,S0~1~2]");
+  ASSERT_EQ(spec.margins.size(), 1U);
+  EXPECT_EQ(to_string(spec), "[R,S0~1~2]");
+  EXPECT_EQ(without_margins(spec), parse_sharding_spec("[R,S0]"));
+  const auto box = [&](int index) { return local_box({3, 12}, spec, {{3}}, index); };
+  EXPECT_EQ(box(0), (Box{{0, 0}, {3, 6}}));
+  EXPECT_EQ(box(1), (Box{{0, 3}, {3, 7}}));
+  EXPECT_EQ(box(2), (Box{{0, 7}, {3, 5}}));
+  EXPECT_EQ(to_string(parse_sharding_spec("[S0~3~0,S1~0~10]")), "[S0~3~0,S1~0~10]");
+}
+
 TEST(ShardingSpec, TextThatIsNoLayoutIsQuoted) {
-  for (const std::string text :
-       {"", "R", "[", "[R", "[S]", "[R0]", "[R,]", "[,R]", "[R R]", "[R]+", "[R]+P", "[R]+X0",
-        "[R]P0", "[R]+P0x", "[S0]]", "[r]", "[S0,S1] "}) {
+  for (const std::string text : {"",
+                                 "R",
+                                 "[",
+                                 "[R",
+                                 "[S]",
+                                 "[R0]",
+                                 "[R,]",
+                                 "[,R]",
+                                 "[R R]",
+                                 "[R]+",
+                                 "[R]+P",
+                                 "[R]+X0",
+                                 "[R]P0",
+                                 "[R]+P0x",
+                                 "[S0]]",
+                                 "[r]",
+                                 "[S0,S1] ",
+                                 "[R~1~1]",
+                                 "[S0~1]",
+                                 "[S0~1~]",
+                                 "[S0~0~0]",
+                                 "[S0~1~1~1]",
+                                 "[S0~9999999999~1]"}) {
     try {
       static_cast<void>(parse_sharding_spec(text));
       ADD_FAILURE() << "accepted " << text;

@@ -17,7 +17,20 @@ struct Factor {
   /// May be split into parts that divide `size` only: dimensions of other extents, multiples of
   /// `size`, are cut with it (see View).
   bool even = false;
+  bool counted = true;  ///< stands for work: its size is a factor of the FLOPs
   friend bool operator==(const Factor&, const Factor&) = default;
+};
+
+/// A dimension of operands that is cut together with a factor, and of which a piece needs a margin:
+/// with both cut into p equal parts, part i of the factor needs part i of the dimension, `before`
+/// elements that precede it and `after` that follow it (none beyond the ends).
+///
+/// Example: the rows y of a 3 x 3 convolution with padding 1 for its output rows h: {h, y, 1, 1}.
+struct FactorWindow {
+  char factor = ' ';
+  char dimension = ' ';
+  std::int64_t before = 0, after = 0;
+  friend bool operator==(const FactorWindow&, const FactorWindow&) = default;
 };
 
 /// How an operator may be cut into pieces that each device runs on its own, in factor notation.
@@ -41,9 +54,12 @@ struct ShardingRule {
   enum class Reduction : std::uint8_t { none, sum, max };
   std::vector<Reduction> reduction;      ///< per result: what a split of a missing factor leaves
   std::vector<std::vector<int>> linear;  ///< groups of operands; jointly linear within a group
-  double flops_per_point = 0.0;          ///< FLOPs / product of all factor sizes
+  double flops_per_point = 0.0;          ///< FLOPs / product of the sizes of all counted factors
+  std::vector<FactorWindow> windows = {};
 
   [[nodiscard]] int factor(char name) const;  ///< index into factors, or -1
+  /// The window through which a dimension is cut, or null.
+  [[nodiscard]] const FactorWindow* window_of(char dimension) const;
   friend bool operator==(const ShardingRule&, const ShardingRule&) = default;
 };
 

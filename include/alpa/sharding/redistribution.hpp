@@ -19,7 +19,8 @@ namespace alpa {
 ///     all_gather      S0  (1,2 | 3,4)          ->  R   (1,2,3,4 | 1,2,3,4)
 ///     slice           R   (1,2,3,4 | 1,2,3,4)  ->  S0  (1,2 | 3,4)       no traffic
 ///     to_partial      R   (1,2,3,4 | 1,2,3,4)  ->  +P0 (1,2,3,4 | 0,0,0,0)  no traffic
-/// all_to_all moves a split from one dimension to another.
+/// all_to_all moves a split from one dimension to another; margins fetches the elements beyond the
+/// pieces from the devices that hold them, by an all-to-all of those elements alone.
 struct Move {
   enum class Kind : std::uint8_t {
     all_reduce,
@@ -27,7 +28,8 @@ struct Move {
     all_gather,
     all_to_all,
     slice,
-    to_partial
+    to_partial,
+    margins
   } kind = Kind::slice;
   std::vector<MeshAxis> axes;  ///< ascending; the group of the collective
   int from_dim = -1;           ///< of all_gather and all_to_all
@@ -38,10 +40,12 @@ struct Move {
 
 [[nodiscard]] std::string to_string(Move::Kind kind);
 
-/// The cheapest sequence of moves from one layout to another; empty if they are equal. Cost: bytes
+/// The cheapest sequence of moves from one layout to another; empty if they are equal. Margins are
+/// made last. Cost: bytes
 /// that a ring sends per device plus a fixed charge per collective (see move_cost); ties are
 /// broken by the layouts' order, so the answer is the same everywhere.
-/// @pre both fit the mesh; a partial maximum is only ever resolved, never made.
+/// @pre both fit the mesh, `from` has no margins (unless they are equal); a partial maximum is only
+/// ever resolved, never made.
 [[nodiscard]] std::vector<Move> redistribution(const Shape& shape, DType dtype,
                                                const ShardingSpec& from, const ShardingSpec& to,
                                                const DeviceMesh& mesh);

@@ -1,6 +1,9 @@
+#include <algorithm>
+
 #include "operators/operators.hpp"
 
-// Channels of images come last; spatial dimensions are not split.
+// Channels of images come last. Rows and columns can be split where the output has 1/stride as many
+// as the input: then equal parts of both belong together, with margins for what windows see beyond.
 namespace alpa::operators {
 namespace {
 
@@ -29,6 +32,26 @@ std::string check_window(const Window& window, const Shape& input, const Shape& 
          " leaves " + std::to_string(h) + " x " + std::to_string(w) + " places";
 }
 
+/// What rows (or columns) of one side need of the other, if both are split alike.
+/// @param backward the input's rows are made from the output's
+std::vector<FactorWindow> margins(const Window& window, const Shape& input, const Shape& output,
+                                  std::int64_t height, std::int64_t width, bool backward) {
+  std::vector<FactorWindow> all;
+  const auto add = [&](std::size_t d, std::int64_t side, char in, char out) {
+    const std::int64_t s = window.stride, p = window.padding;
+    if (input.at(d) != s * output.at(d)) return;
+    if (backward) {
+      all.push_back(
+          {in, out, std::max<std::int64_t>(0, side - 1 - p) / s, p > 0 ? (p - 1) / s + 1 : 0});
+    } else {
+      all.push_back({out, in, p, std::max<std::int64_t>(0, side - p - s)});
+    }
+  };
+  add(1, height, 'y', 'h');
+  add(2, width, 'x', 'w');
+  return all;
+}
+
 /// Operands and results of a product over windows; which of them is what.
 Signature product(const std::string& kind, const Window& window, const Dims& left,
                   const Dims& right, const Dims& result) {
@@ -48,6 +71,14 @@ Signature product(const std::string& kind, const Window& window, const Dims& lef
     const Shape& weight = shape_of(kWeight);
     return check_window(window, shape_of(kInput), shape_of(kOutput), weight.at(0), weight.at(1));
   };
+  s.windows = [=](const std::vector<Shape>& operands, const std::vector<Shape>& results) {
+    const auto shape_of = [&](const Dims& dims) -> const Shape& {
+      return left == dims ? operands.at(0) : right == dims ? operands.at(1) : results.at(0);
+    };
+    const Shape& weight = shape_of(kWeight);
+    return margins(window, shape_of(kInput), shape_of(kOutput), weight.at(0), weight.at(1),
+                   result == kInput);
+  };
   return s;
 }
 
@@ -61,6 +92,11 @@ Signature pooling(const std::string& kind, const Window& window, bool gradient) 
     const Shape &input = gradient ? results.at(0) : operands.at(0),
                 &output = gradient ? operands.at(0) : results.at(0);
     return check_window(window, input, output, window.size, window.size);
+  };
+  s.windows = [=](const std::vector<Shape>& operands, const std::vector<Shape>& results) {
+    const Shape &input = gradient ? results.at(0) : operands.at(0),
+                &output = gradient ? operands.at(0) : results.at(0);
+    return margins(window, input, output, window.size, window.size, gradient);
   };
   return s;
 }

@@ -28,7 +28,7 @@ struct Signature {
   std::vector<std::vector<int>> linear = {};  ///< see ShardingRule
   std::string whole = {};                     ///< letters that may not be split
   std::string even = {};                      ///< letters of several extents, see Factor::even
-  std::string uncounted = {};                 ///< whole letters that stand for no work of their own
+  std::string uncounted = {};                 ///< letters that stand for no work of their own
   double flops_per_point = 0.0;
   std::vector<std::string> suffixes = {};  ///< of the results' names; empty: none
   std::vector<int> wide_results = {};      ///< results that are f64 whatever the operands are
@@ -39,6 +39,10 @@ struct Signature {
   /// What shapes the letters alone do not check; returns what is wrong, or "".
   std::function<std::string(const std::vector<Shape>& operands, const std::vector<Shape>& results)>
       check = {};
+  /// Dimensions that are cut with a factor, for these shapes; empty: none.
+  std::function<std::vector<FactorWindow>(const std::vector<Shape>& operands,
+                                          const std::vector<Shape>& results)>
+      windows = {};
 };
 
 /// How a kernel stands in the graph, where that decides about its letters.
