@@ -43,7 +43,7 @@ class Layout {
     fixed_.insert(program_.step_state);
   }
 
-  Program run() {
+  Program run(bool runnable) {
     place_fixed();
     for (std::size_t b = 0; b < program_.buffers.size(); ++b) {
       const BufferId id{static_cast<std::int32_t>(b)};
@@ -58,7 +58,7 @@ class Layout {
         place_slots(id, lifetime_of(b));
     }
     place_transients();
-    fill_calls();
+    if (runnable) fill_calls();
     program_.arena = end_;
     return std::move(program_);
   }
@@ -148,7 +148,7 @@ class Layout {
   }
 
   [[nodiscard]] int row(const Work& work, int microbatch) const {
-    const Schedule& schedule = lowered_.schedule;
+    const Schedule& schedule = *lowered_.schedule;
     if (rows_.empty()) {
       rows_.resize(
           2 * schedule.stage_of_chunk.size() * static_cast<std::size_t>(program_.num_microbatches),
@@ -257,6 +257,8 @@ class Layout {
 
 }  // namespace
 
-Program lay_out(LoweredSegments lowered) { return Layout(std::move(lowered)).run(); }
+Program lay_out(LoweredSegments lowered, bool runnable) {
+  return Layout(std::move(lowered)).run(runnable);
+}
 
 }  // namespace alpa

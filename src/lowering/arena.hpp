@@ -23,12 +23,13 @@ struct LoweredSegments {
   std::vector<SegmentInfo> info;
   std::vector<std::vector<Work>>
       works;  ///< per call: its own work, or the work whose values it carries
-  Schedule schedule;
+  const Schedule* schedule = nullptr;                   ///< outlives this
   std::map<std::pair<int, BufferId>, Carried> carried;  ///< by exchange segment and buffer
 };
 
 /// Gives every buffer its place: state first, what lives for a step, then the slots of what lives
-/// from one call to another, then one region that all segments share for the rest.
-[[nodiscard]] Program lay_out(LoweredSegments lowered);
+/// from one call to another, then one region that all segments share for the rest. Calls get their
+/// slots only where `runnable`.
+[[nodiscard]] Program lay_out(LoweredSegments lowered, bool runnable);
 
 }  // namespace alpa

@@ -29,10 +29,12 @@ Schedule schedule_of(const Plan& plan, bool training) {
 /// Lowers one rank's step or evaluation. Segments are built first, then calls, then memory.
 class Lowering {
  public:
-  Lowering(const PlacedGraph& placed, int rank, bool training, const WorkspaceSize& workspace)
+  /// @param schedule outlives the result
+  Lowering(const PlacedGraph& placed, int rank, bool training, const Schedule& schedule,
+           const WorkspaceSize& workspace)
       : placed_(placed),
         training_(training),
-        schedule_(schedule_of(*placed.plan, training)),
+        schedule_(schedule),
         builder_(placed, rank, workspace) {}
 
   LoweredSegments run() {
@@ -50,7 +52,7 @@ class Lowering {
     }
     close();
     builder_.versions.close(builder_.program);
-    return {std::move(builder_.program), builder_.info, std::move(works_), schedule_,
+    return {std::move(builder_.program), builder_.info, std::move(works_), &schedule_,
             std::move(carried_)};
   }
 
@@ -200,7 +202,7 @@ class Lowering {
 
   const PlacedGraph& placed_;
   bool training_;
-  Schedule schedule_;
+  const Schedule& schedule_;
   SegmentBuilder builder_;
   int finish_ = -1;
   std::map<Phase, std::vector<int>> once_;
@@ -211,11 +213,28 @@ class Lowering {
   std::vector<std::vector<Work>> works_;  ///< per call: what it runs or carries
 };
 
-RankPrograms lower_rank(const PlacedGraph& placed, int rank, const WorkspaceSize& workspace_size,
-                        bool evaluation) {
-  RankPrograms programs{lay_out(Lowering(placed, rank, true, workspace_size).run()), {}};
-  if (!evaluation) return programs;
-  programs.evaluate = lay_out(Lowering(placed, rank, false, workspace_size).run());
+/// What a caller wants of programs.
+struct Wanted {
+  bool evaluation = true;
+  bool runnable = true;
+};
+
+/// What all ranks agree on.
+struct Common {
+  PlacedGraph placed;
+  Schedule step, evaluate;
+};
+
+RankPrograms lower_rank(const Common& common, int rank, const WorkspaceSize& workspace_size,
+                        const Wanted& wanted) {
+  const auto lowered = [&](bool training) {
+    const Schedule& schedule = training ? common.step : common.evaluate;
+    return lay_out(Lowering(common.placed, rank, training, schedule, workspace_size).run(),
+                   wanted.runnable);
+  };
+  RankPrograms programs{lowered(true), {}};
+  if (!wanted.evaluation) return programs;
+  programs.evaluate = lowered(false);
   const Bytes arena = std::max(programs.step.arena, programs.evaluate.arena);
   programs.step.arena = programs.evaluate.arena = arena;
   return programs;
@@ -231,6 +250,26 @@ std::size_t threads_for(const Graph& graph, std::size_t ranks, const WorkspaceSi
   return std::min<std::size_t>(ranks, std::max(1U, std::thread::hardware_concurrency()));
 }
 
+std::vector<RankPrograms> lower_ranks(const Graph& graph, const Plan& plan,
+                                      const std::vector<int>& ranks,
+                                      const WorkspaceSize& workspace_size, const Wanted& wanted) {
+  const Common common{place(graph, plan), schedule_of(plan, true), schedule_of(plan, false)};
+  std::vector<RankPrograms> all(ranks.size());
+  std::atomic<std::size_t> next{0};
+  const auto take = [&] {
+    for (std::size_t i = next++; i < all.size(); i = next++) {
+      all[i] = lower_rank(common, ranks[i], workspace_size, wanted);
+    }
+  };
+  std::vector<std::jthread> others;
+  for (std::size_t t = 1; t < threads_for(graph, ranks.size(), workspace_size); ++t) {
+    others.emplace_back(take);
+  }
+  take();
+  others.clear();
+  return all;
+}
+
 }  // namespace
 
 Bytes no_workspace(const Kernel&, const std::vector<Operand>&, const std::vector<Operand>&) {
@@ -244,7 +283,7 @@ RankPrograms lower(const Graph& graph, const Plan& plan, int rank,
 
 std::vector<RankPrograms> lower(const Graph& graph, const Plan& plan, const std::vector<int>& ranks,
                                 const WorkspaceSize& workspace_size) {
-  std::vector<RankPrograms> all = lower_unordered(graph, plan, ranks, workspace_size, true);
+  std::vector<RankPrograms> all = lower_ranks(graph, plan, ranks, workspace_size, {});
   for (RankPrograms& programs : all) {
     set_waits(programs.step);
     set_waits(programs.evaluate);
@@ -255,21 +294,8 @@ std::vector<RankPrograms> lower(const Graph& graph, const Plan& plan, const std:
 std::vector<RankPrograms> lower_unordered(const Graph& graph, const Plan& plan,
                                           const std::vector<int>& ranks,
                                           const WorkspaceSize& workspace_size, bool evaluation) {
-  const PlacedGraph placed = place(graph, plan);
-  std::vector<RankPrograms> all(ranks.size());
-  std::atomic<std::size_t> next{0};
-  const auto take = [&] {
-    for (std::size_t i = next++; i < all.size(); i = next++) {
-      all[i] = lower_rank(placed, ranks[i], workspace_size, evaluation);
-    }
-  };
-  std::vector<std::jthread> others;
-  for (std::size_t t = 1; t < threads_for(graph, ranks.size(), workspace_size); ++t) {
-    others.emplace_back(take);
-  }
-  take();
-  others.clear();
-  return all;
+  return lower_ranks(graph, plan, ranks, workspace_size,
+                     {.evaluation = evaluation, .runnable = false});
 }
 
 }  // namespace alpa

@@ -161,13 +161,16 @@ double bytes_sent(const Instruction& instruction, int group_size, int group_rank
 
 ProgramTotals totals(const Program& program) {
   ProgramTotals sums;
+  std::vector<std::int64_t> calls(program.segments.size(), 0);
+  for (const Call& call : program.calls) ++calls[static_cast<std::size_t>(call.segment)];
   std::map<std::string, double> sent;
   std::map<std::string, std::int64_t> counts;
-  for (const Call& call : program.calls) {
-    for (const Instruction& i :
-         program.segments[static_cast<std::size_t>(call.segment)].instructions) {
+  for (std::size_t s = 0; s < calls.size(); ++s) {
+    if (calls[s] == 0) continue;
+    const auto times = static_cast<double>(calls[s]);
+    for (const Instruction& i : program.segments[s].instructions) {
       if (const auto* run = std::get_if<RunKernel>(&i.action)) {
-        sums.flops += run->flops;
+        sums.flops += times * run->flops;
         continue;
       }
       int size = program.world_size;
@@ -177,8 +180,8 @@ ProgramTotals totals(const Program& program) {
         size = static_cast<int>(group.size());
         rank = rank_in(group, program.rank);
       }
-      sent[kind_name(i)] += bytes_sent(i, size, rank);
-      ++counts[kind_name(i)];
+      sent[kind_name(i)] += times * bytes_sent(i, size, rank);
+      counts[kind_name(i)] += calls[s];
     }
   }
   sums.bytes_sent.assign(sent.begin(), sent.end());

@@ -128,6 +128,7 @@ class Pieces {
         return coordinates(mesh_, i)[static_cast<std::size_t>(move.axes[0])] == 0 ? held(i, g) : 0;
       case Move::Kind::all_gather:
       case Move::Kind::all_to_all:
+      case Move::Kind::margins:
         break;
     }
     double found = std::nan("");

@@ -29,8 +29,8 @@ struct RankPrograms {
                                               const std::vector<int>& ranks,
                                               const WorkspaceSize& workspace_size);
 
-/// The same without waits: enough to count, price and pack, not to run. Without `evaluation` the
-/// program of evaluation stays empty and the arena is that of the step alone.
+/// The same without waits and slots: enough to count, price and pack, not to run. Without
+/// `evaluation` the program of evaluation stays empty and the arena is that of the step alone.
 [[nodiscard]] std::vector<RankPrograms> lower_unordered(const Graph& graph, const Plan& plan,
                                                         const std::vector<int>& ranks,
                                                         const WorkspaceSize& workspace_size,

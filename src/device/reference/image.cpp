@@ -15,56 +15,89 @@ using namespace kernels;
 
 namespace {
 
-/// Sizes of a window that moves over images; rows and columns are whole, samples and channels may
-/// be pieces.
+/// What a piece holds of one dimension.
+struct Range {
+  std::int64_t offset, extent, full;
+};
+
+/// Sizes of a window that moves over pieces of images x [b y x c] with outputs y [b h w ..].
 struct Images {
-  std::int64_t samples, height, width, rows, columns;  ///< of x [b y x c] and y [b h w ..]
-  std::int64_t tall, wide;                             ///< sides of the window
+  std::int64_t samples;
+  Range height, width;      ///< of x
+  Range rows, columns;      ///< of y
+  std::int64_t tall, wide;  ///< sides of the window
   Window window;
 
   Images(const Piece& x, const Piece& y, const Window& moved, std::int64_t side_y,
          std::int64_t side_x)
       : samples(x.box.extent.at(0)),
-        height(x.box.extent.at(1)),
-        width(x.box.extent.at(2)),
-        rows(y.box.extent.at(1)),
-        columns(y.box.extent.at(2)),
+        height(range(x, 1)),
+        width(range(x, 2)),
+        rows(range(y, 1)),
+        columns(range(y, 2)),
         tall(side_y),
         wide(side_x),
         window(moved) {
-    ALPA_CHECK(height == x.full.at(1) && width == x.full.at(2));
-    ALPA_CHECK(rows == y.full.at(1) && columns == y.full.at(2));
     ALPA_CHECK(y.box.extent.at(0) == samples && y.box.offset.at(0) == x.box.offset.at(0));
-    ALPA_CHECK((height + 2 * window.padding - tall) / window.stride + 1 == rows);
-    ALPA_CHECK((width + 2 * window.padding - wide) / window.stride + 1 == columns);
+    ALPA_CHECK((height.full + 2 * window.padding - tall) / window.stride + 1 == rows.full);
+    ALPA_CHECK((width.full + 2 * window.padding - wide) / window.stride + 1 == columns.full);
   }
 
-  /// f(pixel of y, pixel of x, place in the window) for every place that lies inside its image;
-  /// pixels are counted over all samples.
+  /// f(pixel of y, pixel of x, place in the window) for every place that lies inside its image and
+  /// inside the piece of x; pixels are counted over all samples of the pieces.
   template <class F>
   void for_each_place(const F& f) const {
     for (std::int64_t b = 0; b < samples; ++b) {
-      for (std::int64_t h = 0; h < rows; ++h) {
-        for (std::int64_t w = 0; w < columns; ++w) {
-          for_each_inside(h, w, [&](std::int64_t y, std::int64_t x, std::int64_t place) {
-            f((b * rows + h) * columns + w, (b * height + y) * width + x, place);
+      for (std::int64_t h = 0; h < rows.extent; ++h) {
+        for (std::int64_t w = 0; w < columns.extent; ++w) {
+          for_each_held(h, w, [&](std::int64_t y, std::int64_t x, std::int64_t place) {
+            f((b * rows.extent + h) * columns.extent + w,
+              (b * height.extent + y) * width.extent + x, place);
           });
         }
       }
     }
   }
 
-  /// f(row, column, place in the window) for what output (h, w) sees of the image.
+  /// f(row, column, place in the window) for what output (h, w) sees of the piece of x.
   template <class F>
-  void for_each_inside(std::int64_t h, std::int64_t w, const F& f) const {
+  void for_each_held(std::int64_t h, std::int64_t w, const F& f) const {
     for (std::int64_t k = 0; k < tall; ++k) {
-      const std::int64_t y = window.stride * h - window.padding + k;
-      if (y < 0 || y >= height) continue;
+      const std::int64_t y = first(rows, h) + k - height.offset;
+      if (y < 0 || y >= height.extent) continue;
       for (std::int64_t l = 0; l < wide; ++l) {
-        const std::int64_t x = window.stride * w - window.padding + l;
-        if (x >= 0 && x < width) f(y, x, k * wide + l);
+        const std::int64_t x = first(columns, w) + l - width.offset;
+        if (x >= 0 && x < width.extent) f(y, x, k * wide + l);
       }
     }
+  }
+
+  /// Pixels of the whole image that output (h, w) sees.
+  [[nodiscard]] std::int64_t pixels_seen(std::int64_t h, std::int64_t w) const {
+    return inside(first(rows, h), tall, height.full) * inside(first(columns, w), wide, width.full);
+  }
+
+  /// Does the piece of x hold all that the outputs see?
+  [[nodiscard]] bool holds_windows() const {
+    return holds(rows, tall, height) && holds(columns, wide, width);
+  }
+
+ private:
+  static Range range(const Piece& piece, std::size_t d) {
+    return {piece.box.offset.at(d), piece.box.extent.at(d), piece.full.at(d)};
+  }
+  /// First row (or column) of the image that an output's window covers; it may lie outside.
+  [[nodiscard]] std::int64_t first(const Range& outputs, std::int64_t i) const {
+    return window.stride * (outputs.offset + i) - window.padding;
+  }
+  static std::int64_t inside(std::int64_t begin, std::int64_t side, std::int64_t full) {
+    return std::min(begin + side, full) - std::max<std::int64_t>(begin, 0);
+  }
+  [[nodiscard]] bool holds(const Range& outputs, std::int64_t side, const Range& held) const {
+    if (outputs.extent == 0) return true;
+    const std::int64_t begin = std::max<std::int64_t>(first(outputs, 0), 0);
+    const std::int64_t end = std::min(first(outputs, outputs.extent - 1) + side, held.full);
+    return held.offset <= begin && end <= held.offset + held.extent;
   }
 };
 
@@ -80,15 +113,17 @@ void store_all(const Piece& piece, const std::vector<double>& values) {
 
 /// One product over windows: x [b y x c], weight [k l c o], y [b h w o], of which one is the
 /// result. f(place in x, place in weight, place in y) for every term of the sum.
+/// @pre the pieces hold all that the result needs (of x, unless it is the result)
 template <class F>
 void for_each_term(const Window& window, const Piece& x, const Piece& weight, const Piece& y,
-                   const F& f) {
+                   bool gradient_of_x, const F& f) {
   Letters sizes;
   sizes.add("byxc", x);
   sizes.add("klco", weight);
   sizes.add("bhwo", y);
   ALPA_CHECK(sizes.extent('k') == sizes.at('k').full && sizes.extent('l') == sizes.at('l').full);
   const Images images(x, y, window, sizes.extent('k'), sizes.extent('l'));
+  ALPA_CHECK(gradient_of_x || images.holds_windows());
   const std::int64_t inputs = sizes.extent('c'), outputs = sizes.extent('o');
   images.for_each_place([&](std::int64_t to, std::int64_t from, std::int64_t place) {
     for (std::int64_t c = 0; c < inputs; ++c) {
@@ -121,9 +156,10 @@ void run(const Convolution& kernel, const Launch& launch) {
   check_product(launch);
   const Piece &x = launch.operands[0], &weight = launch.operands[1], &y = launch.results[0];
   auto sums = zeros_like(y);
-  for_each_term(kernel.window, x, weight, y, [&](std::int64_t i, std::int64_t j, std::int64_t k) {
-    at(sums, k) += load(x, i) * load(weight, j);
-  });
+  for_each_term(kernel.window, x, weight, y, false,
+                [&](std::int64_t i, std::int64_t j, std::int64_t k) {
+                  at(sums, k) += load(x, i) * load(weight, j);
+                });
   store_all(y, sums);
 }
 
@@ -131,9 +167,10 @@ void run(const ConvolutionGradientInput& kernel, const Launch& launch) {
   check_product(launch);
   const Piece &dy = launch.operands[0], &weight = launch.operands[1], &dx = launch.results[0];
   auto sums = zeros_like(dx);
-  for_each_term(kernel.window, dx, weight, dy, [&](std::int64_t i, std::int64_t j, std::int64_t k) {
-    at(sums, i) += load(dy, k) * load(weight, j);
-  });
+  for_each_term(kernel.window, dx, weight, dy, true,
+                [&](std::int64_t i, std::int64_t j, std::int64_t k) {
+                  at(sums, i) += load(dy, k) * load(weight, j);
+                });
   store_all(dx, sums);
 }
 
@@ -141,9 +178,10 @@ void run(const ConvolutionGradientWeight& kernel, const Launch& launch) {
   check_product(launch);
   const Piece &x = launch.operands[0], &dy = launch.operands[1], &dweight = launch.results[0];
   auto sums = zeros_like(dweight);
-  for_each_term(kernel.window, x, dweight, dy, [&](std::int64_t i, std::int64_t j, std::int64_t k) {
-    at(sums, j) += load(x, i) * load(dy, k);
-  });
+  for_each_term(kernel.window, x, dweight, dy, false,
+                [&](std::int64_t i, std::int64_t j, std::int64_t k) {
+                  at(sums, j) += load(x, i) * load(dy, k);
+                });
   store_all(dweight, sums);
 }
 
@@ -151,20 +189,21 @@ void run(const MaxPool& kernel, const Launch& launch) {
   ALPA_CHECK(launch.operands.size() == 1 && launch.results.size() == 2);
   const Piece &x = launch.operands[0], &y = launch.results[0], &place = launch.results[1];
   const Images images = pooled(kernel.window, x, y);
-  ALPA_CHECK(place.box == y.box && place.dtype == DType::i32);
+  ALPA_CHECK(place.box == y.box && place.dtype == DType::i32 && images.holds_windows());
   const std::int64_t channels = x.box.extent.at(3);
   for (std::int64_t i = 0; i < num_elements(y.box.extent); ++i) {
     const std::int64_t c = i % channels, pixel = i / channels;
-    const std::int64_t w = pixel % images.columns, h = pixel / images.columns % images.rows;
-    const std::int64_t b = pixel / images.columns / images.rows;
+    const std::int64_t w = pixel % images.columns.extent;
+    const std::int64_t h = pixel / images.columns.extent % images.rows.extent;
+    const std::int64_t b = pixel / images.columns.extent / images.rows.extent;
     double best = -std::numeric_limits<double>::infinity();
     std::int64_t where = -1;
-    images.for_each_inside(h, w, [&](std::int64_t row, std::int64_t column, std::int64_t) {
-      const std::int64_t inside = row * images.width + column;
-      const double value = load(x, (b * images.height * images.width + inside) * channels + c);
+    images.for_each_held(h, w, [&](std::int64_t row, std::int64_t column, std::int64_t) {
+      const std::int64_t held = (b * images.height.extent + row) * images.width.extent + column;
+      const double value = load(x, held * channels + c);
       if (where >= 0 && !(value > best)) return;
       best = value;
-      where = inside;
+      where = (row + images.height.offset) * images.width.full + column + images.width.offset;
     });
     store(y, i, best);
     store(place, i, static_cast<double>(where));
@@ -178,11 +217,16 @@ void run(const MaxPoolGradient& kernel, const Launch& launch) {
   ALPA_CHECK(place.box == dy.box);
   const std::int32_t* where = integers(place);
   const std::int64_t channels = dx.box.extent.at(3);
-  const std::int64_t outputs = images.rows * images.columns * channels;
+  const std::int64_t outputs = images.rows.extent * images.columns.extent * channels;
   auto sums = zeros_like(dx);
   for (std::int64_t i = 0; i < num_elements(dy.box.extent); ++i) {
-    const std::int64_t sample = i / outputs * images.height * images.width;
-    at(sums, (sample + where[i]) * channels + i % channels) += load(dy, i);
+    const std::int64_t row = where[i] / images.width.full - images.height.offset;
+    const std::int64_t column = where[i] % images.width.full - images.width.offset;
+    if (row < 0 || row >= images.height.extent) continue;
+    if (column < 0 || column >= images.width.extent) continue;
+    const std::int64_t pixel =
+        (i / outputs * images.height.extent + row) * images.width.extent + column;
+    at(sums, pixel * channels + i % channels) += load(dy, i);
   }
   store_all(dx, sums);
 }
@@ -191,10 +235,14 @@ namespace {
 
 /// How many pixels of the image each output of average pooling sees.
 std::vector<double> pixels_seen(const Images& images) {
-  std::vector<double> counts(
-      static_cast<std::size_t>(images.samples * images.rows * images.columns), 0.0);
-  images.for_each_place(
-      [&](std::int64_t to, std::int64_t, std::int64_t) { at(counts, to) += 1.0; });
+  std::vector<double> counts;
+  for (std::int64_t b = 0; b < images.samples; ++b) {
+    for (std::int64_t h = 0; h < images.rows.extent; ++h) {
+      for (std::int64_t w = 0; w < images.columns.extent; ++w) {
+        counts.push_back(static_cast<double>(images.pixels_seen(h, w)));
+      }
+    }
+  }
   return counts;
 }
 
@@ -204,6 +252,7 @@ void run(const AveragePool& kernel, const Launch& launch) {
   ALPA_CHECK(launch.operands.size() == 1 && launch.results.size() == 1);
   const Piece &x = launch.operands[0], &y = launch.results[0];
   const Images images = pooled(kernel.window, x, y);
+  ALPA_CHECK(images.holds_windows());
   const std::int64_t channels = x.box.extent.at(3);
   auto counts = pixels_seen(images);
   auto sums = zeros_like(y);
