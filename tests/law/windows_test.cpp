@@ -35,7 +35,8 @@ Subject subject_of(const Case& each, const Image& image) {
   const std::map<char, std::int64_t> extents = {
       {'b', 2},          {'y', image.rows},         {'x', image.columns},
       {'c', 3},          {'h', places(image.rows)}, {'w', places(image.columns)},
-      {'k', image.side}, {'l', image.side},         {'o', 2}};
+      {'k', image.side}, {'l', image.side},         {'o', 2},
+      {'v', 4}};
   Subject s{each, {}, {}, false};
   for (const auto& [letter, extent] : extents) s.sizes[letter] = {0, extent, extent};
   std::vector<Shape> operands, results;
