@@ -11,11 +11,11 @@ file(GLOB_RECURSE ALPA_DEVICE_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/
 set(ALPA_DEVICE_LIBRARIES OpenMP::OpenMP_CXX)
 if(OneDNN_FOUND)
   list(APPEND ALPA_DEVICE_LIBRARIES DNNL::dnnl)
-  list(FILTER ALPA_DEVICE_SOURCES EXCLUDE REGEX "sgemm_none\\.cpp$")
-  message(STATUS "CPU kernels: fp32 products by oneDNN ${OneDNN_VERSION}")
+  list(FILTER ALPA_DEVICE_SOURCES EXCLUDE REGEX "(sgemm|convolution)_none\\.cpp$")
+  message(STATUS "CPU kernels: fp32 products and convolutions by oneDNN ${OneDNN_VERSION}")
 else()
-  list(FILTER ALPA_DEVICE_SOURCES EXCLUDE REGEX "sgemm_onednn\\.cpp$")
-  message(STATUS "CPU kernels: no oneDNN (libdnnl-dev), fp32 products by their own kernel")
+  list(FILTER ALPA_DEVICE_SOURCES EXCLUDE REGEX "(sgemm|convolution)_onednn\\.cpp$")
+  message(STATUS "CPU kernels: no oneDNN (libdnnl-dev), fp32 products and convolutions by their own kernels")
 endif()
 
 # The files fast_*.cpp are built once per processor level, and the best that the processor has is

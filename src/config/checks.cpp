@@ -1,6 +1,7 @@
 #include "checks.hpp"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 namespace alpa {
@@ -87,13 +88,22 @@ void check_transformer(const CrossCheck& check, const TransformerConfig& model) 
   if (model.moe) check_moe(check, model);
 }
 
+void check_wide_resnet(const CrossCheck& check, const WideResnetConfig& model,
+                       std::int64_t global_batch) {
+  constexpr std::array<std::int64_t, 5> kDepths = {14, 26, 50, 101, 152};
+  if (check.sound({"model.layers"}) &&
+      std::find(kDepths.begin(), kDepths.end(), model.layers) == kDepths.end()) {
+    check.refuse("model.layers", text_of(model.layers), "14, 26, 50, 101 or 152");
+  }
+  check_divides(check, "training.global_batch", global_batch, "model.batch_norm.group",
+                model.batch_norm.group);
+}
+
 void check_model(const CrossCheck& check, const RunConfig& config) {
   if (const auto* transformer = std::get_if<TransformerConfig>(&config.model.shape)) {
     check_transformer(check, *transformer);
   } else if (const auto* wide = std::get_if<WideResnetConfig>(&config.model.shape)) {
-    if (wide->layers != 50 && wide->layers != 101) {
-      check.refuse("model.layers", text_of(wide->layers), "50 or 101");
-    }
+    check_wide_resnet(check, *wide, config.training.global_batch);
   } else if (const auto* custom = std::get_if<CustomConfig>(&config.model.shape)) {
     check_layers(*custom, check.root, check.errors);
   } else if (const auto* mlp = std::get_if<MlpConfig>(&config.model.shape)) {

@@ -89,16 +89,25 @@ Section<MlpConfig> mlp_section() {
   });
 }
 
+ValueType<BatchNormConfig> batch_norm_type() {
+  using B = BatchNormConfig;
+  return section(Section<B>({
+      key("group", &B::group, integer(1, kLargest),
+          "consecutive samples of the global batch that share statistics"),
+      key("momentum", &B::momentum, number(kShare), "what stays of running statistics in a step"),
+      key("epsilon", &B::epsilon, number(kPositive), "added to variances"),
+  }));
+}
+
 Section<WideResnetConfig> wide_resnet_section() {
   using W = WideResnetConfig;
   return Section<W>({
-      key("layers", &W::layers, integer(50, 101), "50 or 101"),
+      key("layers", &W::layers, integer(14, 152), "14, 26, 50, 101 or 152"),
       key("channels", &W::channels, integer(1, kWidest), "of the first block"),
       key("width", &W::width, integer(1, 1024), "factor on the channels of 3x3 convolutions"),
       key("image", &W::image, integer(32, 65536), "pixels a side"),
       key("classes", &W::classes, integer(2, kWidest), "outputs"),
-      key("batch_norm_group", &W::batch_norm_group, integer(1, kLargest),
-          "consecutive samples that share their statistics"),
+      key("batch_norm", &W::batch_norm, batch_norm_type(), ""),
   });
 }
 

@@ -125,7 +125,8 @@ class Differentiation {
     const Graph& graph = builder_.graph();
     for (std::size_t i = 0; i < graph.tensors.size(); ++i) {
       const Role role = graph.tensors[i].role;
-      if (role == Role::parameter || role == Role::replica) {
+      const bool trained = graph.tensors[i].trained;
+      if ((role == Role::parameter && trained) || role == Role::replica) {
         wanted_.insert({static_cast<std::int32_t>(i)});
       }
     }

@@ -71,17 +71,23 @@ Graph build_graph(const ModelConfig& model, const OptimizerConfig& optimizer,
     }
     case Preset::custom:
       return graph_of_line(model::line_of(std::get<CustomConfig>(model.shape)), optimizer, options);
+    case Preset::wide_resnet: {
+      const auto& config = std::get<WideResnetConfig>(model.shape);
+      return finished(num_layers(model::num_blocks(config)), optimizer, options,
+                      [&](GraphBuilder& builder) {
+                        return model::build_wide_resnet(builder, config, options);
+                      });
+    }
     case Preset::moe:
-    case Preset::wide_resnet:
       throw UserError("model.preset: " + std::string(name_of(model.preset)) +
-                      " is not available; use gpt, llama, bert, mlp or custom");
+                      " is not available; use gpt, llama, bert, wide_resnet, mlp or custom");
   }
   check_failed("known preset", SourceLine::here());
 }
 
 std::int64_t samples_of_group(const ModelConfig& model) {
   if (const auto* shape = std::get_if<WideResnetConfig>(&model.shape)) {
-    return shape->batch_norm_group;
+    return shape->batch_norm.group;
   }
   const auto* shape = std::get_if<TransformerConfig>(&model.shape);
   if (shape == nullptr || !shape->moe) return 1;

@@ -78,6 +78,12 @@ struct NormChoice {
 [[nodiscard]] TensorId build_transformer(GraphBuilder& builder, const TransformerConfig& config,
                                          const ModelOptions& options);
 
+/// Blocks of a Wide-ResNet, each a layer of the graph. @throws UserError for a depth without a
+/// table
+[[nodiscard]] std::int64_t num_blocks(const WideResnetConfig& config);
+[[nodiscard]] TensorId build_wide_resnet(GraphBuilder& builder, const WideResnetConfig& config,
+                                         const ModelOptions& options);
+
 /// One layer of a line, with dropout at its end.
 struct LineEntry {
   LayerConfig config;

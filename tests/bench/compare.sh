@@ -13,6 +13,7 @@
 #   --no-compile    leave torch.compile out (it takes minutes)
 #
 # Rows, all without any: gpt2_4x64 gpt2_4x256 gpt384_8x256 mlp_32 mlp_512 mlp_32_2ranks mlp_512_2ranks
+# wide_resnet_32
 #
 # floor    FLOPs of the step / fp32 peak + 28 bytes per parameter and rank / AdamW stream, both
 #          measured here by device_bench
@@ -37,7 +38,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ ${#rows[@]} -gt 0 ] || rows=(gpt2_4x64 gpt2_4x256 gpt384_8x256 mlp_32 mlp_512 mlp_32_2ranks mlp_512_2ranks)
+[ ${#rows[@]} -gt 0 ] || rows=(gpt2_4x64 gpt2_4x256 gpt384_8x256 mlp_32 mlp_512 mlp_32_2ranks mlp_512_2ranks wide_resnet_32)
 if [ -n "$venv" ]; then
   [ -x "$venv/bin/python3" ] || { python3 -m venv "$venv" && "$venv/bin/pip" install -q torch numpy; }
   python=$venv/bin/python3
@@ -61,6 +62,7 @@ shapes() {
     mlp_512) echo mlp 8 2048 512 10 512 ;;
     mlp_32_2ranks) echo mlp 8 2048 512 10 16 ;;
     mlp_512_2ranks) echo mlp 8 2048 512 10 256 ;;
+    wide_resnet_32) echo wide_resnet 3463 32 2 64 10 32 ;;
     *) echo "compare.sh: no row $1" >&2; exit 64 ;;
   esac
 }

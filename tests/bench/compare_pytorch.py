@@ -2,6 +2,9 @@
 
     python3 compare_pytorch.py gpt  LAYERS HIDDEN HEADS VOCABULARY BATCH SEQUENCE [--compile]
     python3 compare_pytorch.py mlp  LAYERS HIDDEN FEATURES CLASSES BATCH          [--compile]
+    python3 compare_pytorch.py wide_resnet BLOCKS CHANNELS WIDTH IMAGE CLASSES BATCH [--compile]
+
+BLOCKS are those of the four stages, a digit each: 3463.
 
 A step is: gradients to none, forward, mean cross-entropy, backward, AdamW. One process with
 --threads threads; under torchrun (WORLD_SIZE set), DistributedDataParallel over gloo, BATCH samples
@@ -71,6 +74,37 @@ class Gpt(nn.Module):
         return functional.linear(self.norm(self.blocks(x)), self.embedding.weight)
 
 
+class Bottleneck(nn.Module):
+    def __init__(self, inputs, channels, width, stride):
+        super().__init__()
+        sizes = [(inputs, channels, 1, 1), (channels, channels * width, 3, stride),
+                 (channels * width, 4 * channels, 1, 1)]
+        self.parts = nn.ModuleList(normalised_convolution(*size) for size in sizes)
+        self.projection = (normalised_convolution(inputs, 4 * channels, 1, stride)
+                           if inputs != 4 * channels or stride > 1 else nn.Identity())
+
+    def forward(self, x):
+        y = functional.relu(self.parts[0](x))
+        y = self.parts[2](functional.relu(self.parts[1](y)))
+        return functional.relu(self.projection(x) + y)
+
+
+def normalised_convolution(inputs, outputs, side, stride):
+    return nn.Sequential(nn.Conv2d(inputs, outputs, side, stride, (side - 1) // 2, bias=False),
+                         nn.BatchNorm2d(outputs))
+
+
+def wide_resnet(blocks, channels, width, classes):
+    layers = [normalised_convolution(3, channels, 7, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    inputs = channels
+    for stage, count in enumerate(int(digit) for digit in str(blocks)):
+        f = channels << stage
+        for i in range(count):
+            layers.append(Bottleneck(inputs, f, width, 2 if stage > 0 and i == 0 else 1))
+            inputs = 4 * f
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
+
+
 def perceptron(layers, hidden, features, classes):
     sizes = [features] + layers * [hidden]
     hidden_layers = [layer for a, b in zip(sizes, sizes[1:]) for layer in (nn.Linear(a, b), nn.ReLU())]
@@ -83,6 +117,12 @@ def model_and_batch(options):
         tokens = torch.randint(vocabulary, (batch, sequence + 1))
         model = Gpt(layers, hidden, heads, vocabulary, sequence, options.packaged)
         return model, tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+    if options.model == "wide_resnet":
+        blocks, channels, width, image, classes, batch = options.sizes
+        layout = torch.contiguous_format if options.packaged else torch.channels_last
+        return (wide_resnet(blocks, channels, width, classes).to(memory_format=layout),
+                torch.randn(batch, 3, image, image).to(memory_format=layout),
+                torch.randint(classes, (batch,)))
     layers, hidden, features, classes, batch = options.sizes
     model = perceptron(layers, hidden, features, classes)
     return model, torch.randn(batch, features), torch.randint(classes, (batch,))
@@ -112,7 +152,7 @@ def timed_steps(options, model, inputs, labels):
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=["gpt", "mlp"])
+    parser.add_argument("model", choices=["gpt", "mlp", "wide_resnet"])
     parser.add_argument("sizes", type=int, nargs="+")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--packaged", action="store_true")

@@ -13,7 +13,8 @@
 #include "machine.hpp"
 
 /// Speed of the CPU device on the kernels of two GPTs: `device_bench [threads]`, best of several
-/// runs. `device_bench --machine [threads]`: only what the processor does at best. Rates are of the
+/// runs. `device_bench --machine [threads]`: only what the processor does at best;
+/// `--images [threads]`: convolution and batch norm alone. Rates are of the
 /// floating-point operations that the kernel does, or of the bytes that it must read and write
 /// once.
 namespace alpa {
@@ -186,15 +187,40 @@ Model gpt(const std::string& name, std::int64_t e, std::int64_t h, std::int64_t 
            {'v', 256}}};
 }
 
+/// A 3x3 convolution and batch norm of 256 channels on images of 32 x 32.
+void bench_images(Bench& bench) {
+  const Argument x{"byxc", DType::f32}, w{"klco", DType::f32}, y{"bhwo", DType::f32};
+  const Argument row{"o", DType::f64}, o{"o", DType::f32};
+  const Window window{.stride = 1, .padding = 1};
+  const double flops = 2.0 * bench.elements("bhwklco");
+  double seconds = bench.run("convolution", Convolution{window}, {x, w}, {y}, flops);
+  seconds +=
+      bench.run("convolution_gradient_input", ConvolutionGradientInput{window}, {y, w}, {x}, flops);
+  seconds += bench.run("convolution_gradient_weight", ConvolutionGradientWeight{window}, {x, y},
+                       {w}, flops);
+  std::printf("convolution, forward and backward: %.1f ms\n", seconds * 1e3);
+  const NormAttributes norm{.operand = "bhwo", .over = "bhw", .parameters = "o"};
+  bench.run("batch norm moments", NormMoments{"bhwo", "bhw"}, {y}, {row, row}, 0);
+  bench.run("batch norm", NormApply{norm, true}, {y, row, row, o, o}, {y}, 0);
+  bench.run("batch norm gradient moments", NormGradientMoments{norm}, {y, y, row, row, o},
+            {row, row}, 0);
+  bench.run("batch norm gradient input", NormGradientInput{norm}, {y, y, row, row, o, row, row},
+            {y}, 0);
+  bench.run("batch norm gradient parameters", NormGradientParameters{norm, true}, {y, y, row, row},
+            {o, o}, 0);
+}
+
 }  // namespace
 }  // namespace alpa
 
 int main(int argc, char** argv) {
   const bool only_machine = argc > 1 && std::string(argv[1]) == "--machine";
-  const char* count = argc > (only_machine ? 2 : 1) ? argv[only_machine ? 2 : 1] : "1";
+  const bool only_images = argc > 1 && std::string(argv[1]) == "--images";
+  const int at = only_machine || only_images ? 2 : 1;
+  const char* count = argc > at ? argv[at] : "1";
   const int threads = std::atoi(count);
   if (threads < 1) {
-    std::fprintf(stderr, "usage: %s [--machine] [threads >= 1]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s [--machine | --images] [threads >= 1]\n", argv[0]);
     return 64;
   }
   const alpa::bench::Machine machine = alpa::bench::measure_machine(threads);
@@ -202,6 +228,18 @@ int main(int argc, char** argv) {
               machine.flops * 1e-9, machine.stream * 1e-9);
   if (only_machine) return 0;
   const auto device = alpa::make_cpu_device(threads);
+  alpa::Bench images(*device, {"image 256",
+                               {{'b', 8},
+                                {'y', 32},
+                                {'x', 32},
+                                {'h', 32},
+                                {'w', 32},
+                                {'k', 3},
+                                {'l', 3},
+                                {'c', 256},
+                                {'o', 256}}});
+  alpa::bench_images(images);
+  if (only_images) return 0;
   for (const alpa::Model& model :
        {alpa::gpt("gpt 6x384", 384, 6, 8, 256), alpa::gpt("gpt 4x128", 128, 4, 8, 128)}) {
     alpa::Bench bench(*device, model);

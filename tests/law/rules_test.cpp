@@ -57,6 +57,7 @@ const std::vector<ExtraLinear>& extra_linear() {
       {"norm_gradient_input", {4, 5, 6}, stored},
       {"map.softmax_gradient", {0}, rare},
       {"attention_gradient", {5}, rare},
+      {"running_average", {0, 2}, state},
       {"update.sgd", {0, 4}, state},
       {"update.momentum", {0, 4, 5}, state},
       {"running_average", {0, 2}, state},

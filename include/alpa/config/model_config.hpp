@@ -84,13 +84,20 @@ struct MlpConfig {
   friend bool operator==(const MlpConfig&, const MlpConfig&) = default;
 };
 
+struct BatchNormConfig {
+  std::int64_t group = 32;  ///< consecutive samples of the global batch that share statistics
+  double momentum = 0.9;    ///< of the running statistics: what stays of them in a step
+  double epsilon = 1e-5;
+  friend bool operator==(const BatchNormConfig&, const BatchNormConfig&) = default;
+};
+
 struct WideResnetConfig {
-  std::int64_t layers = 50;     ///< 50 or 101
+  std::int64_t layers = 50;     ///< 14, 26, 50, 101 or 152
   std::int64_t channels = 160;  ///< of the first block
   std::int64_t width = 2;       ///< factor on the channels of the 3x3 convolutions
   std::int64_t image = 224;     ///< pixels a side
   std::int64_t classes = 1000;
-  std::int64_t batch_norm_group = 32;  ///< consecutive samples that share their statistics
+  BatchNormConfig batch_norm;
   friend bool operator==(const WideResnetConfig&, const WideResnetConfig&) = default;
 };
 

@@ -42,6 +42,13 @@ TensorId contribute_sum(GraphBuilder& builder, const std::string& name, TensorId
 /// The same to `step.loss`. The sum is to be given to add_training.
 TensorId add_loss(GraphBuilder& builder, const std::string& name, TensorId values);
 
+/// Keeps a running average of `value`, of which each microbatch has a part that adds up to the
+/// whole over a step, in the untrained parameter `statistic` (kernel RunningAverage): an
+/// accumulator
+/// `<statistic>.accumulator` and an update. May be called while forward operators are added.
+void add_running_average(GraphBuilder& builder, TensorId statistic, TensorId value,
+                         double momentum);
+
 /// Adds what makes a training step of a forward graph: backward operators; per parameter and layer
 /// that uses it an accumulator `<parameter>[@layer].accumulator` (f32 or wider); in `reduce` the
 /// sum `<parameter>.gradient_sum` of the accumulators of one used in several layers, and the

@@ -28,11 +28,13 @@ struct ModelOptions {
 ///
 ///     gpt, llama,   tokens i32 [b,t], labels i32 [b,t], weights [b,t]
 ///     bert          (and documents i32 [b,t] where options.documents is set)
+///     wide_resnet   images [b,y,x,c], labels i32 [b], weights [b]
 ///     mlp, custom   features [b,i], labels i32 [b] or targets [b,c], weights [b]
 ///
 /// gpt has `layers` layers: the embedding belongs to the first, final norm, head and loss to the
-/// last. mlp has one per linear; custom one per entry of its list, repeats written out. The loss is
-/// the sum of weight * inverse_weight * the loss of each token or sample.
+/// last. mlp has one per linear; wide_resnet one per block, the stem with the first, the classifier
+/// with the last; custom one per entry of its list, repeats written out. The loss is the sum of
+/// weight * inverse_weight * the loss of each token or sample.
 /// @throws UserError for presets and options that are not available, saying what is
 [[nodiscard]] Graph build_graph(const ModelConfig& model, const OptimizerConfig& optimizer,
                                 const ModelOptions& options);

@@ -87,15 +87,13 @@ class Runner {
   void operator()(const Dispatch& kernel) const { reference::run(kernel, launch_); }
   void operator()(const Combine& kernel) const { reference::run(kernel, launch_); }
   void operator()(const GateGradient& kernel) const { reference::run(kernel, launch_); }
-  void operator()(const Convolution& kernel) const { reference::run(kernel, launch_); }
-  void operator()(const ConvolutionGradientInput& kernel) const { reference::run(kernel, launch_); }
-  void operator()(const ConvolutionGradientWeight& kernel) const {
-    reference::run(kernel, launch_);
-  }
-  void operator()(const MaxPool& kernel) const { reference::run(kernel, launch_); }
-  void operator()(const MaxPoolGradient& kernel) const { reference::run(kernel, launch_); }
-  void operator()(const AveragePool& kernel) const { reference::run(kernel, launch_); }
-  void operator()(const AveragePoolGradient& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const Convolution& kernel) const { run(kernel, 2, 1); }
+  void operator()(const ConvolutionGradientInput& kernel) const { run(kernel, 2, 1); }
+  void operator()(const ConvolutionGradientWeight& kernel) const { run(kernel, 2, 1); }
+  void operator()(const MaxPool& kernel) const { run(kernel, 1, 1); }
+  void operator()(const MaxPoolGradient& kernel) const { run(kernel, 1, 1); }
+  void operator()(const AveragePool& kernel) const { run(kernel, 1, 1); }
+  void operator()(const AveragePoolGradient& kernel) const { run(kernel, 1, 1); }
   void operator()(const Accumulate& kernel) const { accumulate(kernel); }
   void operator()(const Update& kernel) const { update(kernel); }
   void operator()(const RunningAverage& kernel) const { reference::run(kernel, launch_); }
@@ -107,6 +105,13 @@ class Runner {
   void operator()(const Attention& /*kernel*/, Bytes& size) const { workspace(3, 2, size); }
   void operator()(const AttentionGradient& /*kernel*/, Bytes& size) const { workspace(6, 3, size); }
   void operator()(const Rotary& /*kernel*/, Bytes& size) const { workspace(1, 1, size); }
+  void operator()(const Convolution& /*kernel*/, Bytes& size) const { workspace(2, 1, size); }
+  void operator()(const ConvolutionGradientInput& /*kernel*/, Bytes& size) const {
+    workspace(2, 1, size);
+  }
+  void operator()(const ConvolutionGradientWeight& /*kernel*/, Bytes& size) const {
+    workspace(2, 1, size);
+  }
 
  private:
   /// The dtype that the first `operands` operands, the first `results` results and `more` operands

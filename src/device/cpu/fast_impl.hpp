@@ -3,10 +3,14 @@
 #include <type_traits>
 
 #include "cpu/attention.hpp"
+#include "cpu/channel_norm.hpp"
+#include "cpu/convolution.hpp"
+#include "cpu/convolution_library.hpp"
 #include "cpu/einsum.hpp"
 #include "cpu/fast.hpp"
 #include "cpu/map.hpp"
 #include "cpu/norm.hpp"
+#include "cpu/pooling.hpp"
 #include "cpu/rotary.hpp"
 #include "cpu/rows.hpp"
 #include "cpu/update.hpp"
@@ -21,6 +25,27 @@ struct Fast {
   static Bytes workspace(const AttentionGradient& kernel, const Launch& launch, int threads);
   static Bytes workspace(const Rotary& kernel, const Launch& launch, int threads);
 
+  static Bytes workspace(const Convolution& kernel, const Launch& launch, int threads) {
+    return convolution_workspace(kernel, launch, threads);
+  }
+  static Bytes workspace(const ConvolutionGradientInput& kernel, const Launch& launch,
+                         int threads) {
+    return convolution_workspace(kernel, launch, threads);
+  }
+  static Bytes workspace(const ConvolutionGradientWeight& kernel, const Launch& launch,
+                         int threads) {
+    return convolution_workspace(kernel, launch, threads);
+  }
+
+  static bool run(const Convolution& kernel, const Launch& launch, int threads) {
+    return convolve(kernel, launch, threads);
+  }
+  static bool run(const ConvolutionGradientInput& kernel, const Launch& launch, int threads) {
+    return convolve(kernel, launch, threads);
+  }
+  static bool run(const ConvolutionGradientWeight& kernel, const Launch& launch, int threads) {
+    return convolve(kernel, launch, threads);
+  }
   static bool run(const Einsum& kernel, const Launch& launch, int threads);
   static bool run(const Map& kernel, const Launch& launch, int threads);
   static bool run(const Reduce& kernel, const Launch& launch, int threads);
@@ -35,11 +60,43 @@ struct Fast {
   static bool run(const NormGradientInput& kernel, const Launch& launch, int threads);
   static bool run(const NormGradientParameters& kernel, const Launch& launch, int threads);
   static bool run(const Dropout& kernel, const Launch& launch, int threads);
+  static bool run(const MaxPool& kernel, const Launch& launch, int threads);
+  static bool run(const MaxPoolGradient& kernel, const Launch& launch, int threads);
+  static bool run(const AveragePool& kernel, const Launch& launch, int threads);
+  static bool run(const AveragePoolGradient& kernel, const Launch& launch, int threads);
   static bool run(const Attention& kernel, const Launch& launch, int threads);
   static bool run(const AttentionGradient& kernel, const Launch& launch, int threads);
   static bool run(const Rotary& kernel, const Launch& launch, int threads);
   static bool run(const Fill& kernel, const Launch& launch, int threads);
   static bool run(const Update& kernel, const Launch& launch, int threads);
+
+ private:
+  /// The library knows no window that starts inside the piece.
+  static bool by_library(const ConvolutionShape& shape) {
+    return std::is_same_v<T, float> && has_convolution() && shape.top >= 0 && shape.left >= 0;
+  }
+
+  template <class K>
+  static Bytes convolution_workspace(const K& kernel, const Launch& launch, int threads) {
+    const ConvolutionShape shape = shape_of(kernel, launch);
+    return by_library(shape) ? library_workspace(pass_of(kernel), shape, threads)
+                             : ConvolutionWorkspace<T>(pass_of(kernel), shape, threads).size();
+  }
+
+  template <class K>
+  static bool convolve(const K& kernel, const Launch& launch, int threads) {
+    const ConvolutionShape shape = shape_of(kernel, launch);
+    if constexpr (std::is_same_v<T, float>) {
+      if (by_library(shape)) {
+        library_convolution(pass_of(kernel), shape, data_of<T>(launch.operands[0]),
+                            data_of<T>(launch.operands[1]), mutable_data_of<T>(launch.results[0]),
+                            launch.workspace, threads);
+        return true;
+      }
+    }
+    run_convolution<T>(pass_of(kernel), shape, launch, threads);
+    return true;
+  }
 };
 
 template <class T>
@@ -106,36 +163,65 @@ bool Fast<T>::run(const EmbeddingGradient& kernel, const Launch& launch, int thr
 
 template <class T>
 bool Fast<T>::run(const NormMoments& kernel, const Launch& launch, int threads) {
-  if (!by_rows(kernel.operand, kernel.over, kernel.group)) return false;
-  run_norm_moments<T>(kernel, launch, threads);
+  const bool rows = by_rows(kernel.operand, kernel.over, kernel.group);
+  if (!rows && !by_channels(kernel.operand, kernel.over)) return false;
+  rows ? run_norm_moments<T>(kernel, launch, threads) : channel_moments<T>(kernel, launch, threads);
   return true;
 }
 
 template <class T>
 bool Fast<T>::run(const NormApply& kernel, const Launch& launch, int threads) {
-  if (!by_rows(kernel.norm)) return false;
-  run_norm_apply<T>(kernel, launch, threads);
+  if (!by_rows(kernel.norm) && !by_channels(kernel.norm)) return false;
+  by_rows(kernel.norm) ? run_norm_apply<T>(kernel, launch, threads)
+                       : channel_apply<T>(kernel, launch, threads);
   return true;
 }
 
 template <class T>
 bool Fast<T>::run(const NormGradientMoments& kernel, const Launch& launch, int threads) {
-  if (!by_rows(kernel.norm)) return false;
-  run_norm_gradient_moments<T>(kernel, launch, threads);
+  if (!by_rows(kernel.norm) && !by_channels(kernel.norm)) return false;
+  by_rows(kernel.norm) ? run_norm_gradient_moments<T>(kernel, launch, threads)
+                       : channel_gradient_moments<T>(kernel, launch, threads);
   return true;
 }
 
 template <class T>
 bool Fast<T>::run(const NormGradientInput& kernel, const Launch& launch, int threads) {
-  if (!by_rows(kernel.norm)) return false;
-  run_norm_gradient_input<T>(kernel, launch, threads);
+  if (!by_rows(kernel.norm) && !by_channels(kernel.norm)) return false;
+  by_rows(kernel.norm) ? run_norm_gradient_input<T>(kernel, launch, threads)
+                       : channel_gradient_input<T>(kernel, launch, threads);
   return true;
 }
 
 template <class T>
 bool Fast<T>::run(const NormGradientParameters& kernel, const Launch& launch, int threads) {
-  if (!by_rows(kernel.norm)) return false;
-  run_norm_gradient_parameters<T>(kernel, launch, threads);
+  if (!by_rows(kernel.norm) && !by_channels(kernel.norm)) return false;
+  by_rows(kernel.norm) ? run_norm_gradient_parameters<T>(kernel, launch, threads)
+                       : channel_gradient_parameters<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const MaxPool& kernel, const Launch& launch, int threads) {
+  run_max_pool<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const MaxPoolGradient& kernel, const Launch& launch, int threads) {
+  run_max_pool_gradient<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const AveragePool& kernel, const Launch& launch, int threads) {
+  run_average_pool<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const AveragePoolGradient& kernel, const Launch& launch, int threads) {
+  run_average_pool_gradient<T>(kernel, launch, threads);
   return true;
 }
 

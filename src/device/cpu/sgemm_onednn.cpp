@@ -1,30 +1,12 @@
-#include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <string>
 
 #include "alpa/base/error.hpp"
 
+#include "cpu/onednn_threads.hpp"
 #include "cpu/sgemm.hpp"
 
 namespace alpa::cpu {
-namespace {
-
-/// The number of OpenMP threads of the calling thread, for a while: oneDNN takes it from there.
-class ThreadsForNow {
- public:
-  explicit ThreadsForNow(int threads) : before_(omp_get_max_threads()) {
-    if (before_ != threads) omp_set_num_threads(threads);
-  }
-  ~ThreadsForNow() { omp_set_num_threads(before_); }
-  ThreadsForNow(const ThreadsForNow&) = delete;
-  ThreadsForNow& operator=(const ThreadsForNow&) = delete;
-
- private:
-  int before_;
-};
-
-}  // namespace
-
 bool has_sgemm() { return true; }
 
 void sgemm(const Sgemm& shape, const float* left, const float* right, float* result, int threads) {
