@@ -28,6 +28,14 @@ def integers(seed, high, *shape):
     return torch.randint(high, shape, generator=torch.Generator().manual_seed(seed))
 
 
+def quadratic(coefficients, shape):
+    """Numbers of a formula, so that large inputs need not be stored: element i in row-major order
+    is ((a i^2 + b i) mod m - (m - 1) / 2) / 256."""
+    a, b, m = coefficients
+    i = torch.arange(torch.Size(shape).numel())
+    return ((a * i * i + b * i) % m - (m - 1) // 2).double().div(256).reshape(shape)
+
+
 def entry(tensor):
     tensor = tensor.detach().contiguous()
     if tensor.dtype in (torch.int64, torch.int32):
@@ -37,12 +45,12 @@ def entry(tensor):
     return {"shape": list(tensor.shape), "values": values}
 
 
-def write(name, run_file, inputs, loss, parameters, inverse_weight, joined=()):
+def write(name, run_file, inputs, loss, parameters, inverse_weight, joined=(), patterns=None):
     """Differentiates the loss and writes the file.
 
     parameters: (name in the program, parameter, layout), where layout brings a tensor of the
     parameter's shape into the program's; joined: the same for several parameters that are one in
-    the program, with a layout of their list.
+    the program, with a layout of their list; patterns: inputs that quadratic() makes.
     """
     loss.backward()
     values, gradients = {}, {}
@@ -55,7 +63,7 @@ def write(name, run_file, inputs, loss, parameters, inverse_weight, joined=()):
     golden = {
         "run_file": run_file,
         "inverse_weight": inverse_weight,
-        "inputs": {key: entry(value) for key, value in inputs.items()},
+        "inputs": {key: entry(value) for key, value in inputs.items()} | (patterns or {}),
         "loss": loss.item(),
         "parameters": values,
         "gradients": gradients,
