@@ -18,12 +18,13 @@ struct Argument {
   Dims dims;
   DType dtype;
   bool in_place = false;
+  bool choice = false;
 };
 
 SamplePiece piece_of(const Argument& argument, const Sizes& sizes) {
   Shape shape;
   for (const char letter : argument.dims) shape.push_back(sizes.at(letter));
-  return {argument.dtype, shape, shape, argument.in_place};
+  return {argument.dtype, shape, shape, argument.in_place, argument.choice};
 }
 
 /// FLOPs and bytes as the planner counts them for an operator that is not cut.
@@ -207,24 +208,24 @@ class Builder {
   void add(const View&) { stream(View{"bte", "bte"}, {value("bte")}, {value("bte")}); }
   void add(const Route&) {
     stream(Route{{2, kExpertSlots}}, {value("bsx")},
-           {number("bsk"), number("bsk"), value("bsk"), wide("bx")});
+           {choice("bsk"), choice("bsk"), value("bsk"), wide("bx")});
   }
   void add(const RouteGradient&) {
-    stream(RouteGradient{{2, kExpertSlots}}, {value("bsx"), number("bsk"), value("bsk")},
+    stream(RouteGradient{{2, kExpertSlots}}, {value("bsx"), choice("bsk"), value("bsk")},
            {value("bsx")});
   }
   void add(const Dispatch&) {
-    stream(Dispatch{}, {value("bse"), number("bsk"), number("bsk")}, {value("xbce")});
-    stream(Dispatch{true}, {value("bse"), number("bsk"), number("bsk"), value("bsk")},
+    stream(Dispatch{}, {value("bse"), choice("bsk"), choice("bsk")}, {value("xbce")});
+    stream(Dispatch{true}, {value("bse"), choice("bsk"), choice("bsk"), value("bsk")},
            {value("xbce")});
   }
   void add(const Combine&) {
-    stream(Combine{}, {value("xbce"), number("bsk"), number("bsk")}, {value("bse")});
-    stream(Combine{true}, {value("xbce"), number("bsk"), number("bsk"), value("bsk")},
+    stream(Combine{}, {value("xbce"), choice("bsk"), choice("bsk")}, {value("bse")});
+    stream(Combine{true}, {value("xbce"), choice("bsk"), choice("bsk"), value("bsk")},
            {value("bse")});
   }
   void add(const GateGradient&) {
-    stream(GateGradient{}, {value("bse"), value("xbce"), number("bsk"), number("bsk")},
+    stream(GateGradient{}, {value("bse"), value("xbce"), choice("bsk"), choice("bsk")},
            {value("bsk")});
   }
   void add(const Convolution&) {
@@ -237,10 +238,10 @@ class Builder {
     convolve(ConvolutionGradientWeight{kThree}, {value("byxc"), value("bhwo")}, {value("klco")});
   }
   void add(const MaxPool&) {
-    pool(MaxPool{kTwo}, {value("byxc")}, {value("bhwc"), number("bhwc")});
+    pool(MaxPool{kTwo}, {value("byxc")}, {value("bhwc"), choice("bhwc")});
   }
   void add(const MaxPoolGradient&) {
-    pool(MaxPoolGradient{kTwo}, {value("bhwc"), number("bhwc")}, {value("byxc")});
+    pool(MaxPoolGradient{kTwo}, {value("bhwc"), choice("bhwc")}, {value("byxc")});
   }
   void add(const AveragePool&) { pool(AveragePool{kTwo}, {value("byxc")}, {value("bhwc")}); }
   void add(const AveragePoolGradient&) {
@@ -282,6 +283,8 @@ class Builder {
   [[nodiscard]] Argument state(const Dims& dims) const { return {dims, x_, true}; }
   [[nodiscard]] static Argument wide(const Dims& dims) { return {dims, DType::f64}; }
   [[nodiscard]] static Argument number(const Dims& dims) { return {dims, DType::i32}; }
+  /// An expert, a slot, a place in a window.
+  [[nodiscard]] static Argument choice(const Dims& dims) { return {dims, DType::i32, false, true}; }
 
   void stream(const Kernel& kernel, const std::vector<Argument>& operands,
               const std::vector<Argument>& results) {

@@ -15,6 +15,7 @@ struct SamplePiece {
   Shape extent;
   Shape full;             ///< of the tensor whose first part this is
   bool in_place = false;  ///< a result that the kernel reads, too
+  bool choice = false;    ///< of integers: one of few, which the kernel takes for an index as it is
 };
 
 /// A kernel on pieces of sizes that training uses.

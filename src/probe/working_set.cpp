@@ -6,9 +6,11 @@ namespace alpa::probe_detail {
 namespace {
 
 constexpr std::int64_t kMiB = std::int64_t{1} << 20U;
-/// Of values, results, states, numbers, wide and wide results.
-constexpr std::array<std::int64_t, 6> kSizes = {64 * kMiB, 32 * kMiB, 48 * kMiB,
+/// Of values, results, states, numbers, choices, wide and wide results.
+constexpr std::array<std::int64_t, 7> kSizes = {64 * kMiB, 32 * kMiB, 48 * kMiB, kMiB,
                                                 kMiB,      16 * kMiB, 16 * kMiB};
+/// Choices are below, so that each is one: experts of a router, pixels of an image.
+constexpr int kChoices = 4;
 /// Small operands and results return to the same place after so many bytes: past the caches of a
 /// core, within those of a processor. Large ones and states go round all of the ring, past any.
 constexpr std::int64_t kRound = 12 * kMiB;
@@ -17,11 +19,12 @@ constexpr std::int64_t kLarge = 3 * kMiB;
 std::int64_t aligned(std::int64_t size) { return (size + 63) / 64 * 64; }
 
 template <class T>
-std::vector<std::byte> pattern(std::int64_t bytes, double base, double step) {
+std::vector<std::byte> pattern(std::int64_t bytes, double base, double step, int different = 256) {
   std::vector<std::byte> memory(static_cast<std::size_t>(bytes));
   auto* values = reinterpret_cast<T*>(memory.data());
   for (std::size_t i = 0; i < memory.size() / sizeof(T); ++i) {
-    values[i] = static_cast<T>(base + step * static_cast<double>(i * 31 % 256));
+    values[i] = static_cast<T>(
+        base + step * static_cast<double>(i * 31 % static_cast<std::size_t>(different)));
   }
   return memory;
 }
@@ -51,6 +54,8 @@ void WorkingSet::fill(Use use) {
   std::vector<std::byte> block;
   if (use == Use::numbers)
     block = pattern<std::int32_t>(kMiB, 0.0, 1.0);
+  else if (use == Use::choices)
+    block = pattern<std::int32_t>(kMiB, 0.0, 1.0, kChoices);
   else if (wide)
     block = pattern<double>(kMiB, 0.5, 0.003);
   else
@@ -62,7 +67,9 @@ void WorkingSet::fill(Use use) {
 }
 
 WorkingSet::Use WorkingSet::use_of(const SamplePiece& piece, bool result) const {
-  if (piece.dtype == DType::i32) return Use::numbers;
+  if (piece.dtype == DType::i32) {
+    return result ? Use::results : piece.choice ? Use::choices : Use::numbers;
+  }
   if (piece.in_place) return Use::states;
   if (piece.dtype == dtype_) return result ? Use::results : Use::values;
   return result ? Use::wide_results : Use::wide;

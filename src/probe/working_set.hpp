@@ -31,8 +31,8 @@ class WorkingSet {
   void launch(const Sample& sample);
 
  private:
-  enum class Use : std::uint8_t { values, results, states, numbers, wide, wide_results };
-  static constexpr std::size_t kUses = 6;
+  enum class Use : std::uint8_t { values, results, states, numbers, choices, wide, wide_results };
+  static constexpr std::size_t kUses = 7;
 
   /// Memory handed out from the front again and again.
   struct Ring {
