@@ -85,6 +85,10 @@ void check_transformer(const CrossCheck& check, const TransformerConfig& model) 
     check_divides(check, "model.heads", model.heads, "model.key_value_heads",
                   *model.key_value_heads);
   }
+  if (model.encoder && model.activation == Activation::swiglu &&
+      check.sound({"model.activation"})) {
+    check.refuse("model.activation", "swiglu", "gelu, gelu_tanh or relu with preset bert");
+  }
   if (model.moe) check_moe(check, model);
 }
 

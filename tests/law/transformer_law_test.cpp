@@ -115,6 +115,9 @@ TEST_P(TransformerLaw, MethodsGiveTheNumbersOfOneRank) {
       expect_truth(GetParam(), test, plan_of(test, method, ranks, parallel));
     }
   }
+  // More ranks than heads of keys and values.
+  const Case test = prepared(run);
+  expect_truth(GetParam(), test, plan_of(test, Method::megatron, 8, degrees(1, 8, 1)));
 }
 
 /// Every operator that may split time does so over axis 0, and heads, widths or classes over axis 1
