@@ -36,6 +36,8 @@ endfunction()
 
 if(ALPA_PYTHON)
   alpa_run_test(harness Harness)
+  alpa_run_test(data Images BadImages TokenRules Metrics)
+  alpa_run_test(interchange Interchange)
   alpa_run_test(kill KilledRank KilledWhileSaving NoProgress)
   alpa_run_test(kill RandomKills LABELS slow)
   alpa_run_test(signals Signals)

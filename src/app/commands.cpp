@@ -7,11 +7,13 @@
 #include "alpa/base/error.hpp"
 #include "alpa/checkpoint/load.hpp"
 #include "alpa/config/run_config.hpp"
+#include "alpa/model/build_graph.hpp"
 #include "alpa/plan/plan_file.hpp"
 #include "alpa/storage/file.hpp"
 
 #include "devices.hpp"
 #include "explain.hpp"
+#include "interchange.hpp"
 #include "methods_priced.hpp"
 #include "plan_report.hpp"
 #include "planner.hpp"
@@ -150,10 +152,26 @@ void plan_for(const Options& options, const RunConfig& config, const Place& plac
   write_plan(config, made, plan_figures(config, place.target, made, needs, place.hosts));
 }
 
+void export_command(const Options& options) {
+  const RunConfig config = load_run_config(options.config, options.overrides);
+  refuse_absent(config);
+  const auto warn = [](const std::string& text) { std::fputs((text + "\n").c_str(), stderr); };
+  const auto checkpoint = find_checkpoint(options.resume, config.output, warn);
+  if (!checkpoint) {
+    throw UserError("--export: found no checkpoint in " + config.output +
+                        ", expected a run that has saved one (output=DIR or --resume DIR)",
+                    ExitCode::input_missing);
+  }
+  const Graph graph = build_graph(config, samples_of_group(config.model));
+  export_parameters(*checkpoint, config.model.preset, graph, *options.export_to);
+  print("wrote " + *options.export_to + ": the parameters of " + checkpoint->directory.string());
+}
+
 }  // namespace
 
 bool is_command(const Options& options) {
-  return options.version || options.help || options.verify || options.print_config;
+  return options.version || options.help || options.verify || options.print_config ||
+         options.export_to;
 }
 
 bool is_planning(const Options& options) { return options.check || options.plan_only; }
@@ -165,6 +183,8 @@ void run_command(const Options& options) {
     print(options.help_section.empty() ? usage() : help_text(options.help_section));
   } else if (options.verify) {
     verify_command(*options.verify);
+  } else if (options.export_to) {
+    export_command(options);
   } else {
     print(print_config(load_run_config(options.config, options.overrides)));
   }

@@ -13,9 +13,9 @@ const std::vector<std::pair<std::string, std::string>> kAbsent = {
     {"--export-ilp", "writing the search's integer programs"},
 };
 
-const std::vector<std::string> kKnown = {"--plan-only", "--cluster",      "--plan",    "--resume",
-                                         "--verify",    "--check",        "--compare", "--explain",
-                                         "--simulate",  "--print-config", "--help",    "--version"};
+const std::vector<std::string> kKnown = {
+    "--plan-only", "--cluster",  "--plan",         "--resume", "--verify",  "--check", "--compare",
+    "--explain",   "--simulate", "--print-config", "--help",   "--version", "--export"};
 
 /// --help may stand alone or name a section, which CLI11's own help cannot.
 bool take_help(const std::vector<std::string>& arguments, Options& options) {
@@ -69,6 +69,8 @@ one without a launcher. The same command again goes on where the last one stoppe
   --resume WHAT       auto (default): go on from the newest checkpoint; none: start anew;
                       DIR: start from this checkpoint or run directory
   --verify DIR        check a checkpoint
+  --export FILE       write the parameters of the run's newest checkpoint (or of --resume DIR) as
+                      safetensors; run nothing
   --check             check configuration, data and memory; run nothing
   --print-config      the configuration with all defaults filled in
   --help [SECTION]    this text, or the keys of a section: model data training optimizer parallel
@@ -89,7 +91,7 @@ Options parse_options(const std::vector<std::string>& arguments) {
   CLI::App parser;
   parser.set_help_flag();
   std::vector<std::string> words;
-  std::string cluster, plan, verify;
+  std::string cluster, plan, verify, export_to;
   parser.add_option("words", words);
   parser.add_flag("--plan-only", options.plan_only);
   parser.add_flag("--check", options.check);
@@ -101,6 +103,7 @@ Options parse_options(const std::vector<std::string>& arguments) {
   parser.add_option("--cluster", cluster);
   parser.add_option("--plan", plan);
   parser.add_option("--verify", verify);
+  parser.add_option("--export", export_to);
   parser.add_option("--resume", options.resume);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
@@ -111,6 +114,7 @@ Options parse_options(const std::vector<std::string>& arguments) {
   if (!cluster.empty()) options.cluster = cluster;
   if (!plan.empty()) options.plan = plan;
   if (!verify.empty()) options.verify = verify;
+  if (!export_to.empty()) options.export_to = export_to;
   options.plan_only = options.plan_only || options.cluster.has_value() || options.compare ||
                       options.explain || options.simulate;
   if (!words.empty()) {

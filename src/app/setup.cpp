@@ -59,11 +59,6 @@ void refuse_absent(const RunConfig& config) {
   if (config.device == DeviceChoice::cuda) {
     refuse("device: cuda is not in this version; expected auto, cpu, debug or reference");
   }
-  if (config.checkpoint.init_from) {
-    refuse(
-        "checkpoint.init_from is not in this version; expected none (--resume DIR goes on from "
-        "a checkpoint)");
-  }
   if (config.training.profile) {
     refuse("training.profile is not in this version; expected none");
   }

@@ -22,6 +22,7 @@
 #include "alpa/storage/sha256.hpp"
 
 #include "devices.hpp"
+#include "interchange.hpp"
 #include "kept_plan.hpp"
 #include "plan_report.hpp"
 #include "planner.hpp"
@@ -47,30 +48,6 @@ void check_same_program(const Options& options, Communicator& world) {
   std::string arguments = options.config;
   for (const auto& word : options.overrides) arguments += '\n' + word;
   check_equal_everywhere(world, "command line", arguments);
-}
-
-fs::path checkpoints_of(const std::string& resume, const fs::path& run_directory) {
-  if (resume == "auto" || resume == "none") return run_directory / "checkpoints";
-  const fs::path given(resume);
-  return fs::is_directory(given / "checkpoints") ? given / "checkpoints" : given;
-}
-
-/// Finds where to go on. On rank 0 alone.
-std::optional<Checkpoint> find_checkpoint(const Options& options, const fs::path& run_directory,
-                                          Log& log) {
-  if (options.resume == "none") return std::nullopt;
-  const fs::path where = checkpoints_of(options.resume, run_directory);
-  if (fs::exists(where / "manifest") || where.filename().string().starts_with("step_")) {
-    return verify_checkpoint(where);
-  }
-  if (!fs::is_directory(where)) {
-    if (options.resume == "auto") return std::nullopt;
-    throw UserError("--resume " + options.resume + ": found no checkpoint there",
-                    ExitCode::input_missing);
-  }
-  FoundCheckpoint found = find_newest_valid(where);
-  for (const std::string& warning : found.warnings) log.warning(warning);
-  return found.newest;
 }
 
 /// A continued run must be the same run.
@@ -208,11 +185,25 @@ class Run {
     if (lock_->taken_over()) process_.log.warning("took over the lock of a dead run");
     process_.log.open(directory_ / "log.txt");
     remove_leftovers(directory_ / "checkpoints");
-    const auto checkpoint = find_checkpoint(options_, directory_, process_.log);
+    const auto checkpoint =
+        find_checkpoint(options_.resume, directory_,
+                        [this](const std::string& text) { process_.log.warning(text); });
     if (checkpoint && options_.resume == "auto") check_same_run(config_, directory_);
     const LastExit before = note_start(directory_, checkpoint ? checkpoint->info.step : 0);
     if (!before.cause.empty()) process_.log.info("the run before: " + before.cause);
+    if (config_.checkpoint.init_from) find_initial_parameters(checkpoint.has_value());
     return checkpoint ? checkpoint->directory.string() : "";
+  }
+
+  /// Before anything is planned, so that what is missing is told at once.
+  void find_initial_parameters(bool goes_on) {
+    const std::string& from = *config_.checkpoint.init_from;
+    if (goes_on) {
+      process_.log.info("checkpoint.init_from=" + from +
+                        " is left alone: the run goes on from its own checkpoint");
+      return;
+    }
+    initial_ = find_initial(from, [this](const std::string& text) { process_.log.warning(text); });
   }
 
   /// Whether the plan is to be that of the run in the directory.
@@ -396,6 +387,9 @@ class Run {
     Trainer trainer(std::move(input), engine, checkpointer, world_, process_);
     if (resume_from.empty()) {
       engine.initialize(graph, static_cast<std::uint64_t>(config_.training.seed));
+      const std::string from = broadcast_text(world_, initial_);
+      if (!from.empty()) load_initial(from, config_.model.preset, graph, engine);
+      if (root_ && !from.empty()) process_.log.info("parameters of " + from);
     } else {
       go_on(resume_from, model, engine, checkpointer, trainer);
     }
@@ -444,6 +438,7 @@ class Run {
   Target target_;
   std::optional<Planned> planned_;  ///< on rank 0
   bool keeps_plan_ = false;         ///< of the run before: plan.yaml stays as it is
+  std::string initial_;             ///< on rank 0: where the first parameters come from; or empty
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numbers>
 #include <unistd.h>
 #include <utility>
 
@@ -155,7 +156,7 @@ ExitCode Trainer::run() {
     train_step();
     const bool last = step_ == training.steps;
     const auto every = training.evaluate.every;
-    if (last || (every && step_ % *every == 0)) last_.eval_loss = evaluate();
+    if (last || (every && step_ % *every == 0)) last_.evaluation = evaluate();
     if (is_root()) report(last_);
     const Agreed agreed = agree();
     if (agreed.checkpoint_ready) checkpointer_.advance();
@@ -172,6 +173,7 @@ ExitCode Trainer::run() {
   process_.watchdog.enter(RunPhase::checkpoint, step_);
   checkpointer_.finish();
   progress_.finish();
+  report_evaluation();
   report_measured();
   return ExitCode::done;
 }
@@ -208,6 +210,8 @@ void Trainer::train_step() {
   last_.flops_per_second =
       flops_per_microbatch(in_.graph).value * in_.plan.num_microbatches / last_.step_time.value;
   last_.memory = in_.arena;
+  const auto hits = results.find(scalar_name::kCorrect);
+  if (hits != results.end() && weight > 0) last_.accuracy = hits->second / weight;
   last_.predicted_step_time = in_.predicted;
   if (is_root()) step_times_.push_back(last_.step_time.value);
   const bool first = recent_step_time_ == 0.0;
@@ -273,9 +277,11 @@ Trainer::Agreed Trainer::agree() {
   return {any[0] > 0, any[1] > 0, any[2] > 0, busy && any[3] == 0};
 }
 
-double Trainer::evaluate() {
+EvaluationMetrics Trainer::evaluate() {
   double loss = 0;
+  double correct = 0;
   double weight = 0;
+  bool counts_hits = false;
   for (std::int64_t batch = 0; batch < in_.dataset.num_evaluation_batches(); ++batch) {
     process_.watchdog.enter(RunPhase::evaluate, step_);
     process_.watchdog.alive();
@@ -284,8 +290,30 @@ double Trainer::evaluate() {
     const auto results = engine_.evaluate(scalars(w, false), fill(Split::evaluation, batch));
     loss += results.at(scalar_name::kLoss) * w;
     weight += w;
+    const auto hits = results.find(scalar_name::kCorrect);
+    counts_hits = hits != results.end();
+    if (counts_hits) correct += hits->second;
   }
-  return weight > 0 ? loss / weight : std::numeric_limits<double>::quiet_NaN();
+  EvaluationMetrics found;
+  found.loss = weight > 0 ? loss / weight : std::numeric_limits<double>::quiet_NaN();
+  if (counts_hits && weight > 0) found.accuracy = correct / weight;
+  // A smoothed loss is no cross-entropy of the tokens.
+  const bool of_tokens =
+      in_.graph.find_tensor("tokens").has_value() && in_.config.training.label_smoothing == 0.0;
+  if (of_tokens) found.perplexity = std::exp(found.loss);
+  const DataConfig& data = in_.config.data;
+  if (of_tokens && data.source == DataSource::text && !data.masking) {
+    found.bits_per_byte = found.loss / std::numbers::ln2;
+  }
+  return found;
+}
+
+void Trainer::report_evaluation() {
+  if (!is_root() || !last_.evaluation || !std::isfinite(last_.evaluation->loss)) return;
+  const std::string text = "evaluation after step " + std::to_string(step_) + ": loss " +
+                           evaluation_text(*last_.evaluation);
+  if (process_.log.shows(LogLevel::info)) progress_.print(text);
+  process_.log.info(text);
 }
 
 /// The first step, in which libraries make their kernels, is left out.
@@ -306,12 +334,12 @@ void Trainer::report(const StepMetrics& metrics) {
   process_.log.debug(to_json(metrics));
   const std::int64_t steps = in_.config.training.steps;
   const bool shown = metrics.step % in_.config.logging.every == 0 || metrics.step == steps ||
-                     metrics.step == 1 || metrics.eval_loss;
+                     metrics.step == 1 || metrics.evaluation;
   if (!shown) return;
   const Seconds left{recent_step_time_ * static_cast<double>(steps - metrics.step)};
   const std::string line = progress_text(metrics, steps, in_.peak, left);
   if (process_.log.shows(LogLevel::info)) {
-    if (metrics.eval_loss)
+    if (metrics.evaluation)
       progress_.print(line);
     else
       progress_.update(line);

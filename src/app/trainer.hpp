@@ -64,7 +64,7 @@ class Trainer {
       const std::map<std::string, double>& values);
   void inject(const InputEntry& entry, std::span<std::byte> host);
   [[nodiscard]] Agreed agree();
-  [[nodiscard]] double evaluate();
+  [[nodiscard]] EvaluationMetrics evaluate();
   [[nodiscard]] std::map<std::string, double> scalars(double weight, bool training) const;
   [[nodiscard]] FillInput fill(Split split, std::int64_t batch);
   void fill_one(Split split, std::int64_t batch, const InputEntry& entry, int microbatch,
@@ -72,6 +72,7 @@ class Trainer {
   void save();
   void report(const StepMetrics& metrics);
   void report_measured();
+  void report_evaluation();
   [[nodiscard]] std::map<std::string, std::string> run_state() const;
   [[nodiscard]] bool is_root() const { return world_.rank() == 0; }
 

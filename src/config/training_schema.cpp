@@ -110,7 +110,7 @@ Section<CheckpointConfig> checkpoint_section() {
       key("expected_failures", &C::expected_failures, duration(),
           "mean time between failures of the job"),
       key("init_from", &C::init_from, word_or("none", text()),
-          "checkpoint whose parameters are the initial values"),
+          "safetensors file, checkpoint or run directory whose parameters are the initial values"),
   });
 }
 

@@ -90,7 +90,16 @@ std::string to_json(const StepMetrics& m) {
   add("predicted_step_time",
       m.predicted_step_time ? json_number(m.predicted_step_time->value) : "null");
   add("skipped", m.skipped ? "true" : "false");
-  if (m.eval_loss) add("eval_loss", json_number(*m.eval_loss));
+  const auto add_known = [&](std::string_view key, const std::optional<double>& value) {
+    if (value) add(key, json_number(*value));
+  };
+  add_known("accuracy", m.accuracy);
+  if (m.evaluation) {
+    add("eval_loss", json_number(m.evaluation->loss));
+    add_known("eval_accuracy", m.evaluation->accuracy);
+    add_known("eval_perplexity", m.evaluation->perplexity);
+    add_known("eval_bits_per_byte", m.evaluation->bits_per_byte);
+  }
   return text + "}";
 }
 

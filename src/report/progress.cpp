@@ -36,12 +36,21 @@ std::string duration_text(Seconds seconds) {
   return (days > 0 ? std::to_string(days) + "d " : "") + text.data();
 }
 
+std::string evaluation_text(const EvaluationMetrics& e) {
+  std::string text = format("%.4f", e.loss);
+  if (e.accuracy) text += format("  accuracy %.1f %%", 100.0 * *e.accuracy);
+  if (e.perplexity) text += format("  perplexity %.4g", *e.perplexity);
+  if (e.bits_per_byte) text += format("  %.4g bits/byte", *e.bits_per_byte);
+  return text;
+}
+
 std::string progress_text(const StepMetrics& m, std::int64_t steps, std::optional<double> peak,
                           Seconds seconds_left) {
   std::string text = "step " + std::to_string(m.step) + "/" + std::to_string(steps);
   text += format("  loss %.4f", m.loss) + format("  lr %.3g", m.lr);
   text += format("  norm %.3g", m.grad_norm);
-  if (m.eval_loss) text += format("  eval %.4f", *m.eval_loss);
+  if (m.accuracy) text += format("  accuracy %.1f %%", 100.0 * *m.accuracy);
+  if (m.evaluation) text += "  eval " + evaluation_text(*m.evaluation);
   if (m.skipped) text += "  (skipped)";
   text += "  ";
   if (m.predicted_step_time) {

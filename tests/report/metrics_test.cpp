@@ -81,12 +81,14 @@ TEST(Metrics, KeysAndValuesAreThoseOfTheManual) {
   m.loss = std::nan("");
   m.grad_norm = std::numeric_limits<double>::infinity();
   m.skipped = true;
-  m.eval_loss = 1.5;
+  m.accuracy = 0.25;
+  m.evaluation = EvaluationMetrics{1.5, 0.5, 4.25, std::nullopt};
   m.predicted_step_time = Seconds{0.5};
   EXPECT_EQ(to_json(m),
             "{\"step\":4,\"loss\":null,\"lr\":1.0e-05,\"grad_norm\":null,\"step_time\":0.25,"
             "\"samples_per_second\":1000.0,\"flops_per_second\":1.5e+12,\"memory\":4096,"
-            "\"predicted_step_time\":0.5,\"skipped\":true,\"eval_loss\":1.5}");
+            "\"predicted_step_time\":0.5,\"skipped\":true,\"accuracy\":0.25,\"eval_loss\":1.5,"
+            "\"eval_accuracy\":0.5,\"eval_perplexity\":4.25}");
 }
 
 TEST(Metrics, EveryStepStandsOnceAfterAResume) {
@@ -173,6 +175,13 @@ TEST(ProgressText, NamesWhatAUserAsksFor) {
                 .find("norm 2  predicted 200 ms vs measured 250 ms  1 k tokens/s"),
             std::string::npos);
   EXPECT_NE(progress_text(at(3), 200, 3e12, {1.0}).find("50.0 % of peak"), std::string::npos);
+  StepMetrics evaluated = at(3);
+  evaluated.accuracy = 0.5;
+  evaluated.evaluation = EvaluationMetrics{2.0, 0.25, 7.389, 2.885};
+  EXPECT_NE(progress_text(evaluated, 200, std::nullopt, {1.0})
+                .find("norm 2  accuracy 50.0 %  eval 2.0000  accuracy 25.0 %  perplexity 7.389  "
+                      "2.885 bits/byte  250 ms"),
+            std::string::npos);
   EXPECT_EQ(duration_text({90061.0}), "1d 1:01:01");
   EXPECT_EQ(duration_text({std::nan("")}), "-");
 }

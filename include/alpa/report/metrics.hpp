@@ -10,6 +10,14 @@
 
 namespace alpa {
 
+/// What an evaluation found.
+struct EvaluationMetrics {
+  double loss = 0.0;                    ///< mean over the labels that count
+  std::optional<double> accuracy;       ///< share of them that is predicted right
+  std::optional<double> perplexity;     ///< of models of tokens: e^loss
+  std::optional<double> bits_per_byte;  ///< of text read byte by byte: loss / ln 2
+};
+
 /// One line of metrics.jsonl: batch `step`, with the loss before update `step`.
 struct StepMetrics {
   std::int64_t step = 0;  ///< from 1
@@ -23,7 +31,8 @@ struct StepMetrics {
   Bytes memory;                   ///< largest arena of a device
   std::optional<Seconds> predicted_step_time;
   bool skipped = false;
-  std::optional<double> eval_loss;  ///< where an evaluation followed this step
+  std::optional<double> accuracy;               ///< of the batch, before the update
+  std::optional<EvaluationMetrics> evaluation;  ///< where one followed this step
 };
 
 /// The line, without its end; keys as in the documentation, values that are not finite as null.

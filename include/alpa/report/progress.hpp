@@ -17,6 +17,9 @@ namespace alpa {
 [[nodiscard]] std::string progress_text(const StepMetrics& metrics, std::int64_t steps,
                                         std::optional<double> peak, Seconds seconds_left);
 
+/// "2.3456  accuracy 51.2 %  perplexity 10.44  3.384 bits/byte", as far as they are known.
+[[nodiscard]] std::string evaluation_text(const EvaluationMetrics& evaluation);
+
 /// "1:02:03"; "2d 1:02:03" from a day on; "-" where it is not finite.
 [[nodiscard]] std::string duration_text(Seconds seconds);
 
