@@ -56,7 +56,23 @@ Dataset windows_of(const RunConfig& config, Tokens tokens) {
   return token_dataset(std::move(tokens), windows, batch_options(config), token_rules(config));
 }
 
-Dataset synthetic(const RunConfig& config) {
+/// Every input of the graph, made up.
+Dataset fields_of(const RunConfig& config, const Graph& graph) {
+  const auto limits = id_limits(graph);
+  std::vector<SyntheticField> fields;
+  for (const TensorId id : tensors_with(graph, Role::input)) {
+    const Tensor& input = graph.tensor(id);
+    const bool integer = input.dtype == DType::i32;
+    const auto limit = limits.find(input.name);
+    fields.push_back({{input.name,
+                       {input.shape.begin() + 1, input.shape.end()},
+                       integer ? FieldType::integer : FieldType::real},
+                      limit == limits.end() ? 1 : limit->second});
+  }
+  return synthetic_fields(fields, batch_options(config));
+}
+
+Dataset synthetic(const RunConfig& config, const Graph& graph) {
   const SyntheticData& data = config.data.synthetic;
   switch (data.kind) {
     case SyntheticKind::classes:
@@ -71,6 +87,8 @@ Dataset synthetic(const RunConfig& config) {
       const ImageShape shape{data.image.value(), data.image.value(), data.channels.value()};
       return synthetic_images(shape, data.classes.value(), batch_options(config));
     }
+    case SyntheticKind::fields:
+      return fields_of(config, graph);
   }
   check_failed("known kind", SourceLine::here());
 }
@@ -128,7 +146,7 @@ Dataset opened(const RunConfig& config, const Graph& graph, const fs::path& run_
     case DataSource::images:
       return images_of(config, graph);
     case DataSource::synthetic:
-      return synthetic(config);
+      return synthetic(config, graph);
   }
   check_failed("known source", SourceLine::here());
 }

@@ -50,7 +50,9 @@ bool takes_tokens(const ModelConfig& model) {
 std::string other_kinds(const ModelConfig& model, SyntheticKind kind) {
   if (takes_tokens(model)) return kind == SyntheticKind::tokens ? "" : "tokens";
   if (model.preset == Preset::wide_resnet) return kind == SyntheticKind::images ? "" : "images";
-  return kind == SyntheticKind::tokens ? "classes, regression or images" : "";
+  if (kind == SyntheticKind::tokens) return "classes, regression, images or fields";
+  const bool free = model.preset == Preset::custom;
+  return kind == SyntheticKind::fields && !free ? "classes, regression or images" : "";
 }
 
 void check_synthetic_images(const CrossCheck& check, const RunConfig& config) {
@@ -70,6 +72,13 @@ void check_synthetic_images(const CrossCheck& check, const RunConfig& config) {
                "image * image * channels = model.features = " + text_of(mlp->features));
 }
 
+/// Fields are made for what the model names.
+void check_fields(const CrossCheck& check, const RunConfig& config) {
+  const auto* model = std::get_if<CustomConfig>(&config.model.shape);
+  if (model == nullptr || !model->inputs.empty() || !check.sound({"model.inputs"})) return;
+  check.refuse("model.inputs", "nothing", "{NAME: {shape, type}} with data.synthetic.kind fields");
+}
+
 void check_synthetic(const CrossCheck& check, const RunConfig& config) {
   const SyntheticData& data = config.data.synthetic;
   if (!check.sound({"data.synthetic.kind", "data.source", "model.preset"})) return;
@@ -80,6 +89,7 @@ void check_synthetic(const CrossCheck& check, const RunConfig& config) {
     return;
   }
   if (data.kind == SyntheticKind::images) return check_synthetic_images(check, config);
+  if (data.kind == SyntheticKind::fields) return check_fields(check, config);
   if (const auto* model = std::get_if<TransformerConfig>(&config.model.shape)) {
     check_equal(check, "data.synthetic.vocabulary", data.vocabulary, "model.vocabulary",
                 model->vocabulary);
@@ -105,7 +115,7 @@ void check_loss(const CrossCheck& check, const RunConfig& config) {
   if (!loss || !check.sound({"model.loss", "data.synthetic.kind", "data.source"})) return;
   const bool synthetic = config.data.source == DataSource::synthetic;
   const SyntheticKind kind = config.data.synthetic.kind;
-  if (synthetic && kind == SyntheticKind::tokens) return;
+  if (synthetic && (kind == SyntheticKind::tokens || kind == SyntheticKind::fields)) return;
   const bool regression = synthetic && kind == SyntheticKind::regression;
   if ((*loss == Loss::squared_error) == regression) return;
   check.refuse("model.loss", std::string(name_of(*loss)),

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "checks.hpp"
+#include "layer_kinds.hpp"
 
 namespace alpa {
 namespace {
@@ -36,13 +37,32 @@ std::int64_t expanded(const std::vector<LayerConfig>& layers) {
 /// those of the lists around it.
 class NameCheck {
  public:
-  explicit NameCheck(const CrossCheck& check) : check_(check) {}
+  NameCheck(const CrossCheck& check, const CustomConfig& model)
+      : check_(check), num_inputs_(model.inputs.size()) {
+    for (const auto& [name, input] : model.inputs) visible_.push_back(name);
+  }
+
+  /// Outputs are of layers that the list itself names.
+  void check_outputs(const std::vector<OutputConfig>& outputs) const {
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      const std::string path = path_of_item("model.outputs", i) + ".layer";
+      const std::string& name = outputs[i].layer;
+      if (!check_.sound({path})) continue;
+      if (std::find(named_.begin(), named_.end(), name) != named_.end()) continue;
+      const std::string near = nearest_word(name, named_);
+      check_.refuse(path, name,
+                    "the name of a layer of model.layers" +
+                        (near.empty() ? std::string() : " (did you mean " + near + "?)"));
+    }
+  }
 
   void visit(const std::vector<LayerConfig>& layers, const std::string& path) {
     const std::size_t outer = visible_.size();
     for (std::size_t i = 0; i < layers.size(); ++i) {
       visit_one(layers[i], path_of_item(path, i));
     }
+    if (path == "model.layers")
+      named_ = {visible_.begin() + static_cast<long>(outer), visible_.end()};
     visible_.resize(outer);
   }
 
@@ -51,16 +71,8 @@ class NameCheck {
     for (std::size_t i = 0; i < layer.input.size(); ++i) {
       check_input(layer.input[i], path_of_item(path + ".input", i));
     }
-    const bool is_sum = std::holds_alternative<AddLayer>(layer.layer);
-    if (is_sum && layer.input.size() < 2 && check_.sound({path + ".input"})) {
-      check_.refuse(path + ".input",
-                    layer.input.empty() ? "nothing" : "a list of " + std::to_string(1),
-                    "a list of two names or more for add");
-    }
-    if (!is_sum && layer.input.size() > 1 && check_.sound({path + ".input"})) {
-      check_.refuse(path + ".input", "a list of " + std::to_string(layer.input.size()),
-                    "one name (add takes more)");
-    }
+    check_number_of_inputs(layer, path + ".input");
+    if (!layer.parameters.empty()) check_owner(layer.parameters, path + ".parameters");
     if (const auto* repeat = std::get_if<RepeatLayer>(&layer.layer)) {
       visit(repeat->block, path + ".block");
     } else if (const auto* residual = std::get_if<ResidualLayer>(&layer.layer)) {
@@ -69,12 +81,49 @@ class NameCheck {
     add_name(layer.name, path + ".name");
   }
 
+  void check_number_of_inputs(const LayerConfig& layer, const std::string& path) const {
+    if (!check_.sound({path})) return;
+    const std::string kind = layer_kind_name(layer.layer);
+    const bool combines = std::holds_alternative<CombineLayer>(layer.layer);
+    const auto* product = std::get_if<EinsumLayer>(&layer.layer);
+    const bool two = product != nullptr && product->weight.empty();
+    const std::size_t least = combines || two ? 2 : 0;
+    const std::size_t most = combines ? layer_kind_named(kind)->most_inputs : two ? 2 : 1;
+    const std::size_t found = layer.input.size();
+    if (found >= least && found <= most) return;
+    const std::string number = found == 0 ? "nothing" : "a list of " + std::to_string(found);
+    if (combines) {
+      check_.refuse(path, number,
+                    "a list of two names or more" +
+                        (found > most ? ", at most " + std::to_string(most) + "," : "") + " for " +
+                        kind);
+    } else if (two) {
+      check_.refuse(path, number, "a list of two names for einsum without a weight");
+    } else {
+      check_.refuse(path, number, "one name (add, multiply, concatenate and einsum take more)");
+    }
+  }
+
+  /// Layers inside a repeated block have several sets of parameters, or none of that name outside.
+  void check_owner(const std::string& name, const std::string& path) const {
+    if (!check_.sound({path})) return;
+    const bool layer = std::find(visible_.begin() + static_cast<long>(num_inputs_), visible_.end(),
+                                 name) != visible_.end();
+    if (layer) return;
+    const std::string near = nearest_word(name, visible_);
+    check_.refuse(path, name,
+                  "the name of an earlier layer" +
+                      (near.empty() ? std::string() : " (did you mean " + near + "?)"));
+  }
+
   void check_input(const std::string& name, const std::string& path) const {
-    if (name == kModelInput || !check_.sound({path}) ||
+    const bool only = num_inputs_ <= 1 && name == kModelInput;
+    if (only || !check_.sound({path}) ||
         std::find(visible_.begin(), visible_.end(), name) != visible_.end()) {
       return;
     }
-    std::string expected = "input, or the name of an earlier layer";
+    std::string expected = num_inputs_ > 1 ? "an input of the model" : "input";
+    expected += ", or the name of an earlier layer";
     const std::string near = nearest_word(name, visible_);
     if (!near.empty()) expected += " (did you mean " + near + "?)";
     check_.refuse(path, name, expected);
@@ -95,7 +144,9 @@ class NameCheck {
   }
 
   const CrossCheck& check_;
-  std::vector<std::string> visible_;
+  std::size_t num_inputs_;
+  std::vector<std::string> visible_;  ///< inputs first
+  std::vector<std::string> named_;    ///< layers of the outermost list
 };
 
 void check_rate(const CrossCheck& check, const std::string& path, std::optional<double> rate) {
@@ -174,7 +225,9 @@ void check_axes(const CrossCheck& check, const ClusterConfig& cluster, const std
 
 void check_layers(const CustomConfig& model, const YamlNode& root, ConfigErrors& errors) {
   const CrossCheck check{root, errors};
-  NameCheck(check).visit(model.layers, "model.layers");
+  NameCheck names(check, model);
+  names.visit(model.layers, "model.layers");
+  names.check_outputs(model.outputs);
   if (expanded(model.layers) > kMostLayers && check.sound({"model.layers"})) {
     check.refuse("model.layers", "more than " + std::to_string(kMostLayers) + " layers",
                  "at most " + std::to_string(kMostLayers) + ", repeat written out");

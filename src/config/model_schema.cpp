@@ -11,7 +11,7 @@ constexpr NumberRange kShare{.min = 0, .max = 1, .open_max = true};
 constexpr NumberRange kPositive{.min = 0, .open_min = true};
 
 const std::vector<Activation> kElementwise = {Activation::gelu, Activation::gelu_tanh,
-                                              Activation::relu};
+                                              Activation::relu, Activation::silu, Activation::tanh};
 
 ValueType<InitializerConfig> initializer_type() {
   using I = InitializerConfig;
@@ -115,7 +115,13 @@ Section<CustomConfig> custom_section() {
   using C = CustomConfig;
   return Section<C>({
       key("layers", &C::layers, layers_type(), "see --help model.layers").must_be_given(),
-      key("loss", &C::loss, choice<Loss>(), "mean over samples"),
+      key("inputs", &C::inputs, inputs_type(),
+          "fields of the data by name: {NAME: {shape: [of a sample], type: real or integer}}; "
+          "without them features [F]"),
+      key("outputs", &C::outputs, outputs_type(),
+          "values that count in the loss: [{layer: NAME, loss, labels or targets: FIELD, weight}]; "
+          "without them the last layer"),
+      key("loss", &C::loss, choice<Loss>(), "of the last layer, mean over samples"),
       key("initializer", &C::initializer, initializer_type(), ""),
   });
 }

@@ -33,8 +33,9 @@ std::span<const EnumName<NormPosition>> names_of(NormPosition) {
 
 std::span<const EnumName<Activation>> names_of(Activation) {
   using enum Activation;
-  static constexpr EnumName<Activation> names[] = {
-      {"gelu", gelu}, {"gelu_tanh", gelu_tanh}, {"relu", relu}, {"swiglu", swiglu}};
+  static constexpr EnumName<Activation> names[] = {{"gelu", gelu}, {"gelu_tanh", gelu_tanh},
+                                                   {"relu", relu}, {"swiglu", swiglu},
+                                                   {"silu", silu}, {"tanh", tanh}};
   return names;
 }
 
@@ -42,6 +43,12 @@ std::span<const EnumName<Loss>> names_of(Loss) {
   using enum Loss;
   static constexpr EnumName<Loss> names[] = {{"cross_entropy", cross_entropy},
                                              {"squared_error", squared_error}};
+  return names;
+}
+
+std::span<const EnumName<InputConfig::Type>> names_of(InputConfig::Type) {
+  using enum InputConfig::Type;
+  static constexpr EnumName<InputConfig::Type> names[] = {{"real", real}, {"integer", integer}};
   return names;
 }
 
@@ -75,8 +82,11 @@ std::span<const EnumName<TokenType>> names_of(TokenType) {
 
 std::span<const EnumName<SyntheticKind>> names_of(SyntheticKind) {
   using enum SyntheticKind;
-  static constexpr EnumName<SyntheticKind> names[] = {
-      {"classes", classes}, {"regression", regression}, {"tokens", tokens}, {"images", images}};
+  static constexpr EnumName<SyntheticKind> names[] = {{"classes", classes},
+                                                      {"regression", regression},
+                                                      {"tokens", tokens},
+                                                      {"images", images},
+                                                      {"fields", fields}};
   return names;
 }
 
@@ -97,7 +107,8 @@ std::span<const EnumName<Precision>> names_of(Precision) {
 std::span<const EnumName<OptimizerKind>> names_of(OptimizerKind) {
   using enum OptimizerKind;
   static constexpr EnumName<OptimizerKind> names[] = {
-      {"sgd", sgd}, {"momentum", momentum}, {"adam", adam}, {"adamw", adamw}};
+      {"sgd", sgd},     {"momentum", momentum},   {"adam", adam},
+      {"adamw", adamw}, {"adafactor", adafactor}, {"lamb", lamb}};
   return names;
 }
 

@@ -10,6 +10,8 @@ namespace alpa {
 [[nodiscard]] Section<RunConfig> run_section(const std::vector<std::string>& device_folders);
 [[nodiscard]] ValueType<ModelConfig> model_type();
 [[nodiscard]] ValueType<std::vector<LayerConfig>> layers_type();
+[[nodiscard]] ValueType<std::vector<std::pair<std::string, InputConfig>>> inputs_type();
+[[nodiscard]] ValueType<std::vector<OutputConfig>> outputs_type();
 [[nodiscard]] Section<DataConfig> data_section();
 [[nodiscard]] Section<TrainingConfig> training_section();
 [[nodiscard]] Section<OptimizerConfig> optimizer_section();

@@ -49,6 +49,19 @@ Section<ScheduleConfig> schedule_section() {
   });
 }
 
+ValueType<ParameterGroup> group_type() {
+  using G = ParameterGroup;
+  return section(Section<G>({
+      key("parameters", &G::parameters, list_of(text(), "a list of one glob or more", 1),
+          "names of parameters, as in no_decay")
+          .must_be_given(),
+      key("learning_rate_factor", &G::learning_rate_factor, number(kNotNegative),
+          "times the rate of the schedule"),
+      key("weight_decay", &G::weight_decay, if_given(number(kNotNegative)),
+          "in the place of optimizer.weight_decay and no_decay"),
+  }));
+}
+
 }  // namespace
 
 Section<TrainingConfig> training_section() {
@@ -88,13 +101,18 @@ Section<OptimizerConfig> optimizer_section() {
       key("name", &O::name, choice<OptimizerKind>(), "update rule"),
       key("learning_rate", &O::learning_rate, number(kPositive), "highest rate of the schedule"),
       key("momentum", &O::momentum, number(kShare), "momentum: share of the last update kept"),
-      key("betas", &O::betas, betas_type(), "adam, adamw: decay of the two averages"),
-      key("epsilon", &O::epsilon, number(kPositive), "adam, adamw: added to the root"),
+      key("betas", &O::betas, betas_type(), "adam, adamw, lamb: decay of the two averages"),
+      key("epsilon", &O::epsilon, number(kPositive), "adam, adamw, lamb: added to the root"),
+      key("relative_step", &O::relative_step, boolean(),
+          "adafactor: the rate is a share of the root mean square of each parameter"),
       key("weight_decay", &O::weight_decay, number(kNotNegative),
-          "adamw: taken off the weights; others: added to the gradient")
+          "adamw, lamb, adafactor: taken off the weights; others: added to the gradient")
           .with_default_text("0.1 for adamw, else 0.0"),
       key("no_decay", &O::no_decay, list_of(text(), "a list of globs"),
           "parameters without weight decay, by name"),
+      key("groups", &O::groups,
+          list_of(group_type(), "a list of {parameters, learning_rate_factor, weight_decay}"),
+          "settings of some parameters, by name; the first group that matches counts"),
       key("schedule", &O::schedule, section(schedule_section()), ""),
   });
 }

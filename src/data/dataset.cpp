@@ -196,4 +196,8 @@ Dataset synthetic_tokens(std::int64_t sequence, std::int64_t vocabulary,
   return make_dataset(TokenSamples(std::move(source), rules, batches.seed), batches);
 }
 
+Dataset synthetic_fields(const std::vector<SyntheticField>& fields, const BatchOptions& batches) {
+  return make_dataset(HiddenClasses(fields, batches.seed), batches);
+}
+
 }  // namespace alpa

@@ -232,11 +232,28 @@ class PatternImages {
   std::uint64_t seed_;
 };
 
+class HiddenClasses {
+ public:
+  HiddenClasses(std::vector<SyntheticField> fields, std::uint64_t seed);
+
+  [[nodiscard]] std::vector<Field> fields() const;
+  /// Elements of the field `weights`, which are 1.
+  [[nodiscard]] double weight(SampleId sample) const;
+  void integers(std::string_view field, SampleId sample, std::span<std::int32_t> row) const;
+  void reals(std::string_view field, SampleId sample, std::span<double> row) const;
+
+ private:
+  [[nodiscard]] std::uint64_t class_of(SampleId sample) const;
+
+  std::vector<SyntheticField> fields_;
+  std::uint64_t seed_;
+};
+
 /// Sources of samples that never repeat have no `samples_per_epoch`, `num_evaluation_samples` and
 /// `fingerprint`; those whose samples have weight 1 no `weight`.
 struct Dataset::Source {
   std::variant<TokenSamples<TokenWindows>, TokenSamples<SuccessorTokens>, Classes, Regression,
-               Images, PatternImages>
+               Images, PatternImages, HiddenClasses>
       kind;
   std::vector<Field> fields;
   BatchOptions batches;

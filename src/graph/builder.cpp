@@ -80,7 +80,29 @@ TensorId GraphBuilder::input(const std::string& name, const Dims& dims, const Sh
 
 TensorId GraphBuilder::parameter(const std::string& name, const Dims& dims, const Shape& shape,
                                  const Initializer& initializer) {
+  for (const auto& [prefix, owner] : shared_) {
+    if (name.starts_with(prefix)) {
+      return shared_parameter(name, owner + name.substr(prefix.size()), shape);
+    }
+  }
   return add_tensor({name, shape, dtype_, Role::parameter, dims, layer_, initializer});
+}
+
+void GraphBuilder::share_parameters(const std::string& prefix, const std::string& owner) {
+  shared_[prefix] = owner;
+}
+
+TensorId GraphBuilder::shared_parameter(const std::string& name, const std::string& owner,
+                                        const Shape& shape) const {
+  const auto found = tensor_by_name_.find(owner);
+  if (found == tensor_by_name_.end() || tensor(found->second).role != Role::parameter) {
+    throw UserError("parameter " + name + " is to be " + owner + ", which does not exist");
+  }
+  if (tensor(found->second).shape != shape) {
+    throw UserError("parameter " + name + " needs shape " + to_string(shape) + ", but " + owner +
+                    ", which it is to be, has " + to_string(tensor(found->second).shape));
+  }
+  return found->second;
 }
 
 TensorId GraphBuilder::scalar(const std::string& name, Role role) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "alpa/base/overloaded.hpp"
+#include "alpa/graph/aliasing.hpp"
 
 namespace alpa {
 namespace {
@@ -32,21 +33,29 @@ Bytes common_part(const KernelPiece& a, const KernelPiece& b) {
 Bytes moved_by(const Kernel& kernel, Pieces operands, Pieces results) {
   const auto all = [&] { return size_of(operands) + size_of(results); };
   const auto in_place = [&] { return size_of(operands) + 2 * size_of(results); };
+  const auto read_and_changed = [&] {
+    Bytes total = all();
+    for (std::size_t r = 0; r < results.size(); ++r) {
+      if (changes_in_place(kernel, r)) total += size_of(results[r]);
+    }
+    return total;
+  };
   // Instead of the first operand, as much of it as the first result has elements.
   const auto looked_up = [&] {
     return all() - size_of(operands[0]) + elements_like(results[0], operands[0]);
   };
   return std::visit(
-      overloaded{
-          [&](const Embedding&) { return looked_up(); }, [&](const Pick&) { return looked_up(); },
-          [&](const Select&) { return looked_up(); },
-          // Clears the table, then reads and writes the rows that are touched.
-          [&](const EmbeddingGradient&) {
-            return all() + 2 * elements_like(operands[0], results[0]);
-          },
-          [&](const CopyBox&) { return 2 * common_part(operands[0], results[0]); },
-          [&](const Accumulate&) { return in_place(); }, [&](const Update&) { return in_place(); },
-          [&](const Contribute&) { return in_place(); }, [&](const auto&) { return all(); }},
+      overloaded{[&](const Embedding&) { return looked_up(); },
+                 [&](const Pick&) { return looked_up(); },
+                 [&](const Select&) { return looked_up(); },
+                 // Clears the table, then reads and writes the rows that are touched.
+                 [&](const EmbeddingGradient&) {
+                   return all() + 2 * elements_like(operands[0], results[0]);
+                 },
+                 [&](const CopyBox&) { return 2 * common_part(operands[0], results[0]); },
+                 [&](const Accumulate&) { return in_place(); },
+                 [&](const Contribute&) { return in_place(); },
+                 [&](const auto&) { return read_and_changed(); }},
       kernel);
 }
 

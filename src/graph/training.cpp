@@ -4,7 +4,8 @@
 
 #include "alpa/base/error.hpp"
 #include "alpa/graph/derivative.hpp"
-#include "alpa/graph/glob.hpp"
+
+#include "optimizer.hpp"
 
 namespace alpa {
 namespace {
@@ -17,37 +18,6 @@ Map copy_of(const Dims& dims) { return {MapOp::copy, {dims}, dims}; }
 TensorId owner_of(const GraphBuilder& builder, TensorId id) {
   if (builder.tensor(id).role == Role::parameter) return id;
   return builder.graph().op(builder.producer(id).value()).operands.at(0);
-}
-
-bool decays(const std::string& name, const OptimizerSpec& optimizer) {
-  for (const std::string& glob : optimizer.no_decay) {
-    if (glob_matches(glob, name)) return false;
-  }
-  return true;
-}
-
-Update update_of(const Tensor& parameter, const OptimizerSpec& optimizer) {
-  return {.kind = optimizer.kind,
-          .operand = parameter.dims,
-          .momentum = optimizer.momentum,
-          .beta1 = optimizer.beta1,
-          .beta2 = optimizer.beta2,
-          .epsilon = optimizer.epsilon,
-          .weight_decay = decays(parameter.name, optimizer) ? optimizer.weight_decay : 0.0,
-          .clip_norm = optimizer.clip_norm};
-}
-
-std::vector<std::string> states_of(OptimizerKind kind) {
-  switch (kind) {
-    case OptimizerKind::sgd:
-      return {};
-    case OptimizerKind::momentum:
-      return {".velocity"};
-    case OptimizerKind::adam:
-    case OptimizerKind::adamw:
-      return {".adam_m", ".adam_v"};
-  }
-  check_failed("known optimizer", SourceLine::here());
 }
 
 /// Adds the accumulator of a parameter or replica and the sum into it.
@@ -88,27 +58,6 @@ TensorId in_parameter_dtype(GraphBuilder& builder, const Tensor& parameter, Tens
                      {.dtype = parameter.dtype});
 }
 
-void update(GraphBuilder& builder, TensorId id, TensorId gradient, const OptimizerSpec& optimizer) {
-  const Tensor parameter = builder.tensor(id);
-  builder.at(parameter.layer, Phase::update);
-  const TensorId converted = in_parameter_dtype(builder, parameter, gradient);
-  std::vector<TensorId> results{id};
-  for (const std::string& suffix : states_of(optimizer.kind)) {
-    results.push_back(builder.add_tensor({parameter.name + suffix,
-                                          parameter.shape,
-                                          parameter.dtype,
-                                          Role::optimizer_state,
-                                          parameter.dims,
-                                          parameter.layer,
-                                          {}}));
-  }
-  builder.add_in_place(parameter.name + ".update", update_of(parameter, optimizer),
-                       {converted, builder.scalar(scalar_name::kLearningRate, Role::step_scalar),
-                        builder.scalar(scalar_name::kOptimizerStep, Role::step_scalar),
-                        builder.scalar(scalar_name::kNormSquared, Role::global_scalar)},
-                       results);
-}
-
 }  // namespace
 
 TensorId contribute_sum(GraphBuilder& builder, const std::string& name, TensorId values,
@@ -140,7 +89,11 @@ void add_training(GraphBuilder& builder, const std::vector<TensorId>& losses,
     totals[id] = total_gradient(builder, parameter, sums);
     contribute_norm(builder, parameter, totals[id]);
   }
-  for (const auto& [id, gradient] : totals) update(builder, id, gradient, optimizer);
+  for (const auto& [id, gradient] : totals) {
+    const Tensor parameter = builder.tensor(id);
+    builder.at(parameter.layer, Phase::update);
+    add_update(builder, id, in_parameter_dtype(builder, parameter, gradient), optimizer);
+  }
 }
 
 }  // namespace alpa

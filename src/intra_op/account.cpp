@@ -219,12 +219,14 @@ class Accountant {
     };
     const auto [prepare, forward, backward, finish] = w.in;
     const bool step = flow.weight && chosen == Retention::step;
+    // What prepare made for the step is there for the update, too.
+    const bool lasts = step && (forward || backward || (prepare && finish));
     const bool in_place = alone && path.overwrites && (!outlives || step || prepare);
     if (flow.weight ? forward || backward : forward && backward) note_retention(flow, chosen);
     if (prepare || (step && (forward || backward))) {
       const int at = w.layer[prepare ? 0 : forward ? 1 : 2];
       move(Phase::prepare, at);
-      if (step && (forward || backward)) hold_state(at, bytes);
+      if (lasts) hold_state(at, bytes);
     }
     if (!step) {
       const bool twice = forward && backward && chosen != Retention::keep;
@@ -239,7 +241,7 @@ class Accountant {
       if (forward && !stashed && !in_place) hold_copy(flow, w, Scope::forward, bytes);
       if (backward && !stashed && !in_place) hold_copy(flow, w, Scope::backward, bytes);
     }
-    if (finish) {
+    if (finish && !lasts) {
       move(w.finish, w.layer[3]);
       if (!in_place) hold_copy(flow, w, Scope::finish, bytes);
     }

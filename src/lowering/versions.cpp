@@ -27,11 +27,12 @@ void ValueVersions::stamp_kernel(RunKernel& run, int runs) {
   for (Operand& o : run.operands) o.version = of(o.buffer, o.start);
   const bool contributes = std::holds_alternative<Contribute>(run.kernel);
   const bool sums = contributes || std::holds_alternative<Accumulate>(run.kernel);
-  for (Operand& o : run.results) {
+  for (std::size_t r = 0; r < run.results.size(); ++r) {
+    Operand& o = run.results[r];
     int& version = versions_[key_of(o.buffer, o.start)];
     if (sums)
       version += runs;
-    else if (changes_in_place(run.kernel))
+    else if (changes_in_place(run.kernel, r))
       ++version;
     else
       version = 1;

@@ -5,6 +5,7 @@
 #include "alpa/base/error.hpp"
 #include "alpa/graph/training.hpp"
 
+#include "groups.hpp"
 #include "layers.hpp"
 
 namespace alpa {
@@ -18,14 +19,20 @@ DType dtype_of(Precision precision) {
 }
 
 OptimizerSpec spec_of(const OptimizerConfig& config, std::optional<double> clip_norm) {
+  std::vector<OptimizerGroup> groups;
+  for (const ParameterGroup& group : config.groups) {
+    groups.push_back({group.parameters, group.learning_rate_factor, group.weight_decay});
+  }
   return {.kind = config.name,
           .momentum = config.momentum,
           .beta1 = config.betas[0],
           .beta2 = config.betas[1],
           .epsilon = config.epsilon,
+          .relative_step = config.relative_step,
           .weight_decay = config.weight_decay,
           .no_decay = config.no_decay,
-          .clip_norm = clip_norm.value_or(0.0)};
+          .clip_norm = clip_norm.value_or(0.0),
+          .groups = std::move(groups)};
 }
 
 /// Length of the line of layers.
@@ -38,8 +45,9 @@ template <class Build>
 Graph finished(int layers, const OptimizerConfig& optimizer, const ModelOptions& options,
                Build build) {
   GraphBuilder builder(layers, options.microbatch, dtype_of(options.precision));
-  const TensorId loss = build(builder);
-  add_training(builder, {loss}, spec_of(optimizer, options.clip_norm));
+  const std::vector<TensorId> losses = build(builder);
+  model::check_groups(builder.graph(), optimizer);
+  add_training(builder, losses, spec_of(optimizer, options.clip_norm));
   return builder.build();
 }
 
@@ -60,7 +68,7 @@ Graph build_graph(const ModelConfig& model, const OptimizerConfig& optimizer,
     case Preset::bert: {
       const auto& config = std::get<TransformerConfig>(model.shape);
       return finished(num_layers(config.layers), optimizer, options, [&](GraphBuilder& builder) {
-        return model::build_transformer(builder, config, options);
+        return std::vector{model::build_transformer(builder, config, options)};
       });
     }
     case Preset::mlp: {

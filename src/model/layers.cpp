@@ -21,10 +21,14 @@ MapOp map_of(Activation kind) {
       return MapOp::gelu_tanh;
     case Activation::relu:
       return MapOp::relu;
+    case Activation::silu:
+      return MapOp::silu;
+    case Activation::tanh:
+      return MapOp::tanh;
     case Activation::swiglu:
       throw UserError(
           "model: activation swiglu belongs to the feed-forward of a transformer; a "
-          "layer can have gelu, gelu_tanh or relu");
+          "layer can have gelu, gelu_tanh, relu, silu or tanh");
   }
   check_failed("known activation", SourceLine::here());
 }

@@ -88,17 +88,21 @@ struct NormChoice {
 struct LineEntry {
   LayerConfig config;
   double dropout = 0.0;
+  std::string path;  ///< in the file, for messages
 };
-/// A model over feature vectors: what presets mlp and custom become.
+/// A model of one layer after the other, with branches: what presets mlp and custom become.
 struct Line {
   std::vector<LineEntry> entries;
   Loss loss = Loss::cross_entropy;
   InitializerConfig initializer;
+  std::vector<std::pair<std::string, InputConfig>> inputs = {};
+  std::vector<OutputConfig> outputs = {};
 };
 [[nodiscard]] Line line_of(const MlpConfig& config);
 /// Repeats of the top level are written out.
 [[nodiscard]] Line line_of(const CustomConfig& config);
-[[nodiscard]] TensorId build_line(GraphBuilder& builder, const Line& line,
-                                  const ModelOptions& options);
+/// Returns its losses.
+[[nodiscard]] std::vector<TensorId> build_line(GraphBuilder& builder, const Line& line,
+                                               const ModelOptions& options);
 
 }  // namespace alpa::model

@@ -75,6 +75,7 @@ std::vector<Sizes> sizes_of_streams(DType dtype) {
                     {'x', 4},
                     {'k', 2},
                     {'c', kExpertSlots},
+                    {'w', 2 * width},
                     {'3', 3}});
   }
   return list;
@@ -260,9 +261,40 @@ class Builder {
              std::vector<Argument>(static_cast<std::size_t>(states), state("ef")));
     }
   }
+  void add(const LambDirection&) {
+    stream(LambDirection{.operand = "ef"}, {value("ef"), value("ef"), wide(""), wide("")},
+           {state("ef"), state("ef"), value("ef")});
+  }
+  void add(const SecondMoment&) {
+    stream(SecondMoment{.operand = "ef", .square = true}, {value("ef"), wide(""), wide("")},
+           {state("ef"), value("ef")});
+  }
+  void add(const FactoredDirection&) {
+    stream(FactoredDirection{.operand = "ef", .rows = "e", .columns = "f"},
+           {value("ef"), value("e"), value("f"), wide(""), wide("")}, {value("ef")});
+  }
+  void add(const ApplyDirection&) {
+    for (const auto size : {ApplyDirection::Size::trust_ratio, ApplyDirection::Size::clipped}) {
+      stream(ApplyDirection{.size = size, .operand = "ef", .relative = true},
+             {value("ef"), wide(""), wide(""), wide(""), wide("")}, {state("ef")});
+    }
+  }
   void add(const RunningAverage&) {
     stream(RunningAverage{"e"}, {value("e"), wide("")}, {state("e")});
   }
+  void add(const Concatenate&) {
+    stream(Concatenate{"btw", 'w'}, {value("bte"), value("bte")}, {value("btw")});
+  }
+  void add(const Slice&) {
+    SampleSeries all;
+    for (const Sizes& sizes : streams_) {
+      all.samples.push_back(
+          sample_of(Slice{"btw", 'w', 0, sizes.at('e')}, {value("btw")}, {value("bte")}, sizes));
+    }
+    series.push_back(std::move(all));
+  }
+  void add(const Upsample&) { pool(Upsample{2}, {value("bhwc")}, {value("byxc")}); }
+  void add(const UpsampleGradient&) { pool(UpsampleGradient{2}, {value("byxc")}, {value("bhwc")}); }
   /// Half of the columns, as pieces of a split inner dimension are packed.
   void add(const CopyBox&) {
     stream(CopyBox{}, {value("te")}, {value("te")});

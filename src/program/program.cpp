@@ -114,13 +114,13 @@ std::string to_string(StepPhase phase) {
 std::vector<Region> reads(const Instruction& instruction) {
   return std::visit(overloaded{[](const RunKernel& run) {
                                  std::vector<Region> regions = regions_of(run.operands);
-                                 const bool in_place =
-                                     changes_in_place(run.kernel) ||
-                                     std::holds_alternative<Contribute>(run.kernel) ||
-                                     std::holds_alternative<Accumulate>(run.kernel);
-                                 if (in_place) {
-                                   for (const Region& r : regions_of(run.results))
-                                     regions.push_back(r);
+                                 const bool adds = std::holds_alternative<Contribute>(run.kernel) ||
+                                                   std::holds_alternative<Accumulate>(run.kernel);
+                                 const std::vector<Region> results = regions_of(run.results);
+                                 for (std::size_t r = 0; r < results.size(); ++r) {
+                                   if (adds || changes_in_place(run.kernel, r)) {
+                                     regions.push_back(results[r]);
+                                   }
                                  }
                                  return regions;
                                },

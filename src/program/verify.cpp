@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-
 #include "alpa/graph/aliasing.hpp"
 
 #include "verify_parts.hpp"
@@ -39,11 +38,11 @@ Region region_of(const Operand& o) { return {o.buffer, o.start, o.size(), o.vers
 std::vector<Access> accesses_of(const Program& program, const RunKernel& run, bool first) {
   std::vector<Access> all;
   for (const Operand& o : run.operands) all.push_back({Kind::read, region_of(o)});
-  Kind kind = Kind::make;
-  if (changes_in_place(run.kernel)) kind = Kind::change;
-  if (std::holds_alternative<Contribute>(run.kernel)) kind = Kind::add;
-  if (std::holds_alternative<Accumulate>(run.kernel)) kind = first ? Kind::make : Kind::add;
-  for (const Operand& o : run.results) {
+  for (std::size_t r = 0; r < run.results.size(); ++r) {
+    const Operand& o = run.results[r];
+    Kind kind = changes_in_place(run.kernel, r) ? Kind::change : Kind::make;
+    if (std::holds_alternative<Contribute>(run.kernel)) kind = Kind::add;
+    if (std::holds_alternative<Accumulate>(run.kernel)) kind = first ? Kind::make : Kind::add;
     Access access{kind, region_of(o)};
     if (std::holds_alternative<CopyBox>(run.kernel)) {
       access.from = &run.operands.front();

@@ -53,6 +53,8 @@ void add_images(std::vector<Case>& cases);
 [[nodiscard]] std::optional<Window> window_of(const Kernel& kernel);
 /// Makes the sizes of images and windows fit each other, where the case has a window.
 void fit_windows(const Case& each, Sizes& sizes);
+/// Makes sizes that go together fit, of letters that the kernel takes whole.
+void fit_sizes(const Kernel& kernel, Sizes& sizes);
 
 /// Random sizes of all letters in [1, largest], uneven pieces with offsets where kernels allow one.
 [[nodiscard]] Sizes random_sizes(const Case& each, std::int64_t largest, std::mt19937_64& random);

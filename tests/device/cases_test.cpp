@@ -256,6 +256,62 @@ void add_updates(std::vector<Case>& cases) {
                    {{"ij"}, {"ij"}, {"ij", positive}}});
 }
 
+/// Optimizers of several operators; `norm` is the squared norm that clips.
+void add_directions(std::vector<Case>& cases, double norm) {
+  const std::string suffix = std::isfinite(norm) ? "" : " without a finite norm";
+  const Argument moment{"ij", positive};
+  cases.push_back({"lamb_direction" + suffix,
+                   LambDirection{.operand = "ij", .weight_decay = 0.1, .clip_norm = 0.5},
+                   {{"ij"}, {"ij"}, scalar(4), scalar(norm)},
+                   {{"ij"}, moment, {"ij"}}});
+  for (const bool square : {false, true}) {
+    cases.push_back({"second_moment" + suffix,
+                     SecondMoment{"ij", square, square ? 1.0 : 7.0, 0.8, 1e-3, 0.5},
+                     {moment, scalar(4), scalar(norm)},
+                     {moment, {"ij"}}});
+  }
+  const auto direction = [&](const Dims& dims, const Dims& rows, const Dims& columns) {
+    Case made{"factored_direction " + dims + suffix,
+              FactoredDirection{dims, rows, columns, 5.0, 0.5},
+              {{dims}, {rows, positive}},
+              {{dims}}};
+    if (!columns.empty()) {
+      made.operands.push_back({columns, positive});
+      made.operands.push_back(scalar(6.0));
+    }
+    made.operands.push_back(scalar(norm));
+    cases.push_back(made);
+  };
+  direction("ekhd", "e", "khd");
+  direction("hde", "hd", "e");
+  direction("e", "e", "");
+  for (const bool relative : {false, true}) {
+    ApplyDirection apply{.size = ApplyDirection::Size::clipped,
+                         .operand = "ij",
+                         .count = 9.0,
+                         .relative = relative,
+                         .weight_decay = 0.1,
+                         .learning_rate_factor = 0.5};
+    std::vector<Argument> operands{{"ij"}, scalar(0.01), scalar(norm), scalar(20.0)};
+    if (relative) operands.push_back(scalar(3.0));
+    cases.push_back({"apply_direction clipped" + suffix, apply, operands, {{"ij"}}});
+  }
+  for (const double length : {0.0, 20.0}) {
+    cases.push_back({"apply_direction trust_ratio" + suffix,
+                     ApplyDirection{.operand = "ij"},
+                     {{"ij"}, scalar(0.01), scalar(norm), scalar(length), scalar(3.0)},
+                     {{"ij"}}});
+  }
+}
+
+void add_resizes(std::vector<Case>& cases) {
+  cases.push_back({"concatenate", Concatenate{"btf", 'f'}, {{"bt0"}, {"bt1"}, {"bt2"}}, {{"btf"}}});
+  cases.push_back({"concatenate inside", Concatenate{"bfe", 'f'}, {{"b0e"}, {"b1e"}}, {{"bfe"}}});
+  cases.push_back({"slice", Slice{"bfe", 'f', 1, 2}, {{"bfe"}}, {{"b0e"}}});
+  cases.push_back({"upsample", Upsample{2}, {{"byxc"}}, {{"bhwc"}}});
+  cases.push_back({"upsample_gradient", UpsampleGradient{2}, {{"bhwc"}}, {{"byxc"}}});
+}
+
 }  // namespace
 
 std::vector<Case> all_cases() {
@@ -269,7 +325,32 @@ std::vector<Case> all_cases() {
   add_attentions(cases);
   add_updates(cases);
   add_images(cases);
+  add_directions(cases, 3.0);
+  add_directions(cases, INFINITY);
+  add_resizes(cases);
   return cases;
+}
+
+void fit_sizes(const Kernel& kernel, Sizes& sizes) {
+  const auto take_whole = [&](char letter, std::int64_t full) { sizes[letter] = {0, full, full}; };
+  if (std::holds_alternative<Concatenate>(kernel)) {
+    std::int64_t total = 0;
+    for (auto& [letter, size] : sizes) {
+      if (letter > '9') continue;
+      take_whole(letter, size.full);
+      total += size.full;
+    }
+    take_whole('f', total);
+  } else if (std::holds_alternative<Slice>(kernel)) {
+    take_whole('f', sizes.at('f').full + 2);
+    take_whole('0', 2);
+  } else if (std::holds_alternative<Upsample>(kernel) ||
+             std::holds_alternative<UpsampleGradient>(kernel)) {
+    for (const auto& [small, large] : {std::pair{'y', 'h'}, {'x', 'w'}}) {
+      take_whole(small, sizes.at(small).full);
+      take_whole(large, 2 * sizes.at(small).full);
+    }
+  }
 }
 
 Sizes random_sizes(const Case& each, std::int64_t largest, std::mt19937_64& random) {
@@ -297,6 +378,7 @@ Sizes random_sizes(const Case& each, std::int64_t largest, std::mt19937_64& rand
     if (letter == 'k' && std::holds_alternative<Select>(each.kernel)) size.offset = 0;
   }
   fit_windows(each, sizes);
+  fit_sizes(each.kernel, sizes);
   if (attention) sizes['s'] = {0, sizes['t'].full, sizes['t'].full};
   return sizes;
 }

@@ -164,6 +164,20 @@ void build_stack(Case& c) {
   c.end_with(c.builder.add("y", Stack{"bke", 'k'}, {a, b, a}));
 }
 
+/// An operand that stands twice, and one beside a constant.
+void build_concatenate(Case& c) {
+  const TensorId a = c.parameter("a", "bfe", {kBatch, 2, 3});
+  const TensorId b = c.parameter("b", "bfe", {kBatch, 1, 3});
+  const TensorId x = c.builder.input("x", "bfe", {kBatch, 4, 3}, DType::f64);
+  c.end_with(
+      c.builder.add("y", Concatenate{"bfe", 'f'}, {a, x, b, a}, {.shapes = {{kBatch, 9, 3}}}));
+}
+
+void build_upsample(Case& c) {
+  const TensorId x = c.parameter("x", "byxc", {kBatch, 2, 3, 2});
+  c.end_with(c.builder.add("y", Upsample{2}, {x}, {.shapes = {{kBatch, 4, 6, 2}}}));
+}
+
 /// x + tanh(x w), then a product with x: x is used three times, once through an addition.
 void build_fan_out(Case& c) {
   const TensorId x = c.parameter("x", "be", {kBatch, 3});
@@ -249,6 +263,8 @@ std::vector<NamedCase> all_cases() {
       norm_case("layer norm of an inner dimension", {"bet"}, true),
       norm_case("rms norm", {.operand = "bte", .rms = true}, false),
       {"select", build_select_of_one_index},
+      {"concatenate", build_concatenate},
+      {"upsample", build_upsample},
       {"select, twice and whole", build_select_twice_and_whole},
       {"stack", build_stack},
       {"dropout", build_dropout},
@@ -305,6 +321,8 @@ TEST(Derivative, CasesHaveEveryDifferentiableKernel) {
                            "norm_moments",
                            "norm_apply",
                            "select",
+                           "concatenate",
+                           "upsample",
                            "stack",
                            "dropout",
                            "attention",

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "alpa/graph/aliasing.hpp"
 #include "alpa/sharding/strategy.hpp"
 
 #include "device/cases.hpp"
@@ -28,12 +29,10 @@ struct Subject {
   Case each;
   ShardingRule rule;
   Sizes sizes;
-  bool in_place = false;
+  std::size_t in_place = 0;  ///< leading results that are read
 
   [[nodiscard]] std::size_t num_operands() const { return each.operands.size(); }
-  [[nodiscard]] std::size_t num_read() const {
-    return num_operands() + (in_place ? each.results.size() : 0);
-  }
+  [[nodiscard]] std::size_t num_read() const { return num_operands() + in_place; }
   [[nodiscard]] const Dims& dims(std::size_t tensor) const {
     return tensor < num_operands() ? rule.operands[tensor] : rule.results[tensor - num_operands()];
   }
@@ -45,6 +44,12 @@ inline bool has(const Dims& dims, char letter) { return dims.find(letter) != Dim
 inline std::string whole_by_contract(const Kernel& kernel) {
   if (const auto* select = std::get_if<Select>(&kernel)) return {select->letter};
   if (const auto* stack = std::get_if<Stack>(&kernel)) return {stack->letter};
+  if (const auto* concatenate = std::get_if<Concatenate>(&kernel)) {
+    return std::string("0123456789") + concatenate->letter;
+  }
+  if (const auto* slice = std::get_if<Slice>(&kernel)) return std::string("0") + slice->letter;
+  if (std::holds_alternative<Upsample>(kernel)) return "yxhw";
+  if (std::holds_alternative<UpsampleGradient>(kernel)) return "yxhw";
   if (std::holds_alternative<Attention>(kernel)) return "sd";
   if (std::holds_alternative<AttentionGradient>(kernel)) return "sd";
   if (std::holds_alternative<Rotary>(kernel)) return "d";
@@ -53,7 +58,7 @@ inline std::string whole_by_contract(const Kernel& kernel) {
 }
 
 inline Subject subject(const Case& each, const std::vector<std::int64_t>& extents) {
-  Subject s{each, {}, {}, false};
+  Subject s{each, {}, {}, 0};
   std::size_t next = 0;
   const auto size = [&](char letter) -> Size {
     if (letter == '3') return {0, 3, 3};
@@ -73,14 +78,16 @@ inline Subject subject(const Case& each, const std::vector<std::int64_t>& extent
     depth.extent = depth.full = depth.full + depth.full % 2;
   }
   fit_windows(each, s.sizes);
+  fit_sizes(each.kernel, s.sizes);
   std::vector<Shape> operands, results;
   for (const Argument& a : each.operands) operands.push_back(full_of(a.dims, s.sizes));
   for (const Argument& a : each.results) results.push_back(full_of(a.dims, s.sizes));
   s.rule = rule_of(each.kernel, operands, results);
-  s.in_place = std::holds_alternative<Accumulate>(each.kernel) ||
-               std::holds_alternative<Update>(each.kernel) ||
-               std::holds_alternative<RunningAverage>(each.kernel) ||
-               std::holds_alternative<Contribute>(each.kernel);
+  const bool adds = std::holds_alternative<Accumulate>(each.kernel) ||
+                    std::holds_alternative<Contribute>(each.kernel);
+  while (s.in_place < results.size() && (adds || changes_in_place(each.kernel, s.in_place))) {
+    ++s.in_place;
+  }
   return s;
 }
 
@@ -274,7 +281,7 @@ inline std::vector<std::vector<ShardingSpec>> valid_results(Device& device, cons
   std::vector<std::vector<ShardingSpec>> valid;
   for (std::size_t r = 0; r < s.each.results.size(); ++r) {
     const ShardingSpec& base = specs[s.num_operands() + r];
-    valid.push_back(s.in_place ? std::vector<ShardingSpec>{base} : open_layouts(base, mesh));
+    valid.push_back(r < s.in_place ? std::vector<ShardingSpec>{base} : open_layouts(base, mesh));
   }
   for (const Draw& d : draws) {
     const Outputs outputs = run_pieces(device, s, d, mesh, specs, random);

@@ -118,6 +118,43 @@ TEST_P(MethodLaw, Fp64GivesTheNumbersOfOneRank) {
   }
 }
 
+// Where clipping could go wrong: a tied parameter counts once, pieces and partial sums once each.
+TEST_P(MethodLaw, NormOfTheGradientIsThatOfOneRank) {
+  const Setting& setting = GetParam();
+  Case test = case_of({setting.preset, OptimizerKind::sgd, Precision::fp64, 0.5});
+  test.steps = 1;
+  static std::map<Preset, double> truths;
+  if (!truths.contains(setting.preset)) {
+    const Plan alone = single_rank_plan(test.make_graph(test.global_batch));
+    truths[setting.preset] = train(test, alone).norms.at(0);
+  }
+  const double truth = truths.at(setting.preset);
+  const double found =
+      train(test, plan_of(test, setting.method, setting.ranks, setting.parallel)).norms.at(0);
+  EXPECT_GT(truth, 0.5);  // clips
+  EXPECT_NEAR(found, truth, 1e-12 * truth);
+}
+
+// Their statistics reach over whole tensors, of which a rank may hold pieces or partial sums.
+TEST_P(MethodLaw, OptimizersOfSeveralOperatorsGiveTheNumbersOfOneRank) {
+  const Setting& setting = GetParam();
+  int run = setting.ranks + static_cast<int>(setting.method);
+  for (const OptimizerKind kind : {OptimizerKind::lamb, OptimizerKind::adafactor}) {
+    const TinyCase tiny{setting.preset, kind, Precision::fp64, 0.5};
+    Case test = prepared(tiny, setting.ranks, run++);
+    test.steps = 6;
+    const Outcome& truth = truth_of(tiny, test.steps);
+    const Outcome found =
+        train(test, plan_of(test, setting.method, setting.ranks, setting.parallel));
+    const Difference d = compare(truth, found);
+    EXPECT_LT(d.losses, 1e-9);
+    EXPECT_LT(d.evaluation, 1e-9);
+    EXPECT_LT(d.state, 1e-9) << d.worst_tensor;
+    EXPECT_NE(found.final_state, found.initial);
+    expect_executed_as_lowered(found, test.steps);
+  }
+}
+
 TEST_P(MethodLaw, Fp32LossesAgreeOver50Steps) {
   const Setting& setting = GetParam();
   constexpr int kSteps = 50;

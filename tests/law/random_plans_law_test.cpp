@@ -8,6 +8,7 @@
 #include "alpa/graph/training.hpp"
 
 #include "law/coverage.hpp"
+#include "law/free_models.hpp"
 #include "law/models.hpp"
 
 /// The law of the project under random plans: strategies, storage, accumulation, retention, arrival
@@ -139,6 +140,41 @@ TEST(RandomPlansLaw, MlpWithSquaredError) {
   expect_law({case_of_model(uneven_mlp(Loss::squared_error), OptimizerKind::sgd)}, num_plans(24),
              4);
 }
+
+// Statistics of whole tensors stand between the operators of these.
+TEST(RandomPlansLaw, OptimizersOfSeveralOperators) {
+  expect_law({case_of_model(uneven_gpt(), OptimizerKind::lamb),
+              case_of_model(uneven_gpt(), OptimizerKind::adafactor)},
+             num_plans(40), 6);
+  expect_law({case_of_model(uneven_mlp(Loss::cross_entropy), OptimizerKind::lamb),
+              case_of_model(uneven_mlp(Loss::cross_entropy), OptimizerKind::adafactor)},
+             num_plans(40), 7);
+}
+
+Case case_of_free_model(const FreeModel& model, OptimizerKind kind) {
+  Case made;
+  made.learning_rate = 0.01;
+  made.vocabulary = {{"tokens", 5}, {"mask", 5}, {"kinds", 5}, {"labels", 5}};
+  made.make_graph = [model, kind](std::int64_t microbatch) {
+    OptimizerConfig optimizer;
+    optimizer.name = kind;
+    optimizer.relative_step = true;
+    return free_graph(model, optimizer,
+                      {.precision = Precision::fp64, .clip_norm = 0.5, .microbatch = microbatch});
+  };
+  return made;
+}
+
+class FreeModelsLaw : public testing::TestWithParam<FreeModel> {};
+
+TEST_P(FreeModelsLaw, HoldsUnderRandomPlans) {
+  expect_law({case_of_free_model(GetParam(), OptimizerKind::adamw),
+              case_of_free_model(GetParam(), OptimizerKind::adafactor)},
+             num_plans(30), 8);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, FreeModelsLaw, testing::ValuesIn(free_models()),
+                         [](const auto& each) { return each.param.name; });
 
 // An operator that no module knows.
 

@@ -296,7 +296,7 @@ TEST(Custom, WritesOutRepeatsAndKeepsResidualsWhole) {
 TEST(Custom, BranchesMeetInAnAddition) {
   const ModelConfig model = custom(
       {entry(LinearLayer{6, std::nullopt}, "a"), entry(LinearLayer{6, Activation::relu}, "b"),
-       entry(AddLayer{}, "", {"a", "b"}), entry(LinearLayer{5, std::nullopt})},
+       entry(CombineLayer{}, "", {"a", "b"}), entry(LinearLayer{5, std::nullopt})},
       Loss::squared_error);
   const Graph graph = build_graph(model, OptimizerConfig{}, with_features(4));
   EXPECT_EQ(graph.num_layers, 4);
@@ -310,7 +310,9 @@ TEST(Custom, NamesWhatCannotBeBuilt) {
   };
   const ModelConfig uneven = custom(
       {entry(LinearLayer{6, std::nullopt}), entry(ResidualLayer{{entry(LinearLayer{7, {}})}})});
-  EXPECT_NE(build(uneven, with_features(4)).find("layers.1: cannot add 6 and 7"), std::string::npos)
+  EXPECT_NE(build(uneven, with_features(4))
+                .find("layers[1] (residual): found shapes [6] before and [7] after"),
+            std::string::npos)
       << build(uneven, with_features(4));
   const ModelConfig lost = custom({entry(LinearLayer{6, {}}, "", {"nowhere"})});
   EXPECT_NE(build(lost, with_features(4)).find("nowhere"), std::string::npos);

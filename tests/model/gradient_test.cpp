@@ -9,6 +9,7 @@
 #include "alpa/model/build_graph.hpp"
 
 #include "graph/interpreter.hpp"
+#include "law/free_models.hpp"
 
 namespace alpa {
 namespace {
@@ -173,7 +174,7 @@ TEST(GradientOf, CustomBranchesAcrossLayers) {
                    {residual, "b", {}},
                    {RepeatLayer{2, {{residual, "", {}}}}, "", {}},
                    {linear(4), "c", {}},
-                   {AddLayer{}, "", {"a", "b", "c"}},
+                   {CombineLayer{}, "", {"a", "b", "c"}},
                    {linear(3), "", {}}};
   ModelOptions options = kOptions;
   options.features = 3;
@@ -181,6 +182,13 @@ TEST(GradientOf, CustomBranchesAcrossLayers) {
                                   OptimizerConfig{}, options);
   EXPECT_EQ(graph.num_layers, 7);
   expect_gradients_of_differences(graph);
+}
+
+TEST(GradientOf, FreeModels) {
+  for (const law::FreeModel& model : law::free_models()) {
+    SCOPED_TRACE(model.name);
+    expect_gradients_of_differences(law::free_graph(model, OptimizerConfig{}, kOptions));
+  }
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ namespace alpa {
 
 enum class DataSource : std::uint8_t { text, tokens, hdf5, images, synthetic };
 enum class TokenType : std::uint8_t { uint16, uint32 };
-enum class SyntheticKind : std::uint8_t { classes, regression, tokens, images };
+enum class SyntheticKind : std::uint8_t { classes, regression, tokens, images, fields };
 enum class ImageFormat : std::uint8_t { automatic, cifar10, idx, hdf5 };
 
 struct TokenFiles {
@@ -44,7 +44,8 @@ struct ImageFiles {
   friend bool operator==(const ImageFiles&, const ImageFiles&) = default;
 };
 /// Samples drawn anew for each batch. classes: centres N(0,1), a sample is its centre + N(0,1);
-/// images the same with smooth patterns for centres.
+/// images the same with smooth patterns for centres. fields: every input that the model names, from
+/// a class of each sample that is not shown.
 struct SyntheticData {
   SyntheticKind kind = SyntheticKind::classes;
   /// Set by reading where the kind needs them; by default what the model takes.

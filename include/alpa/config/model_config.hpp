@@ -4,20 +4,18 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
+#include "alpa/config/layer_config.hpp"
 #include "alpa/config/value_types.hpp"
 
 namespace alpa {
 
 enum class Preset : std::uint8_t { mlp, gpt, moe, wide_resnet, llama, bert, custom };
 enum class Positions : std::uint8_t { learned, rotary, none };
-enum class Norm : std::uint8_t { layer, rms };
 enum class NormPosition : std::uint8_t { pre, post };
-/// gelu is the exact one (erf). swiglu gates: it takes two products and belongs to feed-forwards.
-enum class Activation : std::uint8_t { gelu, gelu_tanh, relu, swiglu };
-enum class Loss : std::uint8_t { cross_entropy, squared_error };
 enum class RouterPrecision : std::uint8_t { fp32, same };
 enum class Overflow : std::uint8_t { drop };
 
@@ -101,59 +99,13 @@ struct WideResnetConfig {
   friend bool operator==(const WideResnetConfig&, const WideResnetConfig&) = default;
 };
 
-struct LayerConfig;
-
-struct LinearLayer {
-  std::int64_t out = 1;
-  std::optional<Activation> activation = {};
-  bool bias = true;
-  friend bool operator==(const LinearLayer&, const LinearLayer&) = default;
-};
-struct NormLayer {
-  Norm kind = Norm::layer;
-  double epsilon = 1e-5;
-  friend bool operator==(const NormLayer&, const NormLayer&) = default;
-};
-struct ActivationLayer {
-  Activation kind = Activation::gelu;
-  friend bool operator==(const ActivationLayer&, const ActivationLayer&) = default;
-};
-struct DropoutLayer {
-  double p = 0.0;
-  friend bool operator==(const DropoutLayer&, const DropoutLayer&) = default;
-};
-/// Sum of the layers named in `input` (two or more).
-struct AddLayer {
-  friend bool operator==(const AddLayer&, const AddLayer&) = default;
-};
-/// `block` one after the other, `count` times, each with its own parameters.
-struct RepeatLayer {
-  std::int64_t count = 1;
-  std::vector<LayerConfig> block;
-  bool operator==(const RepeatLayer& other) const;
-};
-/// x + body(x)
-struct ResidualLayer {
-  std::vector<LayerConfig> body;
-  bool operator==(const ResidualLayer& other) const;
-};
-
-/// One entry of `model.layers`.
-struct LayerConfig {
-  std::variant<LinearLayer, NormLayer, ActivationLayer, DropoutLayer, AddLayer, RepeatLayer,
-               ResidualLayer>
-      layer;
-  std::string name;  ///< empty: none
-  /// Names of earlier layers of this list or of one around it, or `input`, the model's input.
-  /// Empty: the layer before.
-  std::vector<std::string> input;
-  bool operator==(const LayerConfig& other) const;
-};
-
 struct CustomConfig {
   std::vector<LayerConfig> layers;
-  Loss loss = Loss::cross_entropy;
+  Loss loss = Loss::cross_entropy;  ///< of the last layer, where `outputs` are not named
   InitializerConfig initializer;
+  /// By name, in the order written; empty: `features`, as the data has them.
+  std::vector<std::pair<std::string, InputConfig>> inputs = {};
+  std::vector<OutputConfig> outputs = {};  ///< empty: the last layer
   friend bool operator==(const CustomConfig&, const CustomConfig&) = default;
 };
 
@@ -171,6 +123,7 @@ struct ModelConfig {
 [[nodiscard]] std::span<const EnumName<NormPosition>> names_of(NormPosition);
 [[nodiscard]] std::span<const EnumName<Activation>> names_of(Activation);
 [[nodiscard]] std::span<const EnumName<Loss>> names_of(Loss);
+[[nodiscard]] std::span<const EnumName<InputConfig::Type>> names_of(InputConfig::Type);
 [[nodiscard]] std::span<const EnumName<RouterPrecision>> names_of(RouterPrecision);
 [[nodiscard]] std::span<const EnumName<Overflow>> names_of(Overflow);
 

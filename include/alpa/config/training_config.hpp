@@ -67,15 +67,25 @@ struct ScheduleConfig {
   friend bool operator==(const ScheduleConfig&, const ScheduleConfig&) = default;
 };
 
+/// Parameters with settings of their own.
+struct ParameterGroup {
+  std::vector<std::string> parameters;      ///< globs; each matches one parameter or more
+  double learning_rate_factor = 1.0;        ///< times the rate of the schedule
+  std::optional<double> weight_decay = {};  ///< nullopt: as of any other parameter
+  friend bool operator==(const ParameterGroup&, const ParameterGroup&) = default;
+};
+
 struct OptimizerConfig {
   OptimizerKind name = OptimizerKind::adamw;
   double learning_rate = 0.001;
   double momentum = 0.9;                      ///< momentum
-  std::array<double, 2> betas = {0.9, 0.99};  ///< adam, adamw
-  double epsilon = 1e-8;                      ///< adam, adamw
-  double weight_decay =
-      0.1;  ///< default 0 unless adamw; adamw: decoupled, others: added to gradient
+  std::array<double, 2> betas = {0.9, 0.99};  ///< adam, adamw, lamb
+  double epsilon = 1e-8;                      ///< adam, adamw, lamb
+  bool relative_step = false;                 ///< adafactor: rate times RMS of the parameter
+  /// Default 0 unless adamw. adamw, lamb, adafactor: decoupled; others: added to the gradient.
+  double weight_decay = 0.1;
   std::vector<std::string> no_decay = {"*.bias", "*norm*", "positions"};  ///< globs
+  std::vector<ParameterGroup> groups = {};  ///< the first that matches a parameter counts
   ScheduleConfig schedule;
   friend bool operator==(const OptimizerConfig&, const OptimizerConfig&) = default;
 };

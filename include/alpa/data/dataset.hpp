@@ -175,4 +175,16 @@ struct ImageOptions {
 [[nodiscard]] Dataset synthetic_tokens(std::int64_t sequence, std::int64_t vocabulary,
                                        const BatchOptions& batches, const TokenRules& rules = {});
 
+/// A field to be made up: integers are below `values`.
+struct SyntheticField {
+  Field field;
+  std::int64_t values = 1;
+};
+
+/// These fields. Each sample has one of eight classes that is not shown: reals are the class's
+/// centre N(0,1) + N(0,1), integers nine times of ten the class's value at that place and any value
+/// the tenth; so each field tells about the others. Fields whose names begin with `weights` are 1.
+[[nodiscard]] Dataset synthetic_fields(const std::vector<SyntheticField>& fields,
+                                       const BatchOptions& batches);
+
 }  // namespace alpa

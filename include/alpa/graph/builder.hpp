@@ -60,6 +60,10 @@ class GraphBuilder {
   TensorId input(const std::string& name, const Dims& dims, const Shape& shape, DType dtype);
   TensorId parameter(const std::string& name, const Dims& dims, const Shape& shape,
                      const Initializer& initializer);
+  /// From now on parameters whose names start with `prefix` are those that start with `owner`
+  /// instead, so that several operators use them. @throws UserError from `parameter` if there is no
+  /// such one or its shape is another
+  void share_parameters(const std::string& prefix, const std::string& owner);
   /// The f64 scalar of that name, made if it is not there yet.
   TensorId scalar(const std::string& name, Role role);
 
@@ -86,6 +90,8 @@ class GraphBuilder {
 
  private:
   TensorId replica(TensorId parameter);
+  TensorId shared_parameter(const std::string& name, const std::string& owner,
+                            const Shape& shape) const;
   void append(Operator op, Derivative derivative);
 
   Graph graph_;
@@ -96,6 +102,7 @@ class GraphBuilder {
   std::map<std::string, TensorId> tensor_by_name_;
   std::map<std::string, OperatorId> operator_by_name_;
   std::map<TensorId, OperatorId> producer_;
+  std::map<std::string, std::string> shared_;  ///< prefixes of names
 };
 
 }  // namespace alpa

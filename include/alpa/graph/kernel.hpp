@@ -368,13 +368,15 @@ struct Accumulate {
   friend bool operator==(const Accumulate&, const Accumulate&) = default;
 };
 
-/// One step of the optimizer, in place on results.
+/// One step of an optimizer that looks at each element alone, in place on results: sgd, momentum,
+/// adam and adamw.
 ///
 /// operands (gradient, learning_rate, optimizer_step, norm_squared), scalars f64 [];
 /// results (parameter) for sgd, (parameter, velocity) for momentum, (parameter, m, v) for adam(w).
 ///
-/// g = gradient * min(1, clip / sqrt(norm_squared)) (no clipping where clip <= 0). Nothing is
-/// written where norm_squared is not finite. optimizer_step t counts from 1.
+/// lr = learning_rate * learning_rate_factor; g = gradient * min(1, clip / sqrt(norm_squared)) (no
+/// clipping where clip <= 0). Nothing is written where norm_squared is not finite. optimizer_step t
+/// counts from 1.
 ///   sgd       p -= lr * (g + wd * p)
 ///   momentum  u = momentum * u + (g + wd * p);  p -= lr * u
 ///   adam      g += wd * p;  then as adamw with wd = 0
@@ -388,7 +390,78 @@ struct Update {
   double momentum = 0.9, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
   double weight_decay = 0.0;
   double clip_norm = 0.0;
+  double learning_rate_factor = 1.0;
   friend bool operator==(const Update&, const Update&) = default;
+};
+
+/// (gradient, parameter, optimizer_step, norm_squared) -> (m, v) in place, direction: the moments
+/// of adam and where LAMB (You et al. 2020, algorithm 2) goes from them, with g clipped as in
+/// Update:
+///
+///     m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
+///     direction = m / (1-b1^t) / (sqrt(v / (1-b2^t)) + epsilon) + weight_decay * p
+///
+/// Where norm_squared is not finite the moments stay and the direction is 0.
+struct LambDirection {
+  Dims operand;
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  double weight_decay = 0.0;
+  double clip_norm = 0.0;
+  friend bool operator==(const LambDirection&, const LambDirection&) = default;
+};
+
+/// (value, optimizer_step, norm_squared) -> (s) in place, its new value: Adafactor's statistics
+/// (Shazeer & Stern 2018, algorithms 4 and 5). `value` is a sum of squares of `count` elements of
+/// the gradient, or the gradient itself with `square` (count 1); c as the factor that clips g.
+///
+///     s = b s + (1-b) (c^2 value / count + epsilon),   b = 1 - t^-decay
+///
+/// Where norm_squared is not finite s stays.
+struct SecondMoment {
+  Dims operand;
+  bool square = false;
+  double count = 1.0;
+  double decay = 0.8;
+  double epsilon = 1e-30;
+  double clip_norm = 0.0;
+  friend bool operator==(const SecondMoment&, const SecondMoment&) = default;
+};
+
+/// Adafactor's update before it is clipped, g clipped as in Update:
+///
+///     (gradient, r [rows], c [columns], sum of r f64 [], norm_squared)
+///         -> g / sqrt(r c count / sum)
+///     (gradient, s, norm_squared) -> g / sqrt(s)      where `columns` is empty
+///
+/// `rows` and `columns` are the first and the last letters of `operand`; `count` is the number of
+/// elements of the whole r. Where norm_squared is not finite the result is 0.
+struct FactoredDirection {
+  Dims operand, rows, columns;
+  double count = 1.0;
+  double clip_norm = 0.0;
+  friend bool operator==(const FactoredDirection&, const FactoredDirection&) = default;
+};
+
+/// (direction d, learning_rate, norm_squared, d_squared, p_squared) -> (parameter p) in place, all
+/// but d and p f64 []; d_squared and p_squared are the sums of squares of the whole d and p, the
+/// latter only if `reads_parameter_norm`. lr = learning_rate * learning_rate_factor, n = count:
+///
+///   trust_ratio  p -= lr |p|/|d| d, with 1 for the ratio where either norm is 0 (LAMB)
+///   clipped      p -= lr (a d / max(1, |d|/sqrt(n) / threshold) + weight_decay p), a = 1 or, if
+///                relative, max(epsilon, |p|/sqrt(n)) (Adafactor)
+///
+/// Nothing is written where norm_squared is not finite.
+struct ApplyDirection {
+  enum class Size : std::uint8_t { trust_ratio, clipped } size = Size::trust_ratio;
+  Dims operand;
+  double count = 1.0;
+  double threshold = 1.0;
+  bool relative = false;
+  double epsilon = 1e-3;
+  double weight_decay = 0.0;
+  double learning_rate_factor = 1.0;
+  [[nodiscard]] bool reads_parameter_norm() const { return size == Size::trust_ratio || relative; }
+  friend bool operator==(const ApplyDirection&, const ApplyDirection&) = default;
 };
 
 /// (value, norm_squared f64 []) -> (statistic), in place: r = momentum * r + (1 - momentum) *
@@ -397,6 +470,34 @@ struct RunningAverage {
   Dims operand;
   double momentum = 0.9;
   friend bool operator==(const RunningAverage&, const RunningAverage&) = default;
+};
+
+/// Operands side by side along `letter` of `result`, in order; at most ten.
+/// "btf", 'f': [8, 4, 3], [8, 4, 5] -> [8, 4, 8]. The letter stays whole.
+struct Concatenate {
+  Dims result;
+  char letter = 'f';
+  friend bool operator==(const Concatenate&, const Concatenate&) = default;
+};
+
+/// `extent` indices of `letter` of the operand from `begin` on; the result has the operand's other
+/// letters. The letter stays whole.
+struct Slice {
+  Dims operand;
+  char letter = 'f';
+  std::int64_t begin = 0, extent = 1;
+  friend bool operator==(const Slice&, const Slice&) = default;
+};
+
+/// (x [b y x c]) -> [b h w c]: each pixel as a square of `factor` x `factor` equal ones.
+struct Upsample {
+  std::int64_t factor = 2;
+  friend bool operator==(const Upsample&, const Upsample&) = default;
+};
+/// (dy [b h w c]) -> dx [b y x c], the sum over each square.
+struct UpsampleGradient {
+  std::int64_t factor = 2;
+  friend bool operator==(const UpsampleGradient&, const UpsampleGradient&) = default;
 };
 
 /// Copies the common part of the operand's and the result's box (both boxes of one tensor), leaving
@@ -422,7 +523,8 @@ using Kernel = std::variant<
     NormStatistics, NormBlend, Select, Stack, Dropout, Attention, AttentionGradient, Rotary, View,
     Route, RouteGradient, Dispatch, Combine, GateGradient, Convolution, ConvolutionGradientInput,
     ConvolutionGradientWeight, MaxPool, MaxPoolGradient, AveragePool, AveragePoolGradient,
-    Accumulate, Update, RunningAverage, CopyBox, Fill, Contribute>;
+    Accumulate, Update, LambDirection, SecondMoment, FactoredDirection, ApplyDirection,
+    RunningAverage, Concatenate, Slice, Upsample, UpsampleGradient, CopyBox, Fill, Contribute>;
 
 /// "einsum", "map.gelu", "reduce.sum", "norm_apply", ...
 [[nodiscard]] std::string kind_of(const Kernel& kernel);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,13 +26,23 @@ inline constexpr const char* kLoss = "step.loss";
 inline constexpr const char* kNormSquared = "step.norm_squared";  ///< of the gradient, unclipped
 }  // namespace scalar_name
 
-/// The optimizer, as in kernel Update.
+/// Parameters with settings of their own.
+struct OptimizerGroup {
+  std::vector<std::string> parameters;  ///< globs, see glob_matches
+  double learning_rate_factor = 1.0;
+  std::optional<double> weight_decay =
+      {};  ///< in the place of the common one, whatever no_decay says
+};
+
+/// The optimizer, as in the kernels Update, LambDirection, SecondMoment and ApplyDirection.
 struct OptimizerSpec {
   OptimizerKind kind = OptimizerKind::adamw;
   double momentum = 0.9, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  bool relative_step = false;  ///< adafactor
   double weight_decay = 0.0;
-  std::vector<std::string> no_decay;  ///< globs of parameter names, see glob_matches
-  double clip_norm = 0.0;             ///< of the global norm; 0: none
+  std::vector<std::string> no_decay = {};   ///< globs of parameter names, see glob_matches
+  double clip_norm = 0.0;                   ///< of the global norm; 0: none
+  std::vector<OptimizerGroup> groups = {};  ///< the first that matches a parameter counts
 };
 
 /// Sums the elements of `values` (f64) in operator `name` and contributes the sum to a global
@@ -52,8 +63,14 @@ void add_running_average(GraphBuilder& builder, TensorId statistic, TensorId val
 /// Adds what makes a training step of a forward graph: backward operators; per parameter and layer
 /// that uses it an accumulator `<parameter>[@layer].accumulator` (f32 or wider); in `reduce` the
 /// sum `<parameter>.gradient_sum` of the accumulators of one used in several layers, and the
-/// contribution to `step.norm_squared`; in `update` the optimizer, with states `.velocity` or
-/// `.adam_m` and `.adam_v`. Parameters without a path to a loss are left alone.
+/// contribution to `step.norm_squared`; in `update` the optimizer, with states `.velocity`,
+/// `.adam_m` and `.adam_v`, `.lamb_m` and `.lamb_v`, or `.second_moment_rows` and
+/// `.second_moment_columns` (adafactor; `.second_moment` of a vector). Parameters without a path to
+/// a loss are left alone.
+///
+/// Adafactor sees a parameter of two or more dimensions as a matrix: its first dimensions make the
+/// rows, its last ones the columns, cut where rows and columns together are fewest (the first such
+/// place). A weight [e, 3, h, d] of attention is the matrix e x 3hd.
 void add_training(GraphBuilder& builder, const std::vector<TensorId>& losses,
                   const OptimizerSpec& optimizer);
 

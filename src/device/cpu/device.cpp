@@ -96,7 +96,18 @@ class Runner {
   void operator()(const AveragePoolGradient& kernel) const { run(kernel, 1, 1); }
   void operator()(const Accumulate& kernel) const { accumulate(kernel); }
   void operator()(const Update& kernel) const { update(kernel); }
+  void operator()(const LambDirection& kernel) const { if_finite(kernel, 3, 2, 3); }
+  void operator()(const SecondMoment& kernel) const { if_finite(kernel, 2, 1, 2); }
+  void operator()(const FactoredDirection& kernel) const {
+    const bool factored = !kernel.columns.empty();
+    if_finite(kernel, factored ? 4 : 2, factored ? 3 : 2, 1);
+  }
+  void operator()(const ApplyDirection& kernel) const { if_finite(kernel, 2, 1, 1); }
   void operator()(const RunningAverage& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const Concatenate& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const Slice& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const Upsample& kernel) const { run(kernel, 1, 1); }
+  void operator()(const UpsampleGradient& kernel) const { run(kernel, 1, 1); }
   void operator()(const CopyBox& kernel) const { reference::run(kernel, launch_); }
   void operator()(const Fill& kernel) const { run(kernel, 0, 1); }
   void operator()(const Contribute& kernel) const { reference::run(kernel, launch_); }
@@ -214,6 +225,17 @@ class Runner {
     const double norm_squared = kernels::scalar(launch_.operands[3]);
     if (!std::isfinite(norm_squared)) return;
     run(kernel, 1, launch_.results.size());
+  }
+
+  /// The fast kernel where operand `norm`, the squared norm of the gradient, is finite.
+  template <class K>
+  void if_finite(const K& kernel, std::size_t norm, std::size_t operands,
+                 std::size_t results) const {
+    ALPA_CHECK(norm < launch_.operands.size());
+    if (!std::isfinite(kernels::scalar(launch_.operands[norm]))) {
+      return reference::run(kernel, launch_);
+    }
+    run(kernel, operands, results);
   }
 
   const Kernel& kernel_;

@@ -17,7 +17,7 @@ struct FastKernels {
   /// Bytes that `run` needs as Launch::workspace.
   Bytes (*workspace)(const Kernel& kernel, const Launch& launch, int threads);
   /// Whether there is a kernel for these letters; nothing was written if not.
-  /// @pre norm_squared of an Update is finite
+  /// @pre the squared norm that an optimizer reads is finite
   bool (*run)(const Kernel& kernel, const Launch& launch, int threads);
 };
 

@@ -6,11 +6,13 @@
 #include "cpu/channel_norm.hpp"
 #include "cpu/convolution.hpp"
 #include "cpu/convolution_library.hpp"
+#include "cpu/direction.hpp"
 #include "cpu/einsum.hpp"
 #include "cpu/fast.hpp"
 #include "cpu/map.hpp"
 #include "cpu/norm.hpp"
 #include "cpu/pooling.hpp"
+#include "cpu/resize.hpp"
 #include "cpu/rotary.hpp"
 #include "cpu/rows.hpp"
 #include "cpu/update.hpp"
@@ -69,6 +71,12 @@ struct Fast {
   static bool run(const Rotary& kernel, const Launch& launch, int threads);
   static bool run(const Fill& kernel, const Launch& launch, int threads);
   static bool run(const Update& kernel, const Launch& launch, int threads);
+  static bool run(const LambDirection& kernel, const Launch& launch, int threads);
+  static bool run(const SecondMoment& kernel, const Launch& launch, int threads);
+  static bool run(const FactoredDirection& kernel, const Launch& launch, int threads);
+  static bool run(const ApplyDirection& kernel, const Launch& launch, int threads);
+  static bool run(const Upsample& kernel, const Launch& launch, int threads);
+  static bool run(const UpsampleGradient& kernel, const Launch& launch, int threads);
 
  private:
   /// The library knows no window that starts inside the piece.
@@ -262,6 +270,42 @@ bool Fast<T>::run(const Fill& kernel, const Launch& launch, int threads) {
 template <class T>
 bool Fast<T>::run(const Update& kernel, const Launch& launch, int threads) {
   run_update<T>(kernel, launch, kernels::scalar(launch.operands[3]), threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const LambDirection& kernel, const Launch& launch, int threads) {
+  run_lamb_direction<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const SecondMoment& kernel, const Launch& launch, int threads) {
+  run_second_moment<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const FactoredDirection& kernel, const Launch& launch, int threads) {
+  run_factored_direction<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const ApplyDirection& kernel, const Launch& launch, int threads) {
+  run_apply_direction<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const Upsample& kernel, const Launch& launch, int threads) {
+  run_upsample<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const UpsampleGradient& kernel, const Launch& launch, int threads) {
+  run_upsample_gradient<T>(kernel, launch, threads);
   return true;
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "cpu/rows.hpp"
+#include "reference/kernels.hpp"
 
 /// Optimizer steps: one pass over gradient, parameter and state.
 namespace alpa::cpu {
@@ -18,10 +19,9 @@ struct UpdateRates {
 template <class T>
 UpdateRates<T> rates_of(const Update& update, const Launch& launch, double norm_squared) {
   const double step = kernels::scalar(launch.operands[2]);
-  const bool clips = update.clip_norm > 0.0 && norm_squared > 0.0;
-  const double factor = clips ? std::min(1.0, update.clip_norm / std::sqrt(norm_squared)) : 1.0;
-  return {.learning_rate = static_cast<T>(kernels::scalar(launch.operands[1])),
-          .gradient_factor = static_cast<T>(factor),
+  const double rate = update.learning_rate_factor * kernels::scalar(launch.operands[1]);
+  return {.learning_rate = static_cast<T>(rate),
+          .gradient_factor = static_cast<T>(reference::clip_factor(update.clip_norm, norm_squared)),
           .weight_decay = static_cast<T>(update.weight_decay),
           .momentum = static_cast<T>(update.momentum),
           .beta1 = static_cast<T>(update.beta1),
@@ -86,6 +86,9 @@ void run_update(const Update& kernel, const Launch& launch, double norm_squared,
             return adam_run<true>(rates, gradient, p, result(1) + begin, result(2) + begin, n);
           case OptimizerKind::adamw:
             return adam_run<false>(rates, gradient, p, result(1) + begin, result(2) + begin, n);
+          case OptimizerKind::adafactor:
+          case OptimizerKind::lamb:
+            check_failed("an optimizer of one operator", SourceLine::here());
         }
       });
 }

@@ -42,7 +42,15 @@ void run(const AveragePool& kernel, const Launch& launch);
 void run(const AveragePoolGradient& kernel, const Launch& launch);
 void run(const Accumulate& kernel, const Launch& launch);
 void run(const Update& kernel, const Launch& launch);
+void run(const LambDirection& kernel, const Launch& launch);
+void run(const SecondMoment& kernel, const Launch& launch);
+void run(const FactoredDirection& kernel, const Launch& launch);
+void run(const ApplyDirection& kernel, const Launch& launch);
 void run(const RunningAverage& kernel, const Launch& launch);
+void run(const Concatenate& kernel, const Launch& launch);
+void run(const Slice& kernel, const Launch& launch);
+void run(const Upsample& kernel, const Launch& launch);
+void run(const UpsampleGradient& kernel, const Launch& launch);
 void run(const CopyBox& kernel, const Launch& launch);
 void run(const Fill& kernel, const Launch& launch);
 void run(const Contribute& kernel, const Launch& launch);
@@ -58,5 +66,12 @@ void run_kernel(const Kernel& kernel, const Launch& launch);
 [[nodiscard]] std::size_t operand_count(MapOp op, std::size_t given);
 /// Results that an optimizer updates: the parameter and its state.
 [[nodiscard]] std::size_t result_count(OptimizerKind kind);
+/// p -= along * direction + decay * p, of one ApplyDirection in one step.
+struct DirectionStep {
+  double along = 0.0, decay = 0.0;
+};
+[[nodiscard]] DirectionStep step_of(const ApplyDirection& kernel, const Launch& launch);
+/// What clipping to a norm (0: none) multiplies gradients with.
+[[nodiscard]] double clip_factor(double clip_norm, double norm_squared);
 
 }  // namespace alpa::reference

@@ -18,8 +18,16 @@ std::size_t result_count(OptimizerKind kind) {
     case OptimizerKind::adam:
     case OptimizerKind::adamw:
       return 3;
+    case OptimizerKind::adafactor:
+    case OptimizerKind::lamb:
+      break;
   }
-  return 0;
+  check_failed("an optimizer of one operator", SourceLine::here());
+}
+
+double clip_factor(double clip_norm, double norm_squared) {
+  const bool clips = clip_norm > 0.0 && norm_squared > 0.0;
+  return clips ? std::min(1.0, clip_norm / std::sqrt(norm_squared)) : 1.0;
 }
 
 void run(const Accumulate& kernel, const Launch& launch) {
@@ -95,6 +103,9 @@ void update_element(const Update& update, const Rates& rates, const Launch& laun
     case OptimizerKind::adam:
     case OptimizerKind::adamw:
       return adam(update, rates, launch, i);
+    case OptimizerKind::adafactor:
+    case OptimizerKind::lamb:
+      check_failed("an optimizer of one operator", SourceLine::here());
   }
 }
 
@@ -122,11 +133,9 @@ void run(const Update& kernel, const Launch& launch) {
 
   const double norm_squared = scalar(launch.operands[3]);
   if (!std::isfinite(norm_squared)) return;
-  const bool clips = kernel.clip_norm > 0.0 && norm_squared > 0.0;
-  const Rates rates{
-      .learning_rate = scalar(launch.operands[1]),
-      .step = scalar(launch.operands[2]),
-      .gradient_factor = clips ? std::min(1.0, kernel.clip_norm / std::sqrt(norm_squared)) : 1.0};
+  const Rates rates{.learning_rate = kernel.learning_rate_factor * scalar(launch.operands[1]),
+                    .step = scalar(launch.operands[2]),
+                    .gradient_factor = clip_factor(kernel.clip_norm, norm_squared)};
   for (std::int64_t i = 0; i < sizes.elements(kernel.operand); ++i) {
     update_element(kernel, rates, launch, i);
   }

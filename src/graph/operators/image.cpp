@@ -172,4 +172,39 @@ Signature signature(const AveragePoolGradient& kernel, Instance /*instance*/) {
   return s;
 }
 
+namespace {
+
+Signature enlargement(const std::string& kind, std::int64_t factor, bool gradient) {
+  Signature s{.kind = kind,
+              .attributes = "factor=" + std::to_string(factor),
+              .operands = {gradient ? kPooled : kInput},
+              .results = {gradient ? kInput : kPooled},
+              .linear = {{0}},
+              .whole = kSpatial};
+  s.check = [=](const std::vector<Shape>& operands, const std::vector<Shape>& results) {
+    const Shape &small = gradient ? results.at(0) : operands.at(0),
+                &large = gradient ? operands.at(0) : results.at(0);
+    const bool fits = large.at(1) == factor * small.at(1) && large.at(2) == factor * small.at(2);
+    return fits ? std::string()
+                : "the sides of one must be " + std::to_string(factor) + " times the other's";
+  };
+  return s;
+}
+
+}  // namespace
+
+Signature signature(const Upsample& kernel, Instance /*instance*/) {
+  return enlargement("upsample", kernel.factor, false);
+}
+
+void derive(const Upsample& kernel, Backward& backward) {
+  const Tensor x = backward.tensor(backward.operand(0));
+  backward.give(0, backward.add("input", UpsampleGradient{kernel.factor}, {backward.gradient(0)},
+                                {.shapes = {x.shape}, .dims = {x.dims}}));
+}
+
+Signature signature(const UpsampleGradient& kernel, Instance /*instance*/) {
+  return enlargement("upsample_gradient", kernel.factor, true);
+}
+
 }  // namespace alpa::operators

@@ -87,7 +87,15 @@ Signature signature(const AveragePool& kernel, Instance instance);
 Signature signature(const AveragePoolGradient& kernel, Instance instance);
 Signature signature(const Accumulate& kernel, Instance instance);
 Signature signature(const Update& kernel, Instance instance);
+Signature signature(const LambDirection& kernel, Instance instance);
+Signature signature(const SecondMoment& kernel, Instance instance);
+Signature signature(const FactoredDirection& kernel, Instance instance);
+Signature signature(const ApplyDirection& kernel, Instance instance);
 Signature signature(const RunningAverage& kernel, Instance instance);
+Signature signature(const Concatenate& kernel, Instance instance);
+Signature signature(const Slice& kernel, Instance instance);
+Signature signature(const Upsample& kernel, Instance instance);
+Signature signature(const UpsampleGradient& kernel, Instance instance);
 Signature signature(const CopyBox& kernel, Instance instance);
 Signature signature(const Fill& kernel, Instance instance);
 Signature signature(const Contribute& kernel, Instance instance);
@@ -113,6 +121,8 @@ void derive(const Combine& kernel, Backward& backward);
 void derive(const Convolution& kernel, Backward& backward);
 void derive(const MaxPool& kernel, Backward& backward);
 void derive(const AveragePool& kernel, Backward& backward);
+void derive(const Concatenate& kernel, Backward& backward);
+void derive(const Upsample& kernel, Backward& backward);
 
 /// Derivatives of the losses, which reach through their statistics to the logits (src: loss.cpp).
 void derive_cross_entropy(const Map& kernel, Backward& backward);

@@ -106,6 +106,83 @@ void derive(const View& kernel, Backward& backward) {
                                 {backward.gradient(0)}, {.shapes = {x.shape}, .dims = {x.dims}}));
 }
 
+namespace {
+
+constexpr std::size_t kMostParts = 10;
+
+/// `dims` with another letter, that of part i, in the place of `letter`: parts have extents of
+/// their own.
+Dims part_of(Dims dims, char letter, std::size_t i) {
+  const std::size_t place = dims.find(letter);
+  if (place == Dims::npos) {
+    throw UserError("\"" + dims + "\" has no letter '" + letter + "'");
+  }
+  dims[place] = static_cast<char>('0' + i);
+  return dims;
+}
+
+std::string check_concatenation(const Concatenate& kernel, const std::vector<Shape>& operands,
+                                const Shape& result) {
+  const std::size_t place = kernel.result.find(kernel.letter);
+  std::int64_t total = 0;
+  for (const Shape& operand : operands) total += operand.at(place);
+  if (total == result.at(place)) return "";
+  return std::string("the parts have ") + std::to_string(total) + " indices of '" + kernel.letter +
+         "', the result " + std::to_string(result.at(place));
+}
+
+}  // namespace
+
+Signature signature(const Concatenate& kernel, Instance instance) {
+  if (instance.operands > kMostParts) {
+    throw UserError("concatenate: " + std::to_string(instance.operands) + " operands, at most " +
+                    std::to_string(kMostParts));
+  }
+  Signature s{
+      .kind = "concatenate",
+      .attributes = std::string("letter=") + kernel.letter,
+      .results = {kernel.result},
+      .linear = {{}},
+      .whole = {kernel.letter},
+      .check = [kernel](const std::vector<Shape>& operands, const std::vector<Shape>& results) {
+        return check_concatenation(kernel, operands, results.at(0));
+      }};
+  for (std::size_t i = 0; i < instance.operands; ++i) {
+    s.operands.push_back(part_of(kernel.result, kernel.letter, i));
+    s.linear[0].push_back(static_cast<int>(i));
+    s.whole += static_cast<char>('0' + i);
+  }
+  return s;
+}
+
+void derive(const Concatenate& kernel, Backward& backward) {
+  const TensorId dy = backward.gradient(0);
+  const std::size_t place = kernel.result.find(kernel.letter);
+  std::int64_t begin = 0;
+  for (std::size_t i = 0; i < backward.op().operands.size(); ++i) {
+    const Tensor part = backward.tensor(backward.operand(i));
+    const std::int64_t extent = part.shape.at(place);
+    if (backward.wanted(i)) {
+      backward.give(i, backward.add("operand" + std::to_string(i),
+                                    Slice{kernel.result, kernel.letter, begin, extent}, {dy},
+                                    {.shapes = {part.shape}, .dims = {part.dims}}));
+    }
+    begin += extent;
+  }
+}
+
+Signature signature(const Slice& kernel, Instance /*instance*/) {
+  return {.kind = "slice",
+          .attributes = std::string("letter=") + kernel.letter + " begin=" +
+                        std::to_string(kernel.begin) + " extent=" + std::to_string(kernel.extent),
+          .operands = {kernel.operand},
+          .results = {part_of(kernel.operand, kernel.letter, 0)},
+          .linear = {{0}},
+          .whole = {kernel.letter, '0'},
+          .extent = {{'0', kernel.extent}},
+          .index = {{kernel.letter, kernel.begin + kernel.extent - 1}}};
+}
+
 Signature signature(const CopyBox& /*kernel*/, Instance instance) {
   const Dims dims = any_letters(instance.rank);
   return {.kind = "copy_box", .operands = {dims}, .results = {dims}, .linear = {{0}}};
