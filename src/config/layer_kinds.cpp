@@ -110,17 +110,6 @@ ValueType<Layer> convolution_type() {
   });
 }
 
-ValueType<Layer> batch_norm_type() {
-  using L = BatchNormLayer;
-  return settings<L>({
-      key("group", &L::group, integer(1, std::int64_t{1} << 31),
-          "consecutive samples of the global batch that share their statistics")
-          .must_be_given(),
-      key("momentum", &L::momentum, number(kShare), "share kept of the running statistics"),
-      key("epsilon", &L::epsilon, number(kPositive), "added to the variance"),
-  });
-}
-
 ValueType<Layer> pool_type(PoolLayer::Kind kind) {
   using L = PoolLayer;
   return settings<L>(
@@ -215,7 +204,6 @@ std::vector<LayerKind> all_kinds() {
       {"attention", "self-attention over the second dimension", attention_type(), false, true},
       {"feed_forward", "two products with an activation between", feed_forward_type(), false, true},
       {"convolution", "of images [height, width, channels]", convolution_type(), false, true},
-      {"batch_norm", "of images, over groups of samples", batch_norm_type(), false, true},
       {"max_pool", "maximum in each window of an image", pool_type(PoolLayer::Kind::maximum), true},
       {"average_pool", "mean of each window of an image", pool_type(PoolLayer::Kind::average),
        true},
@@ -272,7 +260,6 @@ std::string layer_kind_name(const LayerVariant& layer) {
           [](const AttentionLayer&) { return Text("attention"); },
           [](const FeedForwardLayer&) { return Text("feed_forward"); },
           [](const ConvolutionLayer&) { return Text("convolution"); },
-          [](const BatchNormLayer&) { return Text("batch_norm"); },
           [](const PoolLayer& l) {
             return Text(l.kind == PoolLayer::Kind::maximum ? "max_pool" : "average_pool");
           },

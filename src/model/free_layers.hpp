@@ -37,7 +37,6 @@ struct FreeLayer {
 [[nodiscard]] Value build(const FreeLayer& at, const AttentionLayer& layer, const Value& x);
 [[nodiscard]] Value build(const FreeLayer& at, const FeedForwardLayer& layer, const Value& x);
 [[nodiscard]] Value build(const FreeLayer& at, const ConvolutionLayer& layer, const Value& x);
-[[nodiscard]] Value build(const FreeLayer& at, const BatchNormLayer& layer, const Value& x);
 [[nodiscard]] Value build(const FreeLayer& at, const PoolLayer& layer, const Value& x);
 [[nodiscard]] Value build(const FreeLayer& at, const UpsampleLayer& layer, const Value& x);
 

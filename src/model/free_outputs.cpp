@@ -58,8 +58,8 @@ TensorId output_loss(const Context& context, const OutputConfig& output, const V
   const Reduce reduce{.op = ReduceOp::max, .operand = full, .result = row};
   const TensorId maximum = builder.add(name + ".maximum", reduce, {y.id});
   const TensorId sum = builder.add(name + ".sum_exp", SumExp{full, row}, {y.id, maximum});
-  const TensorId picked =
-      builder.add(name + ".picked", Pick{full, row, y.letter()}, {y.id, labels});
+  const TensorId picked = builder.add(
+      name + ".picked", Pick{full, row, y.letter(), context.label_smoothing}, {y.id, labels});
   const Map entropy{MapOp::cross_entropy, {row, row, row, row, ""}, row};
   return add_loss(
       builder, name,

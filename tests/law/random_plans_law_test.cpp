@@ -1,5 +1,7 @@
 #include <cstdlib>
+#include <fstream>
 #include <iostream>
+#include <sstream>
 
 #include <gtest/gtest.h>
 
@@ -165,16 +167,45 @@ Case case_of_free_model(const FreeModel& model, OptimizerKind kind) {
   return made;
 }
 
-class FreeModelsLaw : public testing::TestWithParam<FreeModel> {};
+class FreeModels : public testing::TestWithParam<FreeModel> {};
 
-TEST_P(FreeModelsLaw, HoldsUnderRandomPlans) {
+TEST_P(FreeModels, HoldsUnderRandomPlans) {
   expect_law({case_of_free_model(GetParam(), OptimizerKind::adamw),
               case_of_free_model(GetParam(), OptimizerKind::adafactor)},
              num_plans(30), 8);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, FreeModelsLaw, testing::ValuesIn(free_models()),
+INSTANTIATE_TEST_SUITE_P(All, FreeModels, testing::ValuesIn(free_models()),
                          [](const auto& each) { return each.param.name; });
+
+/// The first YAML block of docs/free-models.md.
+std::string documented_model() {
+  std::ifstream file(ALPA_SOURCE_DIR "/docs/free-models.md");
+  std::stringstream text;
+  text << file.rdbuf();
+  const std::string all = text.str();
+  const auto begin = all.find("```yaml\n") + 8;
+  return all.substr(begin, all.find("```", begin) - begin);
+}
+
+TEST(FreeModelsLaw, HoldsForTheDocumentedModel) {
+  const RunConfig config = parse_run_config(documented_model(), "free.yaml");
+  Case test;
+  test.steps = static_cast<int>(config.training.steps);
+  test.learning_rate = config.optimizer.learning_rate;
+  test.vocabulary = {{"tokens", 50}, {"kinds", 5}};
+  test.make_graph = [config](std::int64_t microbatch) {
+    RunConfig precise = config;
+    precise.training.precision = Precision::fp64;
+    return build_graph(precise, microbatch);
+  };
+  const Outcome truth = train(test, single_rank_plan(test.make_graph(test.global_batch)));
+  for (const Method method : {Method::data, Method::zero3, Method::inter_only}) {
+    const Difference d = compare(truth, train(test, plan_of(test, method, 4)));
+    EXPECT_LT(d.losses, 1e-9) << name_of_method(method);
+    EXPECT_LT(d.state, 1e-9) << name_of_method(method) << " " << d.worst_tensor;
+  }
+}
 
 // An operator that no module knows.
 

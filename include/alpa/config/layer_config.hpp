@@ -93,13 +93,6 @@ struct ConvolutionLayer {
   bool bias = true;
   friend bool operator==(const ConvolutionLayer&, const ConvolutionLayer&) = default;
 };
-/// Of images; statistics over `group` consecutive samples of the global batch.
-struct BatchNormLayer {
-  std::int64_t group = 1;
-  double momentum = 0.9;
-  double epsilon = 1e-5;
-  friend bool operator==(const BatchNormLayer&, const BatchNormLayer&) = default;
-};
 struct PoolLayer {
   enum class Kind : std::uint8_t { maximum, average } kind = Kind::maximum;
   std::int64_t size = 2;
@@ -128,8 +121,7 @@ struct ResidualLayer {
 struct LayerConfig {
   std::variant<LinearLayer, EinsumLayer, NormLayer, ActivationLayer, DropoutLayer, ScaleLayer,
                CombineLayer, PlainLayer, EmbeddingLayer, AttentionLayer, FeedForwardLayer,
-               ConvolutionLayer, BatchNormLayer, PoolLayer, UpsampleLayer, RepeatLayer,
-               ResidualLayer>
+               ConvolutionLayer, PoolLayer, UpsampleLayer, RepeatLayer, ResidualLayer>
       layer;
   std::string name = {};  ///< empty: none
   /// Names of earlier layers of this list or of one around it, or of inputs of the model; `input`
