@@ -25,9 +25,9 @@ inline const std::vector<FreeModel>& free_models() {
       name: middle
     - average_pool
     - convolution: {out: 4, activation: gelu}
-    - upsample
+    - upsample: {}
       name: up_middle
-    - concatenate
+    - concatenate: {}
       input: [middle, up_middle]
     - convolution: {out: 3, activation: gelu_tanh}
     - upsample: {factor: 2}
@@ -49,12 +49,12 @@ inline const std::vector<FreeModel>& free_models() {
     - residual:
         - rms_norm: {}
         - feed_forward: {hidden: 8, activation: swiglu}
-    - global_average_pool
+    - global_average_pool: {}
       name: text
     - linear: {out: 6, activation: tanh}
       input: [numbers]
       name: numbers_wide
-    - multiply
+    - multiply: {}
       input: [text, numbers_wide]
       name: both
     - linear: {out: 5}
@@ -75,7 +75,7 @@ inline const std::vector<FreeModel>& free_models() {
       input: [right]
       parameters: encoder
       name: other
-    - concatenate
+    - concatenate: {}
       input: [encoder, other]
     - softmax
     - scale: {factor: 3.0}
@@ -100,13 +100,13 @@ inline const std::vector<FreeModel>& free_models() {
       name: q
     - einsum: {equation: "nsj,ntj->nst"}
       input: [p, q]
-    - softmax
+    - softmax: {}
       name: shares
     - einsum: {equation: "bst,btj->bsj"}
       input: [shares, q]
     - dropout: {p: 0.2}
       name: mixed
-    - add
+    - add: {}
       input: [mixed, p]
     - flatten
     - linear: {out: 5, activation: relu}
