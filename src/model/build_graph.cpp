@@ -41,11 +41,14 @@ int num_layers(std::int64_t layers) {
   return static_cast<int>(layers);
 }
 
+std::vector<TensorId> all_of(TensorId loss) { return {loss}; }
+std::vector<TensorId> all_of(std::vector<TensorId> losses) { return losses; }
+
 template <class Build>
 Graph finished(int layers, const OptimizerConfig& optimizer, const ModelOptions& options,
                Build build) {
   GraphBuilder builder(layers, options.microbatch, dtype_of(options.precision));
-  const std::vector<TensorId> losses = build(builder);
+  const std::vector<TensorId> losses = all_of(build(builder));
   model::check_groups(builder.graph(), optimizer);
   add_training(builder, losses, spec_of(optimizer, options.clip_norm));
   return builder.build();
@@ -68,7 +71,7 @@ Graph build_graph(const ModelConfig& model, const OptimizerConfig& optimizer,
     case Preset::bert: {
       const auto& config = std::get<TransformerConfig>(model.shape);
       return finished(num_layers(config.layers), optimizer, options, [&](GraphBuilder& builder) {
-        return std::vector{model::build_transformer(builder, config, options)};
+        return model::build_transformer(builder, config, options);
       });
     }
     case Preset::mlp: {
