@@ -228,16 +228,17 @@ int main(int argc, char** argv) {
               machine.flops * 1e-9, machine.stream * 1e-9);
   if (only_machine) return 0;
   const auto device = alpa::make_cpu_device(threads);
-  alpa::Bench images(*device, {"image 256",
-                               {{'b', 8},
-                                {'y', 32},
-                                {'x', 32},
-                                {'h', 32},
-                                {'w', 32},
-                                {'k', 3},
-                                {'l', 3},
-                                {'c', 256},
-                                {'o', 256}}});
+  const alpa::Model image{"image 256",
+                          {{'b', 8},
+                           {'y', 32},
+                           {'x', 32},
+                           {'h', 32},
+                           {'w', 32},
+                           {'k', 3},
+                           {'l', 3},
+                           {'c', 256},
+                           {'o', 256}}};
+  alpa::Bench images(*device, image);
   alpa::bench_images(images);
   if (only_images) return 0;
   for (const alpa::Model& model :

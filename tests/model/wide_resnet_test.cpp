@@ -148,7 +148,9 @@ double loss_at(Interpreter& run, const std::string& name, std::vector<double> va
 TEST(WideResnet, GradientsAreThoseOfFiniteDifferences) {
   for (const std::int64_t group : {2, 4}) {
     SCOPED_TRACE("group " + std::to_string(group));
-    const Graph graph = graph_of(tiny(group), kFour);
+    WideResnetConfig config = tiny(group);
+    config.batch_norm.epsilon = 0.1;  // the last images have one pixel: 2 numbers have to be smooth
+    const Graph graph = graph_of(config, kFour);
     Interpreter run(graph), probe(graph);
     fill(graph, run);
     fill(graph, probe);
@@ -159,7 +161,7 @@ TEST(WideResnet, GradientsAreThoseOfFiniteDifferences) {
       const std::vector<double> gradient = run.get(parameter.name + ".accumulator");
       const std::vector<double> values = run.get(parameter.name);
       const std::size_t i = values.size() / 2;
-      constexpr double h = 1e-7;
+      constexpr double h = 1e-6;
       const double difference = (loss_at(probe, parameter.name, values, i, h) -
                                  loss_at(probe, parameter.name, values, i, -h)) /
                                 (2 * h);
