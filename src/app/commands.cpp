@@ -152,6 +152,13 @@ void plan_for(const Options& options, const RunConfig& config, const Place& plac
   write_plan(config, made, plan_figures(config, place.target, made, needs, place.hosts));
 }
 
+/// What is named is there, and what can be opened without a run directory fits the model.
+void check_data(const RunConfig& config) {
+  check_data_paths(config);
+  if (config.data.source == DataSource::text) return;
+  static_cast<void>(open_dataset(config, build_graph(config, samples_of_group(config.model)), ""));
+}
+
 void export_command(const Options& options) {
   const RunConfig config = load_run_config(options.config, options.overrides);
   refuse_absent(config);
@@ -194,7 +201,7 @@ void plan_command(const Options& options, Communicator& world, int ranks, Proces
   const RunConfig config = share_config(options, world);
   const bool root = world.rank() == 0;
   process.log.configure(config.logging.level, process.stderr_watched);
-  if (root && options.check) check_data_paths(config);
+  if (root && options.check) check_data(config);
   const bool elsewhere =
       options.cluster.has_value() || !std::holds_alternative<DetectCluster>(config.cluster);
   if (!elsewhere) {

@@ -104,6 +104,14 @@ void check_synthetic(const CrossCheck& check, const RunConfig& config) {
   }
 }
 
+/// Only tokens may say that they do not count: other synthetic labels are drawn.
+void check_ignored(const CrossCheck& check, const DataConfig& data) {
+  if (!data.ignore_label || data.synthetic.kind == SyntheticKind::tokens) return;
+  if (!check.sound({"data.ignore_label", "data.source", "data.synthetic.kind"})) return;
+  check.refuse("data.ignore_label", text_of(*data.ignore_label),
+               "none with data.synthetic.kind " + std::string(name_of(data.synthetic.kind)));
+}
+
 std::optional<Loss> loss_of(const ModelConfig& model) {
   if (const auto* mlp = std::get_if<MlpConfig>(&model.shape)) return mlp->loss;
   if (const auto* custom = std::get_if<CustomConfig>(&model.shape)) return custom->loss;
@@ -213,6 +221,7 @@ void check_data(const CrossCheck& check, const RunConfig& config) {
   if (source == DataSource::synthetic) {
     check_synthetic(check, config);
     check_loss(check, config);
+    check_ignored(check, config.data);
     return;
   }
   if (!check.sound({"model.preset", "data.source"})) return;

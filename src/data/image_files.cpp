@@ -21,7 +21,7 @@ constexpr std::int64_t kCifarPixels = 3 * 32 * 32;
 constexpr std::int64_t kCifarRecord = 1 + kCifarPixels;
 constexpr std::uint32_t kIdxImages = 0x803;
 constexpr std::uint32_t kIdxLabels = 0x801;
-constexpr std::int64_t kLargestSide = 65536;
+constexpr std::int64_t kLargestSide = 16384;  ///< so that the bytes of 2^32 images can be counted
 
 [[noreturn]] void refuse(const fs::path& path, const std::string& why) {
   throw UserError(printable(path.string()) + ": " + why, ExitCode::bad_data);

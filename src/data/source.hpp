@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <numeric>
 #include <span>
@@ -125,13 +126,15 @@ class TokenFields {
   void weights(const IdRow& from, std::span<double> row) const;
 
  private:
+  /// Random words of a position of a sample.
+  [[nodiscard]] std::array<std::uint32_t, 4> draw(const IdRow& from, std::size_t t) const;
   [[nodiscard]] bool is_chosen(const IdRow& from, std::size_t t) const;
   [[nodiscard]] std::int32_t token(const IdRow& from, std::size_t t) const;
   void documents(const IdRow& from, std::span<std::int32_t> row) const;
 
   std::int64_t sequence_;
   TokenRules rules_;
-  std::uint64_t seed_;
+  std::uint64_t training_key_, evaluation_key_;
 };
 
 /// A source of ids as a source of samples.

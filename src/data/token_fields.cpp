@@ -13,7 +13,10 @@ double unit(std::uint32_t bits) { return static_cast<double>(bits) * 0x1p-32; }
 }  // namespace
 
 TokenFields::TokenFields(std::int64_t sequence, const TokenRules& rules, std::uint64_t seed)
-    : sequence_(sequence), rules_(rules), seed_(seed) {
+    : sequence_(sequence),
+      rules_(rules),
+      training_key_(key_of(seed, "data.masking", Split::training)),
+      evaluation_key_(key_of(seed, "data.masking", Split::evaluation)) {
   ALPA_CHECK(!rules.masking ||
              (rules.masking->token >= 0 && rules.masking->token < rules.masking->vocabulary));
 }
@@ -30,6 +33,12 @@ bool TokenFields::plain() const {
   return !rules_.masking && !rules_.end_of_document && !rules_.ignore_label;
 }
 
+std::array<std::uint32_t, 4> TokenFields::draw(const IdRow& from, std::size_t t) const {
+  const bool training = from.sample.split == Split::training;
+  return philox(training ? training_key_ : evaluation_key_,
+                static_cast<std::uint64_t>(from.sample.number), t);
+}
+
 /// Whether the token behind position t is to be guessed.
 bool TokenFields::is_chosen(const IdRow& from, std::size_t t) const {
   const std::int32_t id = from.ids[t + 1];
@@ -37,9 +46,7 @@ bool TokenFields::is_chosen(const IdRow& from, std::size_t t) const {
       id == rules_.ignore_label) {
     return false;
   }
-  const auto bits = philox(key_of(seed_, "data.masking", from.sample.split),
-                           static_cast<std::uint64_t>(from.sample.number), t);
-  return unit(bits[0]) < rules_.masking->probability;
+  return unit(draw(from, t)[0]) < rules_.masking->probability;
 }
 
 std::int32_t TokenFields::token(const IdRow& from, std::size_t t) const {
@@ -48,8 +55,7 @@ std::int32_t TokenFields::token(const IdRow& from, std::size_t t) const {
   const bool there = static_cast<std::int64_t>(t) < from.valid;
   if (!rules_.masking) return there ? from.ids[t] : 0;
   if (!is_chosen(from, t)) return there ? from.ids[t + 1] : 0;
-  const auto bits = philox(key_of(seed_, "data.masking", from.sample.split),
-                           static_cast<std::uint64_t>(from.sample.number), t);
+  const auto bits = draw(from, t);
   if (unit(bits[1]) < kHidden) return rules_.masking->token;
   if (unit(bits[1]) >= kHiddenOrRandom) return from.ids[t + 1];
   return static_cast<std::int32_t>(below(unit(bits[2]), rules_.masking->vocabulary));

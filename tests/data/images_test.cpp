@@ -308,7 +308,7 @@ TEST(BadImages, AreToldWithFilePlaceFoundAndExpected) {
             "x-images-idx3-ubyte: has 31 bytes, expected 32 for 4 images of 2 x 2");
   EXPECT_EQ(of("x-images-idx3-ubyte", idx_images(1, 0, 2)),
             "x-images-idx3-ubyte: byte 8: found images of 0 x 2 pixels, expected sides from 1 to "
-            "65536");
+            "16384");
   EXPECT_EQ(of("x-images-idx3-ubyte", {0, 0, 8, 3, 0, 0}),
             "x-images-idx3-ubyte: ends at byte 6, expected 2 more");
   put_bytes(folder / "x-labels-idx1-ubyte", idx_labels(4, 0x803));
