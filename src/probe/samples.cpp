@@ -216,12 +216,10 @@ class Builder {
            {value("bsx")});
   }
   void add(const Dispatch&) {
-    stream(Dispatch{}, {value("bse"), choice("bsk"), choice("bsk")}, {value("xbce")});
     stream(Dispatch{true}, {value("bse"), choice("bsk"), choice("bsk"), value("bsk")},
            {value("xbce")});
   }
   void add(const Combine&) {
-    stream(Combine{}, {value("xbce"), choice("bsk"), choice("bsk")}, {value("bse")});
     stream(Combine{true}, {value("xbce"), choice("bsk"), choice("bsk"), value("bsk")},
            {value("bse")});
   }

@@ -6,10 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import golden
-from golden import same, transposed
+from golden import quadratic, same, transposed, values_of
 
-CHANNELS, WIDTH, IMAGE, CLASSES, BATCH, GROUP = 1, 2, 64, 5, 4, 2
-QUADRATIC = (37, 11, 1009)
+CHANNELS, WIDTH, IMAGE, CLASSES, BATCH, GROUP = 2, 1, 64, 3, 4, 2
 
 
 class GroupNorm(nn.BatchNorm2d):
@@ -62,9 +61,20 @@ class WideResnet(nn.Module):
         return self.classifier(x.mean((2, 3)))
 
 
+def side_first(weight):
+    return weight.permute(2, 3, 1, 0)
+
+
+def side_last(weight):
+    return weight.permute(3, 2, 0, 1)
+
+
+BACK = {same: same, transposed: transposed, side_first: side_last}
+
+
 def normalised_parameters(name, layer):
     return [
-        (f"{name}.convolution.weight", layer.convolution.weight, lambda w: w.permute(2, 3, 1, 0)),
+        (f"{name}.convolution.weight", layer.convolution.weight, side_first),
         (f"{name}.norm.weight", layer.norm.weight, same),
         (f"{name}.norm.bias", layer.norm.bias, same),
     ]
@@ -84,10 +94,23 @@ def parameters(model):
     return all
 
 
+def fill(model):
+    """Gives every parameter a formula; returns them by the program's names."""
+    formulas = {}
+    with torch.no_grad():
+        for index, (name, parameter, layout) in enumerate(parameters(model)):
+            is_scale = name.endswith("norm.weight")
+            formulas[name] = quadratic(layout(parameter).shape, 11 + 2 * index, 2.0**-10,
+                                       offset=1.0 if is_scale else 0.0)
+            parameter.copy_(BACK[layout](values_of(formulas[name])))
+    return formulas
+
+
 if __name__ == "__main__":
     model = WideResnet()
-    golden.draw_parameters(model, seed=60)
-    images = golden.quadratic(QUADRATIC, (BATCH, IMAGE, IMAGE, 3))
+    formulas = fill(model)
+    formulas["images"] = quadratic((BATCH, IMAGE, IMAGE, 3), 11, 2.0**-8)
+    images = values_of(formulas["images"])
     labels = golden.integers(61, CLASSES, BATCH)
     loss = F.cross_entropy(model(images.permute(0, 3, 1, 2)), labels)
     run_file = (
@@ -95,6 +118,6 @@ if __name__ == "__main__":
         f"image: {IMAGE}, classes: {CLASSES}, batch_norm: {{group: {GROUP}}}}}\n"
         f"data: {{source: synthetic}}\ntraining: {{global_batch: {BATCH}}}\n"
     )
-    inputs = {"labels": labels, "weights": torch.ones(BATCH)}
+    inputs = {"images": images, "labels": labels, "weights": torch.ones(BATCH)}
     golden.write("wide_resnet", run_file, inputs, loss, parameters(model), 1.0 / BATCH,
-                 patterns={"images": {"shape": list(images.shape), "quadratic": QUADRATIC}})
+                 formulas=formulas)
