@@ -13,7 +13,8 @@ alpa_tests(lowering DEPS lowering model LINK alpa_law LABELS law)
 
 # Sharding rules against brute force on the reference kernels.
 alpa_tests(rules DEPS sharding device FILES tests/law/rules_test.cpp tests/law/windows_test.cpp
-           tests/device/cases_test.cpp tests/device/image_cases_test.cpp LABELS law)
+           tests/device/cases_test.cpp tests/device/image_cases_test.cpp
+           tests/device/expert_cases_test.cpp LABELS law)
 
 # The same law under 200 plans a model.
 add_test(NAME law.random_plans COMMAND law_tests --gtest_filter=RandomPlansLaw.*)

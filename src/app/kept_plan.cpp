@@ -30,7 +30,8 @@ std::string objection(const RunConfig& config, const Target& target, const Profi
     }
   }
   const bool divides =
-      plan.num_microbatches >= 1 && config.training.global_batch % plan.num_microbatches == 0;
+      plan.num_microbatches >= 1 &&
+      config.training.global_batch % (plan.num_microbatches * samples_of_group(config.model)) == 0;
   if (!divides ||
       plan.graph_fingerprint !=
           fingerprint(build_graph(config, config.training.global_batch / plan.num_microbatches))) {

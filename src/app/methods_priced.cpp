@@ -63,7 +63,8 @@ GraphOfMicrobatch graphs_of(const RunConfig& config) {
 
 MethodRequest method_request(const ParallelConfig& parallel, const RunConfig& config,
                              const Target& target) {
-  MethodRequest request{parallel, target.ranks, config.training.global_batch};
+  MethodRequest request{parallel, target.ranks, config.training.global_batch,
+                        samples_of_group(config.model)};
   if (!target.cluster) return request;
   request.price = [&target](const Graph& graph, const Plan& plan) {
     const PlanPrice it = price(graph, plan, *target.cluster, target.workspace);

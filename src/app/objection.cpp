@@ -20,7 +20,8 @@ constexpr std::array kSmaller = {Method::zero1, Method::zero2, Method::zero3, Me
 /// The largest arena of the plan by hand under other settings, if it fits.
 std::optional<Bytes> arena_that_fits(const RunConfig& config, const Target& target) {
   try {
-    const MethodRequest request{config.parallel, target.ranks, config.training.global_batch};
+    const MethodRequest request{config.parallel, target.ranks, config.training.global_batch,
+                                samples_of_group(config.model)};
     const Plan plan = plan_by_method(request, graphs_of(config));
     const Graph graph = build_graph(config, config.training.global_batch / plan.num_microbatches);
     std::vector<Bytes> arenas;
@@ -73,7 +74,7 @@ class Proposals {
   void microbatches() {
     const bool automatic = config_.parallel.method == Method::automatic;
     for (std::int64_t b = 2; b <= config_.training.global_batch; b *= 2) {
-      if (config_.training.global_batch % b != 0) continue;
+      if (config_.training.global_batch % (b * samples_of_group(config_.model)) != 0) continue;
       RunConfig changed = config_;
       changed.parallel.microbatches = b;
       const std::string change = "parallel.microbatches=" + std::to_string(b);
@@ -108,6 +109,7 @@ class Proposals {
 
   void batches() {
     for (std::int64_t batch = config_.training.global_batch / 2; batch >= 1; batch /= 2) {
+      if (batch % samples_of_group(config_.model) != 0) continue;
       for (const Method method : kSmaller) {
         RunConfig changed = with_method(config_, method);
         changed.training.global_batch = batch;

@@ -49,11 +49,8 @@ Plan read_plan(const RunConfig& config, int ranks, const std::string& file) {
                     std::to_string(plan.world_size) +
                     " ranks, or choose a method instead of the plan");
   }
-  if (plan.num_microbatches < 1 || config.training.global_batch % plan.num_microbatches != 0) {
-    throw PlanError(file + ": microbatches: found " + std::to_string(plan.num_microbatches) +
-                    ", expected a divisor of training.global_batch = " +
-                    std::to_string(config.training.global_batch));
-  }
+  check_microbatches(file + ": microbatches", plan.num_microbatches, config.training.global_batch,
+                     samples_of_group(config.model));
   const Graph graph = graph_of(config, plan);
   if (plan.graph_fingerprint != fingerprint(graph)) {
     throw PlanError(file +
@@ -69,6 +66,7 @@ Seconds one_device_time(const RunConfig& config, const Target& target) {
   MethodRequest request;
   request.parallel.method = Method::data;
   request.global_batch = config.training.global_batch;
+  request.samples_of_group = samples_of_group(config.model);
   Plan plan = plan_by_method(request, graphs_of(config));
   plan.world_size = target.ranks;
   return price(graph_of(config, plan), plan, *target.cluster, target.workspace).step_time;
@@ -79,6 +77,7 @@ SearchRequest search_request(const RunConfig& config, const Target& target,
   SearchRequest request;
   request.graph = graphs_of(config);
   request.global_batch = config.training.global_batch;
+  request.samples_of_group = samples_of_group(config.model);
   request.cluster = *target.cluster;
   request.memory_limit = target.limit;
   request.workspace = target.workspace;

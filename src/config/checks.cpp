@@ -4,6 +4,8 @@
 #include <array>
 #include <charconv>
 
+#include "alpa/config/groups.hpp"
+
 namespace alpa {
 namespace {
 
@@ -71,6 +73,11 @@ void check_moe(const CrossCheck& check, const TransformerConfig& model) {
     check.refuse("model.moe.every", text_of(moe.every),
                  "at most layers = " + text_of(model.layers));
   }
+  const bool nested = moe.group % model.sequence == 0 || model.sequence % moe.group == 0;
+  if (!nested && check.sound({"model.moe.group", "model.sequence"})) {
+    check.refuse("model.moe.group", text_of(moe.group),
+                 "a divisor or a multiple of sequence = " + text_of(model.sequence));
+  }
 }
 
 void check_transformer(const CrossCheck& check, const TransformerConfig& model) {
@@ -116,6 +123,26 @@ void check_model(const CrossCheck& check, const RunConfig& config) {
                    "an integer >= 2 with loss cross_entropy");
     }
   }
+}
+
+/// The global batch and each microbatch hold whole groups of samples.
+void check_groups(const CrossCheck& check, const RunConfig& config) {
+  const bool experts = config.model.preset == Preset::moe;
+  const std::string key = experts ? "model.moe.group" : "model.batch_norm.group";
+  const std::int64_t group = samples_of_group(config.model);
+  const std::int64_t batch = config.training.global_batch;
+  if (group == 1 || !check.sound({key, "model.sequence", "training.global_batch"})) return;
+  const std::string samples = "the " + text_of(group) + " samples of a group (" + key + ")";
+  if (batch % group != 0) {
+    if (experts) check.refuse("training.global_batch", text_of(batch), "a multiple of " + samples);
+    return;
+  }
+  const auto count = config.parallel.microbatches;
+  if (!count || batch % *count != 0 || batch / *count % group == 0) return;
+  if (!check.sound({"parallel.microbatches"})) return;
+  check.refuse("parallel.microbatches", text_of(*count),
+               "a divisor of " + text_of(batch / group) + ", so that each of the " +
+                   "microbatches holds a multiple of " + samples);
 }
 
 void check_training(const CrossCheck& check, const TrainingConfig& training) {
@@ -212,6 +239,7 @@ void check_run(const RunConfig& config, const YamlNode& root, ConfigErrors& erro
   check_data(check, config);
   check_training(check, config.training);
   check_parallel(check, config);
+  check_groups(check, config);
   if (const auto* cluster = std::get_if<ClusterConfig>(&config.cluster)) {
     check_cluster(*cluster, root, "cluster", errors);
     check_mesh_axes(check, config.parallel, *cluster);

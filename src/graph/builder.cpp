@@ -141,6 +141,12 @@ std::vector<TensorId> GraphBuilder::add_all(const std::string& name, const Kerne
   try {
     const ShardingRule rule = rule_of(kernel, shapes, options.shapes);
     op.rule = options.rule.value_or(rule);
+    // A scalar of the step is the same on every device, never a partial sum.
+    std::erase_if(op.rule.linear, [&](const std::vector<int>& group) {
+      return std::any_of(group.begin(), group.end(), [&](int i) {
+        return tensor(operands.at(static_cast<std::size_t>(i))).role == Role::step_scalar;
+      });
+    });
   } catch (const UserError& error) {
     throw UserError("operator " + name + ": " + error.what());
   }

@@ -44,6 +44,8 @@ std::int64_t num_parameters(const Graph& graph) {
   return count;
 }
 
-std::uint64_t fingerprint(const Graph& graph) { return hash_of(to_text(graph)); }
+std::uint64_t fingerprint(const Graph& graph) {
+  return hash_of(to_text(graph) + (graph.evaluation ? to_text(*graph.evaluation) : ""));
+}
 
 }  // namespace alpa

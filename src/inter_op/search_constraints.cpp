@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "alpa/base/error.hpp"
+#include "alpa/plan/methods.hpp"
 
 #include "search_work.hpp"
 
@@ -84,11 +85,13 @@ void check_plan(const SearchConstraints& constraints, const ClusterSpec& cluster
 
 void check_constraints(const SearchRequest& request, const Graph& whole_batch) {
   const SearchConstraints& constraints = request.constraints;
+  if (request.global_batch % request.samples_of_group != 0) {
+    throw PlanError("training.global_batch: found " + std::to_string(request.global_batch) +
+                    ", expected a multiple of the " + std::to_string(request.samples_of_group) +
+                    " samples of a group");
+  }
   const auto check_divides = [&](const std::string& what, std::int64_t count) {
-    if (count >= 1 && request.global_batch % count == 0) return;
-    throw PlanError(
-        what + ": found " + std::to_string(count) +
-        ", expected a divisor of training.global_batch = " + std::to_string(request.global_batch));
+    check_microbatches(what, count, request.global_batch, request.samples_of_group);
   };
   if (constraints.microbatches) check_divides("parallel.microbatches", *constraints.microbatches);
   if (constraints.stages) {

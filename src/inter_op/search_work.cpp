@@ -48,7 +48,7 @@ SearchWork::SearchWork(const SearchRequest& request)
   const Graph& whole = graph(1);
   layers_ = whole.num_layers;
   check_constraints(request, whole);
-  microbatch_counts_ = divisors(request.global_batch);
+  microbatch_counts_ = divisors(request.global_batch / request.samples_of_group);
   if (constraints.microbatches) microbatch_counts_ = {*constraints.microbatches};
   stage_counts_ = {1, std::min(layers_, devices_)};
   if (constraints.stages) stage_counts_ = {*constraints.stages, *constraints.stages};

@@ -236,6 +236,7 @@ void offer_plans_by_hand(SearchWork& work) {
     request.parallel.microbatches = work.request().constraints.microbatches;
     request.world_size = work.devices();
     request.global_batch = work.request().global_batch;
+    request.samples_of_group = work.request().samples_of_group;
     request.price = [&](const Graph& graph, const Plan& plan) -> MethodPrice {
       if (!meets(plan, graph, work.request().constraints)) return kNoMethodPrice;
       const auto offered = work.offer(plan);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <map>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -222,6 +223,7 @@ struct Wanted {
 /// What all ranks agree on.
 struct Common {
   PlacedGraph placed;
+  std::optional<PlacedGraph> evaluated;  ///< where it is another one
   Schedule step, evaluate;
 };
 
@@ -229,7 +231,8 @@ RankPrograms lower_rank(const Common& common, int rank, const WorkspaceSize& wor
                         const Wanted& wanted) {
   const auto lowered = [&](bool training) {
     const Schedule& schedule = training ? common.step : common.evaluate;
-    return lay_out(Lowering(common.placed, rank, training, schedule, workspace_size).run(),
+    const PlacedGraph& placed = !training && common.evaluated ? *common.evaluated : common.placed;
+    return lay_out(Lowering(placed, rank, training, schedule, workspace_size).run(),
                    wanted.runnable);
   };
   RankPrograms programs{lowered(true), {}};
@@ -253,7 +256,8 @@ std::size_t threads_for(const Graph& graph, std::size_t ranks, const WorkspaceSi
 std::vector<RankPrograms> lower_ranks(const Graph& graph, const Plan& plan,
                                       const std::vector<int>& ranks,
                                       const WorkspaceSize& workspace_size, const Wanted& wanted) {
-  const Common common{place(graph, plan), schedule_of(plan, true), schedule_of(plan, false)};
+  Common common{place(graph, plan), {}, schedule_of(plan, true), schedule_of(plan, false)};
+  if (wanted.evaluation && graph.evaluation) common.evaluated = place(*graph.evaluation, plan);
   std::vector<RankPrograms> all(ranks.size());
   std::atomic<std::size_t> next{0};
   const auto take = [&] {

@@ -1,7 +1,5 @@
 #include "alpa/model/build_graph.hpp"
 
-#include <algorithm>
-
 #include "alpa/base/error.hpp"
 #include "alpa/graph/training.hpp"
 
@@ -61,19 +59,31 @@ Graph graph_of_line(const model::Line& line, const OptimizerConfig& optimizer,
                   [&](GraphBuilder& builder) { return model::build_line(builder, line, options); });
 }
 
+Graph graph_of_transformer(const TransformerConfig& config, const OptimizerConfig& optimizer,
+                           const ModelOptions& options) {
+  const auto made = [&](bool evaluation) {
+    return finished(num_layers(config.layers), optimizer, options, [&](GraphBuilder& builder) {
+      return model::build_transformer(builder, config, options, evaluation);
+    });
+  };
+  Graph graph = made(false);
+  if (config.moe &&
+      model::expert_capacity(*config.moe, true) != model::expert_capacity(*config.moe, false)) {
+    graph.evaluation = std::make_shared<const Graph>(made(true));
+  }
+  return graph;
+}
+
 }  // namespace
 
 Graph build_graph(const ModelConfig& model, const OptimizerConfig& optimizer,
                   const ModelOptions& options) {
   switch (model.preset) {
     case Preset::gpt:
+    case Preset::moe:
     case Preset::llama:
-    case Preset::bert: {
-      const auto& config = std::get<TransformerConfig>(model.shape);
-      return finished(num_layers(config.layers), optimizer, options, [&](GraphBuilder& builder) {
-        return model::build_transformer(builder, config, options);
-      });
-    }
+    case Preset::bert:
+      return graph_of_transformer(std::get<TransformerConfig>(model.shape), optimizer, options);
     case Preset::mlp: {
       const auto& config = std::get<MlpConfig>(model.shape);
       ModelOptions with_features = options;
@@ -89,20 +99,8 @@ Graph build_graph(const ModelConfig& model, const OptimizerConfig& optimizer,
                         return model::build_wide_resnet(builder, config, options);
                       });
     }
-    case Preset::moe:
-      throw UserError("model.preset: " + std::string(name_of(model.preset)) +
-                      " is not available; use gpt, llama, bert, wide_resnet, mlp or custom");
   }
   check_failed("known preset", SourceLine::here());
-}
-
-std::int64_t samples_of_group(const ModelConfig& model) {
-  if (const auto* shape = std::get_if<WideResnetConfig>(&model.shape)) {
-    return shape->batch_norm.group;
-  }
-  const auto* shape = std::get_if<TransformerConfig>(&model.shape);
-  if (shape == nullptr || !shape->moe) return 1;
-  return std::max<std::int64_t>(1, shape->moe->group / shape->sequence);
 }
 
 Graph build_graph(const RunConfig& config, std::int64_t microbatch) {

@@ -74,9 +74,33 @@ struct NormChoice {
 [[nodiscard]] Initializer weight_initializer(const Context& context, std::int64_t inputs,
                                              bool ends_residual);
 
-/// Forward operators of a whole model; returns its loss.
-[[nodiscard]] TensorId build_transformer(GraphBuilder& builder, const TransformerConfig& config,
-                                         const ModelOptions& options);
+/// A mixture of experts in the place of a feed-forward.
+struct ExpertsLayer {
+  MoeConfig moe;
+  std::int64_t feed_forward = 1;
+  Activation activation = Activation::gelu;
+  bool bias = true;
+  std::int64_t capacity = 1;       ///< slots of an expert in a group
+  std::int64_t global_tokens = 1;  ///< tokens of the global batch
+};
+struct ExpertsOutput {
+  Value value;
+  std::optional<TensorId> auxiliary_loss;  ///< its contribution to the loss, if it has a weight
+};
+/// Routes groups of consecutive tokens of x [b t e] to experts (GShard, Lepikhin et al. 2020).
+/// @throws UserError if the microbatch cuts a group
+[[nodiscard]] ExpertsOutput experts(const Context& context, const Value& x,
+                                    const ExpertsLayer& layer, const std::string& name);
+/// Whether the layer (from 0) has experts.
+[[nodiscard]] bool has_experts(const MoeConfig& moe, int layer);
+/// Slots of an expert in a group: ceil(factor * top_k * group / experts).
+[[nodiscard]] std::int64_t expert_capacity(const MoeConfig& moe, bool evaluation);
+
+/// Forward operators of a whole model, with the capacity that experts have in training or in
+/// evaluation; returns its losses.
+[[nodiscard]] std::vector<TensorId> build_transformer(GraphBuilder& builder,
+                                                      const TransformerConfig& config,
+                                                      const ModelOptions& options, bool evaluation);
 
 /// Blocks of a Wide-ResNet, each a layer of the graph. @throws UserError for a depth without a
 /// table

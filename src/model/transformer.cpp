@@ -14,9 +14,12 @@ namespace {
 
 class Transformer {
  public:
-  Transformer(GraphBuilder& builder, const TransformerConfig& config, const ModelOptions& options)
+  Transformer(GraphBuilder& builder, const TransformerConfig& config, const ModelOptions& options,
+              bool evaluation)
       : config_(config),
         batch_(options.microbatch),
+        global_batch_(options.global_batch > 0 ? options.global_batch : options.microbatch),
+        evaluation_(evaluation),
         documents_(options.documents),
         context_{builder,
                  options.seed,
@@ -24,17 +27,18 @@ class Transformer {
                  1.0 / std::sqrt(2.0 * static_cast<double>(config.layers)),
                  builder.dtype(),
                  options.label_smoothing} {
-    builder.set_parallel_letters("hfv");
+    builder.set_parallel_letters(config.moe ? "xhfv" : "hfv");
   }
 
-  TensorId build() {
+  std::vector<TensorId> build() {
     Value x = embed();
     for (int i = 0; i < static_cast<int>(config_.layers); ++i) {
       context_.builder.at(i);
-      x = block(x, "layers." + std::to_string(i));
+      x = block(x, i);
     }
     if (pre_norm()) x = norm(context_, x, norm_choice(), "final_norm");
-    return cross_entropy(context_, head(x));
+    losses_.push_back(cross_entropy(context_, head(x)));
+    return losses_;
   }
 
  private:
@@ -75,9 +79,14 @@ class Transformer {
     return weight_initializer(context_, config_.hidden, false);
   }
 
-  Value block(Value x, const std::string& name) {
+  Value block(Value x, int layer) {
+    const std::string name = "layers." + std::to_string(layer);
     x = residual(x, name + ".norm1", name + ".attention",
                  [&](const Value& y) { return attention(y, name + ".attention"); });
+    if (config_.moe && has_experts(*config_.moe, layer)) {
+      return residual(x, name + ".norm2", name + ".experts",
+                      [&](const Value& y) { return mixture(y, name + ".experts"); });
+    }
     return residual(x, name + ".norm2", name + ".feed_forward",
                     [&](const Value& y) { return feed_forward(y, name + ".feed_forward"); });
   }
@@ -191,6 +200,18 @@ class Transformer {
                    .ends_residual = true});
   }
 
+  Value mixture(const Value& x, const std::string& name) {
+    const ExpertsLayer layer{.moe = *config_.moe,
+                             .feed_forward = config_.feed_forward,
+                             .activation = config_.activation,
+                             .bias = config_.bias,
+                             .capacity = expert_capacity(*config_.moe, evaluation_),
+                             .global_tokens = global_batch_ * config_.sequence};
+    const ExpertsOutput output = experts(context_, x, layer, name);
+    if (output.auxiliary_loss) losses_.push_back(*output.auxiliary_loss);
+    return output.value;
+  }
+
   /// silu(x gate) * (x in)
   Value gated(const Value& x, const Value& inner, const std::string& name) {
     GraphBuilder& builder = context_.builder;
@@ -227,19 +248,17 @@ class Transformer {
   }
 
   const TransformerConfig& config_;
-  std::int64_t batch_;
-  bool documents_;
+  std::int64_t batch_, global_batch_;
+  bool evaluation_, documents_;
   Context context_;
   TensorId embedding_, documents_input_;
+  std::vector<TensorId> losses_;
 };
 
 }  // namespace
 
-TensorId build_transformer(GraphBuilder& builder, const TransformerConfig& config,
-                           const ModelOptions& options) {
-  if (config.moe) {
-    throw UserError("model.moe: experts are not available; use preset gpt");
-  }
+std::vector<TensorId> build_transformer(GraphBuilder& builder, const TransformerConfig& config,
+                                        const ModelOptions& options, bool evaluation) {
   if (config.heads < 1 || config.hidden % config.heads != 0) {
     throw UserError("model.heads: " + std::to_string(config.heads) +
                     " does not divide hidden = " + std::to_string(config.hidden));
@@ -252,7 +271,7 @@ TensorId build_transformer(GraphBuilder& builder, const TransformerConfig& confi
   if (config.encoder && config.activation == Activation::swiglu) {
     throw UserError("model.activation: an encoder's head needs an elementwise one, not swiglu");
   }
-  return Transformer(builder, config, options).build();
+  return Transformer(builder, config, options, evaluation).build();
 }
 
 }  // namespace alpa::model

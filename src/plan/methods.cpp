@@ -134,16 +134,13 @@ int choose_microbatches(const MethodRequest& request, const Shape3& shape) {
   const std::int64_t batch = request.global_batch;
   if (request.parallel.microbatches) {
     const std::int64_t count = *request.parallel.microbatches;
-    if (count < 1 || batch % count != 0) {
-      throw PlanError("parallel.microbatches: found " + std::to_string(count) +
-                      ", expected a divisor of training.global_batch = " + std::to_string(batch));
-    }
+    check_microbatches("parallel.microbatches", count, batch, request.samples_of_group);
     return static_cast<int>(count);
   }
   if (shape.pipeline == 1) return 1;
   std::int64_t most = 1;
   for (std::int64_t count = 1; count <= batch; ++count) {
-    if (batch % count != 0 || batch / count < shape.data) continue;
+    if (batch % (count * request.samples_of_group) != 0 || batch / count < shape.data) continue;
     most = count;
     if (count >= 4L * shape.pipeline) break;
   }
@@ -305,7 +302,8 @@ std::vector<Arrangement> megatron_arrangements(const MethodRequest& request, Flo
         continue;
       }
       for (std::int64_t count = 1; count <= request.global_batch / data; ++count) {
-        if (request.global_batch % count != 0 || !allows(parallel.microbatches, count)) continue;
+        if (request.global_batch % (count * request.samples_of_group) != 0) continue;
+        if (!allows(parallel.microbatches, count)) continue;
         const double b = static_cast<double>(count);
         found.push_back({work * (b + pipeline - 1) / b, shape, static_cast<int>(count)});
       }
@@ -360,6 +358,19 @@ std::optional<Plan> cheapest_megatron(const MethodRequest& request,
 }
 
 }  // namespace
+
+void check_microbatches(const std::string& what, std::int64_t count, std::int64_t global_batch,
+                        std::int64_t samples_of_group) {
+  if (count >= 1 && global_batch % count == 0 && global_batch / count % samples_of_group == 0) {
+    return;
+  }
+  std::string expected = "a divisor of training.global_batch = " + std::to_string(global_batch);
+  if (samples_of_group > 1) {
+    expected += " that leaves whole groups of " + std::to_string(samples_of_group) +
+                " samples in a microbatch";
+  }
+  throw PlanError(what + ": found " + std::to_string(count) + ", expected " + expected);
+}
 
 Plan plan_by_method(const MethodRequest& request, const GraphOfMicrobatch& graph_of) {
   if (request.parallel.method == Method::megatron && request.price) {

@@ -431,7 +431,12 @@ std::vector<std::pair<std::string, std::string>> summary_of(const StagePlan& sta
               std::to_string(extent(stage.mesh, axis)) + ")";
     }
     const auto name = kNames.find(letter);
-    summary.emplace_back(name == kNames.end() ? std::string(1, letter) : name->second, text);
+    // 'x' is the letter of experts only where plans by hand split them.
+    const bool experts = letter == 'x' && graph.parallel_letters.find('x') != Dims::npos;
+    summary.emplace_back(experts                ? "experts"
+                         : name == kNames.end() ? std::string(1, letter)
+                                                : name->second,
+                         text);
   }
   return summary;
 }

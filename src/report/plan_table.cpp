@@ -31,6 +31,8 @@ std::string letter_name(char letter) {
       return "sequence";
     case 'e':
       return "hidden";
+    case 'x':
+      return "experts";
     default:
       return std::string(1, letter);
   }

@@ -20,6 +20,8 @@ enum class Content : std::uint8_t {
   ids,         ///< i32 in [-1, size of 'v')
   documents,   ///< i32, number of the document at a sample and position: runs of three
   flags,       ///< f64, 0 or 1
+  experts,     ///< i32 [b s k], the expert of a choice, another one for each k
+  slots,       ///< i32 [b s k], its slot, or -1 if it was dropped
   constant,    ///< f64 scalar
 };
 
@@ -46,6 +48,16 @@ using Sizes = std::map<char, Size>;
 
 /// Every kernel of the variant, with the shapes of GPT and MLP training and odd ones.
 [[nodiscard]] std::vector<Case> all_cases();
+
+/// Kernels that route groups of tokens to experts, and views.
+void add_experts(std::vector<Case>& cases);
+/// Letters that these kernels take whole; none for others.
+[[nodiscard]] std::string whole_letters_of_routing(const Kernel& kernel);
+/// Sizes that their letters can have together; others are left alone.
+void fit_routing(const Case& each, Sizes& sizes);
+/// The integer of content `experts` or `slots` at an index.
+[[nodiscard]] double routed(Content content, const std::vector<std::int64_t>& index,
+                            const Sizes& sizes);
 
 /// Kernels that move a window over images.
 void add_images(std::vector<Case>& cases);

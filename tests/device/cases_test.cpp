@@ -328,6 +328,7 @@ std::vector<Case> all_cases() {
   add_directions(cases, 3.0);
   add_directions(cases, INFINITY);
   add_resizes(cases);
+  add_experts(cases);
   return cases;
 }
 
@@ -379,6 +380,7 @@ Sizes random_sizes(const Case& each, std::int64_t largest, std::mt19937_64& rand
   }
   fit_windows(each, sizes);
   fit_sizes(each.kernel, sizes);
+  fit_routing(each, sizes);
   if (attention) sizes['s'] = {0, sizes['t'].full, sizes['t'].full};
   return sizes;
 }
@@ -434,6 +436,9 @@ double draw(const Argument& argument, const std::vector<std::int64_t>& index, co
       return std::floor(between(0.0, 2.0));
     case documents:
       return document_at(index);
+    case experts:
+   case slots:
+      return routed(argument.fill, index, sizes);
     case constant:
       return argument.value;
   }
@@ -443,7 +448,8 @@ double draw(const Argument& argument, const std::vector<std::int64_t>& index, co
 }  // namespace
 
 bool is_integer(Content content) {
-  return content == ids || content == documents || content == places;
+  return content == ids || content == documents || content == places || content == experts ||
+         content == slots;
 }
 
 namespace {
@@ -458,6 +464,8 @@ DType dtype_of(Content content, DType dtype) {
     case ids:
     case places:
     case documents:
+    case experts:
+   case slots:
       return DType::i32;
     case value:
     case positive:

@@ -32,6 +32,7 @@ Sizes sizes_of(const Case& each) {
     }
   }
   fit_windows(each, sizes);
+  fit_routing(each, sizes);
   return sizes;
 }
 
@@ -108,6 +109,11 @@ TEST(Split, PiecesMakeTheWhole) {
       {"attention_gradient causal documents", "bth"},
       {"rotary", "bth"},
       {"pick smoothed", "btv"},
+      {"route top 2", "b"},
+      {"route_gradient top 2", "b"},
+      {"dispatch gated", "bxe"},
+      {"combine gated", "bxe"},
+      {"gate_gradient", "bxe"},
       {"cross_entropy_gradient btv smoothed", "btv"},
   };
   for (const auto& device : devices()) {

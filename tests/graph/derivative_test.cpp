@@ -215,6 +215,28 @@ void build_skips_over_layers(Case& c) {
   c.end_with(builder.add("y3", product, {y, x}));
 }
 
+/// Tokens sent to experts, which square them, and back: with choices that no small change flips.
+void build_mixture(Case& c, std::int64_t top_k) {
+  GraphBuilder& builder = c.builder;
+  const TensorId x = c.parameter("x", "bse", {kBatch, 5, 3});
+  const TensorId logits = c.parameter("logits", "btv", {kBatch, 5, 4});
+  const auto [maximum, sum] = statistics(c, logits);
+  const TensorId p =
+      builder.add("p", Map{MapOp::softmax, {"btv", "bt", "bt"}, "btv"}, {logits, maximum, sum});
+  const auto routed = builder.add_all("route", Route{{top_k, 2}}, {p});
+  const TensorId slots =
+      builder.add("slots", Dispatch{}, {x, routed[0], routed[1]}, {.shapes = {{4, kBatch, 2, 3}}});
+  const TensorId y = builder.add("y", Map{MapOp::tanh, {"xbce"}, "xbce"}, {slots});
+  c.end_with(builder.add("mixed", Combine{true}, {y, routed[0], routed[1], routed[2]}));
+  c.end_with(builder.add("plain", Combine{}, {y, routed[0], routed[1]}));
+}
+
+void build_view(Case& c) {
+  const TensorId x = c.parameter("x", "bte", {kBatch, 6, 3});
+  const TensorId y = c.builder.add("y", View{"bte", "bse"}, {x}, {.shapes = {{6, kBatch, 3}}});
+  c.end_with(c.builder.add("z", Map{MapOp::tanh, {"bse"}, "bse"}, {y}));
+}
+
 std::vector<NamedCase> all_cases() {
   return {
       map_case("copy", MapOp::copy, {"bt"}, "bt"),
@@ -276,6 +298,10 @@ std::vector<NamedCase> all_cases() {
       attention_case("grouped attention inside documents", {false, 0.6, {0.3, 5}, true, true}),
       rotary_case("rotary", {"bthd", 10.0}, {kBatch, 3, 2, 4}),
       rotary_case("rotary, inverse", {"bthrd", 10.0, true}, {kBatch, 3, 2, 2, 2}),
+      {"mixture of experts, top 1", [](Case& c) { build_mixture(c, 1); }},
+      {"mixture of experts, top 2", [](Case& c) { build_mixture(c, 2); }},
+      {"mixture of experts, top 3", [](Case& c) { build_mixture(c, 3); }},
+      {"view", build_view},
       {"fan out", build_fan_out},
       {"tied", build_tied, 3},
       {"skips over layers", build_skips_over_layers, 3},
@@ -327,6 +353,10 @@ TEST(Derivative, CasesHaveEveryDifferentiableKernel) {
                            "dropout",
                            "attention",
                            "rotary",
+                           "route",
+                           "dispatch",
+                           "combine",
+                           "view",
                            "contribute"}) {
     EXPECT_TRUE(kinds.contains(kind)) << kind;
   }

@@ -54,7 +54,7 @@ inline std::string whole_by_contract(const Kernel& kernel) {
   if (std::holds_alternative<AttentionGradient>(kernel)) return "sd";
   if (std::holds_alternative<Rotary>(kernel)) return "d";
   if (window_of(kernel)) return "yxhwkl";
-  return "";
+  return whole_letters_of_routing(kernel);
 }
 
 inline Subject subject(const Case& each, const std::vector<std::int64_t>& extents) {
@@ -79,6 +79,7 @@ inline Subject subject(const Case& each, const std::vector<std::int64_t>& extent
   }
   fit_windows(each, s.sizes);
   fit_sizes(each.kernel, s.sizes);
+  fit_routing(each, s.sizes);
   std::vector<Shape> operands, results;
   for (const Argument& a : each.operands) operands.push_back(full_of(a.dims, s.sizes));
   for (const Argument& a : each.results) results.push_back(full_of(a.dims, s.sizes));

@@ -241,7 +241,7 @@ Plan single_rank_plan(const Graph& graph) {
 Plan random_plan(const Case& test, int world_size, std::mt19937_64& random) {
   std::vector<int> counts;
   for (int b = 1; b <= test.global_batch; ++b) {
-    if (test.global_batch % b == 0) counts.push_back(b);
+    if (test.global_batch % (b * test.samples_of_group) == 0) counts.push_back(b);
   }
   Plan plan;
   plan.method = "random";

@@ -23,6 +23,7 @@ using MakeGraph = std::function<Graph(std::int64_t microbatch)>;
 struct Case {
   MakeGraph make_graph;
   std::int64_t global_batch = 8;
+  std::int64_t samples_of_group = 1;  ///< microbatches hold a multiple of so many
   int steps = 20;
   std::uint64_t seed = 1;
   double learning_rate = 0.05;

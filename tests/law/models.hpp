@@ -79,7 +79,7 @@ inline ParallelConfig microbatches(std::int64_t count) {
 /// A plan by hand for a case.
 inline Plan plan_of(const Case& test, Method method, int ranks,
                     const ParallelConfig& parallel = {}) {
-  MethodRequest request{parallel, ranks, test.global_batch};
+  MethodRequest request{parallel, ranks, test.global_batch, test.samples_of_group};
   request.parallel.method = method;
   return plan_by_method(request, test.make_graph);
 }

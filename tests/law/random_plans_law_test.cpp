@@ -12,17 +12,12 @@
 #include "law/coverage.hpp"
 #include "law/free_models.hpp"
 #include "law/models.hpp"
+#include "law/random_law.hpp"
 
 /// The law of the project under random plans: strategies, storage, accumulation, retention, arrival
 /// layouts, cuts, meshes, microbatches, schedules, idle ranks; on all devices, queues in any order.
 namespace alpa::law {
 namespace {
-
-/// Plans a model; ALPA_LAW_PLANS sets another number (the tests labelled slow).
-int num_plans(int otherwise) {
-  const char* wanted = std::getenv("ALPA_LAW_PLANS");
-  return wanted == nullptr ? otherwise : std::atoi(wanted);
-}
 
 /// Sizes that nothing divides evenly.
 ModelConfig uneven_gpt() {
@@ -82,45 +77,6 @@ Case case_of_model(const ModelConfig& model, OptimizerKind kind) {
     return build_graph(model, optimizer, options);
   };
   return made;
-}
-
-std::unique_ptr<Device> one_thread_cpu() { return make_cpu_device(1); }
-
-/// Runs the case under one random plan and compares with the truth.
-void run_one(Case test, const Outcome& truth, std::mt19937_64& random, Coverage& coverage) {
-  const int world = 1 + static_cast<int>(random() % 8);
-  const Plan plan = random_plan(test, world, random);
-  const auto device = random() % 4;
-  if (device >= 2) test.make_device = one_thread_cpu;
-  if (device == 1 && world <= 3) test.make_device = make_debug_device;
-  if (random() % 2 == 0) test.shuffle_seed = random();
-  const Outcome found = train(test, plan);
-  const Difference d = compare(truth, found);
-  EXPECT_TRUE(d.initial_equal);
-  EXPECT_LT(d.losses, 1e-9);
-  EXPECT_LT(d.norms, 1e-9);
-  EXPECT_LT(d.evaluation, 1e-9);
-  EXPECT_LT(d.state, 1e-9) << d.worst_tensor;
-  coverage.add(test.make_graph(test.global_batch / plan.num_microbatches), plan, found);
-}
-
-/// At least `plans` plans, and up to three times as many until everything has been executed.
-void expect_law(const std::vector<Case>& cases, int plans, std::uint64_t seed) {
-  std::vector<Outcome> truths;
-  for (const Case& test : cases) {
-    truths.push_back(train(test, single_rank_plan(test.make_graph(test.global_batch))));
-    EXPECT_NE(truths.back().initial, truths.back().final_state);
-  }
-  std::mt19937_64 random(seed);
-  Coverage coverage;
-  for (int i = 0; i < plans || (i < 3 * plans && !coverage.missing().empty()); ++i) {
-    SCOPED_TRACE("plan " + std::to_string(i) + " of seed " + std::to_string(seed));
-    const std::size_t c = static_cast<std::size_t>(i) % cases.size();
-    run_one(cases[c], truths[c], random, coverage);
-    if (testing::Test::HasFailure()) return;
-  }
-  std::cout << coverage.table();
-  EXPECT_EQ(coverage.missing(), std::vector<std::string>{});
 }
 
 std::vector<Case> with_optimizers(const ModelConfig& model) {

@@ -323,11 +323,6 @@ TEST(BuildGraph, SaysWhatIsNotAvailable) {
   const auto refused = [](const ModelConfig& model, const ModelOptions& options = kDouble) {
     return message_of([&] { static_cast<void>(build_graph(model, OptimizerConfig{}, options)); });
   };
-  for (const Preset preset : {Preset::moe}) {
-    EXPECT_NE(
-        refused(preset_defaults(preset)).find("use gpt, llama, bert, wide_resnet, mlp or custom"),
-        std::string::npos);
-  }
   EXPECT_NE(refused(small_gpt([](auto& c) { c.heads = 3; })).find("3 does not divide"),
             std::string::npos);
   ModelOptions half = kDouble;

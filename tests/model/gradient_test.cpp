@@ -151,6 +151,27 @@ TEST(GradientOf, Bert) {
       small(Preset::bert, [](TransformerConfig& c) { c.norm_epsilon = 1e-2; }));
 }
 
+TEST(GradientOf, Experts) {
+  TransformerConfig config = small_transformer();
+  config.sequence = 4;
+  config.moe = MoeConfig{.experts = 3,
+                         .every = 2,
+                         .top_k = 2,
+                         .group = 8,
+                         .capacity_factor = 0.8,
+                         .auxiliary_loss = 0.3};
+  const auto moe = [&] {
+    return build_graph({.preset = Preset::moe, .size = {}, .shape = config}, OptimizerConfig{},
+                       kOptions);
+  };
+  expect_gradients_of_differences(moe());
+  config.moe->every = config.moe->top_k = 1;
+  config.moe->group = 2;
+  config.activation = Activation::swiglu;
+  config.bias = false;
+  expect_gradients_of_differences(moe());
+}
+
 TEST(GradientOf, Mlp) {
   for (const Loss loss : {Loss::cross_entropy, Loss::squared_error}) {
     const MlpConfig config{.layers = 2,

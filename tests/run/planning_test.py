@@ -64,6 +64,29 @@ class Planning(RunTest):
         self.says(result.err, "mesh_axes")
 
 
+
+class Experts(RunTest):
+    def test_slow_links_split_experts_and_send_tokens(self):
+        """Where gradients are dear to send, each rank holds some of the experts."""
+        for ranks in (4, 8):
+            result = self.command(str(SOURCE / "configs/moe.yaml"), "--cluster",
+                                  str(CLUSTERS / f"slow-links-{ranks}.yaml"),
+                                  f"output={self.folder}/plan{ranks}", timeout=300)
+            plan = (self.folder / f"plan{ranks}" / "plan.yaml").read_text()
+            self.assertRegex(plan, r"experts: split over axis \d \(\d\)")
+            self.says(plan, "all_to_all")
+            self.says(result.out, "experts", "all_to_all")
+
+    def test_a_microbatch_holds_whole_groups(self):
+        """64 microbatches of 2 samples are groups of 128 tokens; 128 of one sample would cut them."""
+        moe = str(SOURCE / "configs/moe.yaml")
+        cluster = ("--cluster", str(CLUSTERS / "laptop-cpu-4.yaml"), f"output={self.folder}/plan")
+        for keys in ("parallel.microbatches=128", "training.global_batch=31", "model.moe.group=96"):
+            result = self.command(moe, *cluster, keys, expect=CONFIGURATION)
+            self.says(result.err, keys.split("=")[0], keys.split("=")[1])
+        self.command(moe, *cluster, "parallel.microbatches=64", "parallel.method=pipedream")
+
+
 def stages_of(plan):
     """Per stage of a plan.yaml: its ranks, FLOPs, bytes sent and memory, as numbers."""
     stages, section = [], None

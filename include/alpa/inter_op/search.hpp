@@ -29,6 +29,7 @@ struct SearchConstraints {
 struct SearchRequest {
   std::function<Graph(std::int64_t microbatch)> graph;
   std::int64_t global_batch = 1;
+  std::int64_t samples_of_group = 1;  ///< microbatches hold a multiple of so many
   ClusterSpec cluster;
   std::optional<Bytes> memory_limit;  ///< per device; else what each device's kind holds
   WorkspaceSize workspace;

@@ -16,7 +16,7 @@ using WorkspaceSize = std::function<Bytes(const Kernel&, const std::vector<Opera
 /// The programs of one rank: one arena, state at equal offsets.
 struct RankPrograms {
   Program step;      ///< prepare, forward and backward of all microbatches, reduce, update
-  Program evaluate;  ///< prepare and forward of all microbatches
+  Program evaluate;  ///< prepare and forward of all microbatches, of Graph::evaluation where given
 };
 
 /// Lowers a plan for one rank. An idle rank gets a program that only takes part in the world's

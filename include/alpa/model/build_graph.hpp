@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "alpa/config/groups.hpp"
 #include "alpa/config/model_config.hpp"
 #include "alpa/config/run_config.hpp"
 #include "alpa/config/training_config.hpp"
@@ -26,22 +27,19 @@ struct ModelOptions {
 ///
 /// Inputs, with the names of the data module's fields. `b` samples of a microbatch:
 ///
-///     gpt, llama,   tokens i32 [b,t], labels i32 [b,t], weights [b,t]
-///     bert          (and documents i32 [b,t] where options.documents is set)
+///     gpt, moe,     tokens i32 [b,t], labels i32 [b,t], weights [b,t]
+///     llama, bert   (and documents i32 [b,t] where options.documents is set)
 ///     wide_resnet   images [b,y,x,c], labels i32 [b], weights [b]
 ///     mlp, custom   features [b,i], labels i32 [b] or targets [b,c], weights [b]
 ///
 /// gpt has `layers` layers: the embedding belongs to the first, final norm, head and loss to the
 /// last. mlp has one per linear; wide_resnet one per block, the stem with the first, the classifier
 /// with the last; custom one per entry of its list, repeats written out. The loss is the sum of
-/// weight * inverse_weight * the loss of each token or sample.
+/// weight * inverse_weight * the loss of each token or sample. Experts have other numbers of slots
+/// in Graph::evaluation, where the configuration says so.
 /// @throws UserError for presets and options that are not available, saying what is
 [[nodiscard]] Graph build_graph(const ModelConfig& model, const OptimizerConfig& optimizer,
                                 const ModelOptions& options);
-
-/// Microbatches hold a multiple of so many samples: groups of samples that share statistics (batch
-/// norm) or routing (experts) are never cut.
-[[nodiscard]] std::int64_t samples_of_group(const ModelConfig& model);
 
 /// The same for a run file.
 [[nodiscard]] Graph build_graph(const RunConfig& config, std::int64_t microbatch);

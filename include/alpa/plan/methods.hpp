@@ -3,6 +3,7 @@
 #include <compare>
 #include <cstdint>
 #include <functional>
+#include <string>
 
 #include "alpa/base/units.hpp"
 #include "alpa/config/parallel_config.hpp"
@@ -26,6 +27,7 @@ struct MethodRequest {
   ParallelConfig parallel;
   int world_size = 1;
   std::int64_t global_batch = 1;
+  std::int64_t samples_of_group = 1;  ///< microbatches hold a multiple of so many
   /// Where set, the degrees and the microbatches of megatron that are left to `auto` are those of
   /// the least price.
   std::function<MethodPrice(const Graph& graph, const Plan& plan)> price{};
@@ -33,6 +35,11 @@ struct MethodRequest {
   /// be better by it are not priced.
   std::function<Seconds(Flops)> least_time{};
 };
+
+/// @throws PlanError (configuration), naming `what`, unless so many microbatches divide the batch
+///         and hold whole groups
+void check_microbatches(const std::string& what, std::int64_t count, std::int64_t global_batch,
+                        std::int64_t samples_of_group);
 
 /// The plan of a method of DESIGN section 4, without a search:
 ///

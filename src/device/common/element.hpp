@@ -106,5 +106,9 @@ inline const std::int32_t* integers(const Piece& piece) {
   ALPA_CHECK(piece.dtype == DType::i32);
   return reinterpret_cast<const std::int32_t*>(piece.data);
 }
+inline std::int32_t* mutable_integers(const Piece& piece) {
+  ALPA_CHECK(piece.dtype == DType::i32);
+  return reinterpret_cast<std::int32_t*>(piece.data);
+}
 
 }  // namespace alpa::kernels

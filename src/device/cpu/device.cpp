@@ -82,11 +82,15 @@ class Runner {
   void operator()(const AttentionGradient& kernel) const { run(kernel, 6, 3); }
   void operator()(const Rotary& kernel) const { run(kernel, 1, 1); }
   void operator()(const View& kernel) const { reference::run(kernel, launch_); }
-  void operator()(const Route& kernel) const { reference::run(kernel, launch_); }
-  void operator()(const RouteGradient& kernel) const { reference::run(kernel, launch_); }
-  void operator()(const Dispatch& kernel) const { reference::run(kernel, launch_); }
-  void operator()(const Combine& kernel) const { reference::run(kernel, launch_); }
-  void operator()(const GateGradient& kernel) const { reference::run(kernel, launch_); }
+  void operator()(const Route& kernel) const { run(kernel, 1, 0); }
+  void operator()(const RouteGradient& kernel) const { run(kernel, 1, 1, {2}); }
+  void operator()(const Dispatch& kernel) const {
+    kernel.gated ? run(kernel, 1, 1, {3}) : run(kernel, 1, 1);
+  }
+  void operator()(const Combine& kernel) const {
+    kernel.gated ? run(kernel, 1, 1, {3}) : run(kernel, 1, 1);
+  }
+  void operator()(const GateGradient& kernel) const { run(kernel, 2, 1); }
   void operator()(const Convolution& kernel) const { run(kernel, 2, 1); }
   void operator()(const ConvolutionGradientInput& kernel) const { run(kernel, 2, 1); }
   void operator()(const ConvolutionGradientWeight& kernel) const { run(kernel, 2, 1); }

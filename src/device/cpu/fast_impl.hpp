@@ -8,6 +8,7 @@
 #include "cpu/convolution_library.hpp"
 #include "cpu/direction.hpp"
 #include "cpu/einsum.hpp"
+#include "cpu/experts.hpp"
 #include "cpu/fast.hpp"
 #include "cpu/map.hpp"
 #include "cpu/norm.hpp"
@@ -69,6 +70,11 @@ struct Fast {
   static bool run(const Attention& kernel, const Launch& launch, int threads);
   static bool run(const AttentionGradient& kernel, const Launch& launch, int threads);
   static bool run(const Rotary& kernel, const Launch& launch, int threads);
+  static bool run(const Route& kernel, const Launch& launch, int threads);
+  static bool run(const RouteGradient& kernel, const Launch& launch, int threads);
+  static bool run(const Dispatch& kernel, const Launch& launch, int threads);
+  static bool run(const Combine& kernel, const Launch& launch, int threads);
+  static bool run(const GateGradient& kernel, const Launch& launch, int threads);
   static bool run(const Fill& kernel, const Launch& launch, int threads);
   static bool run(const Update& kernel, const Launch& launch, int threads);
   static bool run(const LambDirection& kernel, const Launch& launch, int threads);
@@ -254,6 +260,36 @@ bool Fast<T>::run(const AttentionGradient& kernel, const Launch& launch, int thr
 template <class T>
 bool Fast<T>::run(const Rotary& kernel, const Launch& launch, int threads) {
   run_rotary<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const Route& kernel, const Launch& launch, int threads) {
+  run_route<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const RouteGradient& kernel, const Launch& launch, int threads) {
+  run_route_gradient<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const Dispatch& kernel, const Launch& launch, int threads) {
+  run_dispatch<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const Combine& kernel, const Launch& launch, int threads) {
+  run_combine<T>(kernel, launch, threads);
+  return true;
+}
+
+template <class T>
+bool Fast<T>::run(const GateGradient& /*kernel*/, const Launch& launch, int threads) {
+  run_gate_gradient<T>(launch, threads);
   return true;
 }
 

@@ -57,18 +57,13 @@ std::vector<std::int64_t> stored_choices(const std::int32_t* expert, std::int64_
   return {expert + row * top_k, expert + (row + 1) * top_k};
 }
 
-std::int32_t* integers_to_write(const Piece& piece) {
-  ALPA_CHECK(piece.dtype == DType::i32);
-  return reinterpret_cast<std::int32_t*>(piece.data);
-}
-
 }  // namespace
 
 void run(const Route& kernel, const Launch& launch) {
   ALPA_CHECK(launch.operands.size() == 1 && launch.results.size() == 4);
   const Piece &probabilities = launch.operands[0], &gate = launch.results[2];
-  std::int32_t* expert = integers_to_write(launch.results[0]);
-  std::int32_t* slot = integers_to_write(launch.results[1]);
+  std::int32_t* expert = mutable_integers(launch.results[0]);
+  std::int32_t* slot = mutable_integers(launch.results[1]);
   Letters sizes = letters_of_routing(kernel.route, probabilities, launch.results[0]);
   sizes.add("bsk", launch.results[1]);
   sizes.add("bsk", gate);
