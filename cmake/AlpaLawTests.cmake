@@ -21,6 +21,6 @@ add_test(NAME law.random_plans COMMAND law_tests --gtest_filter=RandomPlansLaw.*
 set_tests_properties(law.random_plans PROPERTIES LABELS slow TIMEOUT 1800
                                                  ENVIRONMENT ALPA_LAW_PLANS=200)
 
-alpa_tests(names DEPS config FILES tests/law/names_test.cpp)
+alpa_tests(names DEPS config graph FILES tests/law/names_test.cpp)
 alpa_tests(scaling DEPS runtime model FILES tests/law/scaling_test.cpp LINK alpa_law
            LABELS scaling)
