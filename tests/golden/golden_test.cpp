@@ -115,7 +115,8 @@ TEST_P(Golden, LossAndGradientsAreThoseOfPyTorch) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Golden,
-                         ::testing::Values("gpt", "gpt_documents", "llama", "bert", "wide_resnet"),
+                         ::testing::Values("gpt", "gpt_documents", "llama", "bert", "moe",
+                                           "wide_resnet"),
                          [](const auto& each) { return each.param; });
 
 }  // namespace
