@@ -121,25 +121,27 @@ class Experts {
     const TensorId sum =
         builder.add(name + ".probability_sum", Reduce{.operand = "bsr", .result = "br"},
                     {probabilities}, {.dtype = DType::f64});
-    const TensorId balance = builder.add(
-        name + ".balance", Einsum{"br", "br", "", scale}, {density, sum},
-        {.derivative = [scale](Backward& backward) {
-          const TensorId slope = backward.add("slope", Map{MapOp::multiply, {"br", ""}, "br"},
-                                              {backward.operand(0), backward.gradient(0)});
-          backward.give(1, backward.add("sum", Map{MapOp::scale, {"br"}, "br", scale}, {slope}));
-        }});
+    const Map product{MapOp::multiply, {"br", "br"}, "br"};
+    const TensorId balance =
+        builder.add(name + ".balance", product, {density, sum}, {.derivative = [](Backward& b) {
+                      const Map slope{MapOp::multiply, {"br", "br"}, "br"};
+                      b.give(1, b.add("slope", slope, {b.gradient(0), b.operand(0)}));
+                    }});
+    const TensorId weighed =
+        builder.add(name + ".weighed", Map{MapOp::scale, {"br"}, "br", scale}, {balance});
     const TensorId training = builder.scalar(scalar_name::kTraining, Role::step_scalar);
+    const Shape shape = builder.tensor(sum).shape;
     const TensorId value = builder.add(
-        name + ".training", Map{MapOp::multiply, {"", ""}, ""}, {balance, training},
-        {.derivative = [&builder](Backward& backward) {
-          const TensorId on = backward.operand(1);
+        name + ".training", Map{MapOp::multiply, {"br", ""}, "br"}, {weighed, training},
+        {.derivative = [&builder, shape](Backward& b) {
+          const OperatorOptions options{.shapes = {shape}, .dims = {"br"}};
           if (builder.dtype() != DType::f16) {
-            backward.give(0, backward.add("on", Map{MapOp::copy, {""}, ""}, {on}));
+            b.give(0, b.add("on", Map{MapOp::copy, {""}, "br"}, {b.operand(1)}, options));
             return;
           }
           const TensorId loss_scale = builder.scalar(scalar_name::kLossScale, Role::step_scalar);
-          const Map product{MapOp::multiply, {"", ""}, ""};
-          backward.give(0, backward.add("scaled", product, {on, loss_scale}));
+          const Map both{MapOp::multiply, {"", ""}, "br"};
+          b.give(0, b.add("scaled", both, {b.operand(1), loss_scale}, options));
         }});
     return add_loss(builder, name, value);
   }

@@ -46,7 +46,7 @@ std::int64_t parameters_of(const Published& p) {
 
 /// Forward: 8nh^2 and 4nTh of attention, 32nh^2 of a feed-forward, 2nhE of a router, 32h^2 for each
 /// slot of an expert (E of ceil(1.25 * 2 * 2048 / E) slots a group), 2nhV of the logits; three
-/// times as much with backward. The load balance's sum of nE/2048 products is forward's alone.
+/// times as much with backward.
 double flops_of_step(const Published& p, double samples) {
   const auto h = static_cast<double>(p.hidden), experts = static_cast<double>(p.experts);
   const double tokens = samples * 1024, groups = tokens / 2048;
@@ -55,7 +55,7 @@ double flops_of_step(const Published& p, double samples) {
   const double pair =
       2 * layer + 32 * tokens * h * h + 2 * tokens * h * experts + groups * slots * 32 * h * h;
   const double pairs = static_cast<double>(p.layers) / 2;
-  return 3 * (pairs * pair + 2 * tokens * h * 32000) + pairs * 2 * groups * experts;
+  return 3 * (pairs * pair + 2 * tokens * h * 32000);
 }
 
 TEST(Moe, PublishedSizesHaveTheNumbersOfTheClosedForms) {
