@@ -59,6 +59,11 @@ void refuse_absent(const RunConfig& config) {
   if (config.device == DeviceChoice::cuda) {
     refuse("device: cuda is not in this version; expected auto, cpu, debug or reference");
   }
+  if (config.training.precision == Precision::tf32) {
+    refuse(
+        "training.precision: tf32 is a mode of GPUs, which are not in this version; expected fp64, "
+        "fp32, bf16 or fp16");
+  }
   if (config.training.profile) {
     refuse("training.profile is not in this version; expected none");
   }
@@ -79,6 +84,7 @@ std::string resume_key(const RunConfig& config) {
   same.training.time_limit = defaults.training.time_limit;
   same.training.profile = defaults.training.profile;
   same.training.skip_nonfinite = defaults.training.skip_nonfinite;
+  same.training.loss_scale = defaults.training.loss_scale;
   same.optimizer.learning_rate = defaults.optimizer.learning_rate;
   same.optimizer.schedule = defaults.optimizer.schedule;
   return print_config(same);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <utility>
 
+#include "alpa/base/low_precision.hpp"
 #include "alpa/base/overloaded.hpp"
 #include "alpa/comm/hosts.hpp"
 #include "alpa/graph/training.hpp"
@@ -61,7 +62,8 @@ Trainer::Trainer(TrainerInput input, Engine& engine, Checkpointer& checkpointer,
       process_(process),
       limit_(time_limit_of(in_.config.training)),
       progress_(STDOUT_FILENO, process.stdout_watched,
-                [this](std::string_view text) { process_.log.warning(text); }) {
+                [this](std::string_view text) { process_.log.warning(text); }),
+      loss_scale_(in_.config.training) {
   engine_.options.before = [this](const Instruction& instruction, const Call&) {
     if (before_sums_ && instruction.phase == StepPhase::reduce) {
       std::exchange(before_sums_, nullptr)();
@@ -86,24 +88,29 @@ void Trainer::resume(std::int64_t step, const std::map<std::string, std::string>
   };
   updates_ = number("updates", step);
   skipped_ = number("skipped", 0);
+  loss_scale_.restore(run_state);
 }
 
 std::map<std::string, std::string> Trainer::run_state() const {
-  return {{"updates", to_text(updates_)},
-          {"skipped", to_text(skipped_)},
-          {"data", in_.data_fingerprint}};
+  std::map<std::string, std::string> state = {{"updates", to_text(updates_)},
+                                              {"skipped", to_text(skipped_)},
+                                              {"data", in_.data_fingerprint}};
+  loss_scale_.save(state);
+  return state;
 }
 
 std::map<std::string, double> Trainer::scalars(double weight, bool training) const {
   const bool sum = training && in_.config.training.loss_reduction == LossReduction::sum;
+  const double inverse_weight = weight <= 0 ? 0.0 : sum ? 1.0 : 1.0 / weight;
   return {{scalar_name::kLearningRate,
            learning_rate(in_.config.optimizer, step_ + 1, in_.config.training.steps)},
           {scalar_name::kOptimizerStep, static_cast<double>(updates_ + 1)},
           {scalar_name::kDropoutStep, static_cast<double>(step_ + 1)},
           {scalar_name::kTraining, training ? 1.0 : 0.0},
-          {scalar_name::kInverseWeight, weight <= 0 ? 0.0
-                                        : sum       ? 1.0
-                                                    : 1.0 / weight}};
+          {scalar_name::kInverseWeight, inverse_weight},
+          {scalar_name::kLossScale, loss_scale_.value()},
+          {scalar_name::kInverseLossScale, 1.0 / loss_scale_.value()},
+          {scalar_name::kGradientWeight, inverse_weight * loss_scale_.value()}};
 }
 
 FillInput Trainer::fill(Split split, std::int64_t batch) {
@@ -120,12 +127,22 @@ void Trainer::fill_one(Split split, std::int64_t batch, const InputEntry& entry,
     in_.dataset.fill(split, batch, entry.tensor, box, as<std::int32_t>(host));
   else if (entry.dtype == DType::f32)
     in_.dataset.fill(split, batch, entry.tensor, box, as<float>(host));
+  else if (size_of(entry.dtype) == 2)
+    fill_low(split, batch, entry, box, as<std::uint16_t>(host));
   else
     in_.dataset.fill(split, batch, entry.tensor, box, as<double>(host));
   inject(entry, host);
   if (entry.dtype != DType::i32) return;
   const auto limit = in_.id_limits.find(entry.tensor);
   if (limit != in_.id_limits.end()) check_ids(entry, as<std::int32_t>(host), limit->second);
+}
+
+void Trainer::fill_low(Split split, std::int64_t batch, const InputEntry& entry, const Box& box,
+                       std::span<std::uint16_t> host) {
+  single_.resize(host.size());
+  in_.dataset.fill(split, batch, entry.tensor, box, std::span<float>(single_));
+  const auto rounded = entry.dtype == DType::bf16 ? to_bf16 : to_f16;
+  std::transform(single_.begin(), single_.end(), host.begin(), rounded);
 }
 
 void Trainer::inject(const InputEntry& entry, std::span<std::byte> host) {
@@ -195,9 +212,13 @@ void Trainer::train_step() {
   const auto results = engine_.step(values, fill(Split::training, step));
   const double loss = results.at(scalar_name::kLoss);
   const double norm_squared = results.at(scalar_name::kNormSquared);
-  check_finite(loss, norm_squared, values);
+  if (loss_scale_.is_used() && std::isfinite(loss))
+    adapt_loss_scale(norm_squared);
+  else
+    check_finite(loss, norm_squared, values);
   last_ = {};
   last_.skipped = !std::isfinite(norm_squared);
+  if (loss_scale_.is_used()) last_.loss_scale = values.at(scalar_name::kLossScale);
   last_.step = step;
   last_.loss = loss;
   last_.lr = values.at(scalar_name::kLearningRate);
@@ -263,6 +284,15 @@ void Trainer::check_finite(double loss, double norm_squared,
                       ". Nothing was updated; lower optimizer.learning_rate, or set "
                       "training.on_nonfinite={skip: N} to pass over such steps",
                   ExitCode::numerics);
+}
+
+void Trainer::adapt_loss_scale(double norm_squared) {
+  const double before = loss_scale_.value();
+  loss_scale_.adapt(!std::isfinite(norm_squared));
+  if (!is_root() || loss_scale_.value() >= before) return;
+  process_.log.info("step " + to_text(step_ + 1) +
+                    " is passed over, its gradients overflow in fp16; loss scale " +
+                    shortest(loss_scale_.value()));
 }
 
 Trainer::Agreed Trainer::agree() {

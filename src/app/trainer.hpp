@@ -19,6 +19,7 @@
 #include "alpa/runtime/signals.hpp"
 
 #include "checkpointer.hpp"
+#include "loss_scale.hpp"
 #include "train.hpp"
 
 namespace alpa {
@@ -59,6 +60,8 @@ class Trainer {
   };
 
   void train_step();
+  /// Of fp16: what the next step's loss scale is after this one's norm.
+  void adapt_loss_scale(double norm_squared);
   void check_finite(double loss, double norm_squared, const std::map<std::string, double>& values);
   [[nodiscard]] std::vector<std::string> nonfinite_before_sums(
       const std::map<std::string, double>& values);
@@ -69,6 +72,8 @@ class Trainer {
   [[nodiscard]] FillInput fill(Split split, std::int64_t batch);
   void fill_one(Split split, std::int64_t batch, const InputEntry& entry, int microbatch,
                 std::span<std::byte> host);
+  void fill_low(Split split, std::int64_t batch, const InputEntry& entry, const Box& box,
+                std::span<std::uint16_t> host);
   void save();
   void report(const StepMetrics& metrics);
   void report_measured();
@@ -87,7 +92,9 @@ class Trainer {
   std::int64_t step_ = 0;     ///< batches consumed
   std::int64_t updates_ = 0;  ///< of the optimizer: steps less those skipped
   std::int64_t skipped_ = 0;
+  LossScale loss_scale_;
   double recent_step_time_ = 0.0;
+  std::vector<float> single_;       ///< of an input that is rounded further
   std::vector<double> step_times_;  ///< of this process, on rank 0
   StepMetrics last_;
   FaultAction step_fault_ = FaultAction::none;  ///< of this step's data

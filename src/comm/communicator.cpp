@@ -43,8 +43,6 @@ std::int64_t total(std::span<const std::int64_t> sizes, int ranks, const char* c
 }
 
 void require_elements(std::int64_t bytes, DType dtype, const char* call) {
-  require(dtype == DType::f64 || dtype == DType::f32 || dtype == DType::i32, call,
-          "cannot reduce " + std::string(to_string(dtype)) + "; only f64, f32 and i32");
   require(
       bytes % size_of(dtype) == 0, call,
       std::to_string(bytes) + " bytes are not whole elements of " + std::string(to_string(dtype)));

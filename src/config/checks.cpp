@@ -146,6 +146,12 @@ void check_groups(const CrossCheck& check, const RunConfig& config) {
 }
 
 void check_training(const CrossCheck& check, const TrainingConfig& training) {
+  const LossScaleConfig& scale = training.loss_scale;
+  if (check.sound({"training.loss_scale.initial", "training.loss_scale.minimum"}) &&
+      scale.initial < scale.minimum) {
+    check.refuse("training.loss_scale.initial", float_text(scale.initial),
+                 "at least training.loss_scale.minimum = " + float_text(scale.minimum));
+  }
   if (!training.profile || !check.sound({"training.profile", "training.steps"})) return;
   const auto [first, last] = *training.profile;
   if (first <= last && last <= training.steps) return;

@@ -72,11 +72,20 @@ Section<TrainingConfig> training_section() {
       key("samples", &EvaluateConfig::samples, word_or("all", integer(1)),
           "held-out samples used, in order"),
   });
+  using L = LossScaleConfig;
+  Section<L> loss_scale({
+      key("initial", &L::initial, number(kPositive), "of the first step"),
+      key("growth_interval", &L::growth_interval, integer(1, kLargest),
+          "steps without overflow after which it is doubled"),
+      key("minimum", &L::minimum, number(kPositive), "below it training stops"),
+  });
   return Section<T>({
       key("steps", &T::steps, integer(1, kLargest), "optimizer steps"),
       key("global_batch", &T::global_batch, integer(1, kLargest),
           "samples per optimizer step over all ranks, whatever the plan"),
-      key("precision", &T::precision, choice<Precision>(), "type of products and activations"),
+      key("precision", &T::precision, choice<Precision>(),
+          "type of products and activations; parameters and sums stay fp32 in bf16 and fp16"),
+      key("loss_scale", &T::loss_scale, section(loss_scale), "of fp16: halved on overflow"),
       key("seed", &T::seed, integer(0), "of initial values, data order and dropout"),
       key("clip_norm", &T::clip_norm, word_or("none", number(kPositive)),
           "largest norm of the whole gradient"),

@@ -47,6 +47,14 @@ bool narrows(const Kernel& kernel, DType from, DType to) {
   return map && map->op == MapOp::copy && size_of(to) < size_of(from);
 }
 
+bool is_low_or_single(DType type) {
+  return type == DType::bf16 || type == DType::f16 || type == DType::f32;
+}
+
+bool contains(const std::vector<int>& places, std::size_t i) {
+  return std::find(places.begin(), places.end(), static_cast<int>(i)) != places.end();
+}
+
 }  // namespace
 
 GraphBuilder::GraphBuilder(int num_layers, std::int64_t microbatch_size, DType dtype)
@@ -85,7 +93,8 @@ TensorId GraphBuilder::parameter(const std::string& name, const Dims& dims, cons
       return shared_parameter(name, owner + name.substr(prefix.size()), shape);
     }
   }
-  return add_tensor({name, shape, dtype_, Role::parameter, dims, layer_, initializer});
+  return add_tensor(
+      {name, shape, at_least_f32(dtype_), Role::parameter, dims, layer_, initializer});
 }
 
 void GraphBuilder::share_parameters(const std::string& prefix, const std::string& owner) {
@@ -111,15 +120,38 @@ TensorId GraphBuilder::scalar(const std::string& name, Role role) {
   return add_tensor({name, {}, DType::f64, role, "", 0, {}});
 }
 
-TensorId GraphBuilder::replica(TensorId parameter) {
+/// In a low precision an operator computes in the type of its operands that are no parameters.
+DType GraphBuilder::computes_in(const std::vector<TensorId>& operands) const {
+  for (const TensorId id : operands) {
+    const DType type = tensor(id).dtype;
+    const bool decides = tensor(id).role != Role::parameter && is_low_or_single(type);
+    if (decides) return type;
+  }
+  return dtype_;
+}
+
+TensorId GraphBuilder::replica(TensorId parameter, int layer, DType dtype) {
   const Tensor original = tensor(parameter);
-  const std::string name = original.name + "@" + std::to_string(layer_);
-  const auto found = tensor_by_name_.find(name);
-  if (found != tensor_by_name_.end()) return found->second;
-  const Phase phase = std::exchange(phase_, Phase::prepare);
-  const TensorId copy = add(name, Map{MapOp::copy, {original.dims}, original.dims}, {parameter},
-                            {.role = Role::replica});
-  phase_ = phase;
+  std::string name = original.name + "@" + std::to_string(layer);
+  for (const std::string& suffix : {std::string(), "." + std::string(to_string(dtype))}) {
+    const auto found = tensor_by_name_.find(name + suffix);
+    if (found != tensor_by_name_.end() && tensor(found->second).dtype == dtype) {
+      return found->second;
+    }
+    if (found == tensor_by_name_.end()) {
+      name += suffix;
+      break;
+    }
+  }
+  // Other layers copy what the parameter's own layer has cast: that crosses between stages.
+  const bool cast_elsewhere = dtype != original.dtype && layer != original.layer;
+  const TensorId from = cast_elsewhere ? replica(parameter, original.layer, dtype) : parameter;
+  const int layer_before = std::exchange(layer_, layer);
+  const Phase phase_before = std::exchange(phase_, Phase::prepare);
+  const TensorId copy = add(name, Map{MapOp::copy, {original.dims}, original.dims}, {from},
+                            {.dtype = dtype, .role = Role::replica});
+  layer_ = layer_before;
+  phase_ = phase_before;
   return copy;
 }
 
@@ -127,11 +159,12 @@ std::vector<TensorId> GraphBuilder::add_all(const std::string& name, const Kerne
                                             std::vector<TensorId> operands,
                                             OperatorOptions options) {
   std::vector<Shape> shapes;
+  const DType computing = computes_in(operands);
   for (TensorId& id : operands) {
-    const Tensor& t = tensor(id);
-    if (phase_ == Phase::forward && t.role == Role::parameter && t.layer != layer_) {
-      id = replica(id);
-    }
+    const Tensor t = tensor(id);
+    const bool reads = phase_ == Phase::forward && t.role == Role::parameter;
+    const DType wanted = size_of(computing) < size_of(t.dtype) && t.trained ? computing : t.dtype;
+    if (reads && (t.layer != layer_ || wanted != t.dtype)) id = replica(id, layer_, wanted);
     shapes.push_back(tensor(id).shape);
   }
   const std::size_t rank = options.shapes.empty() ? 0 : options.shapes.front().size();
@@ -154,9 +187,9 @@ std::vector<TensorId> GraphBuilder::add_all(const std::string& name, const Kerne
   const Role role =
       options.role.value_or(phase_ == Phase::forward ? Role::activation : Role::gradient);
   for (std::size_t i = 0; i < s.results.size(); ++i) {
-    const bool wide = std::count(s.wide_results.begin(), s.wide_results.end(), i) > 0;
-    const bool whole = std::count(s.integer_results.begin(), s.integer_results.end(), i) > 0;
-    const DType dtype = wide ? DType::f64 : whole ? DType::i32 : options.dtype.value_or(base);
+    const bool wide = contains(s.wide_results, i), whole = contains(s.integer_results, i);
+    const DType usual = contains(s.single_results, i) ? at_least_f32(base) : base;
+    const DType dtype = wide ? DType::f64 : whole ? DType::i32 : options.dtype.value_or(usual);
     const Dims dims = i < options.dims.size() ? options.dims[i] : s.results[i];
     op.results.push_back(add_tensor(
         {result_name(s, options, name, i), options.shapes.at(i), dtype, role, dims, layer_, {}}));

@@ -61,7 +61,8 @@ TensorId Backward::fit(const std::string& what, TensorId gradient, const Dims& f
                        std::size_t operand_index) {
   const DType dtype = tensor(operand(operand_index)).dtype;
   if (to.size() < from.size()) {
-    gradient = add(what, Reduce{.operand = from, .result = to}, {gradient});
+    gradient = add(what, Reduce{.operand = from, .result = to}, {gradient},
+                   {.dtype = tensor(gradient).dtype});
   } else if (from != to) {
     gradient = add(what, Map{MapOp::copy, {from}, to}, {gradient}, {.dtype = dtype});
   }

@@ -10,14 +10,14 @@
 namespace alpa {
 namespace {
 
-DType at_least_f32(DType type) { return type == DType::f64 ? DType::f64 : DType::f32; }
-
 Map copy_of(const Dims& dims) { return {MapOp::copy, {dims}, dims}; }
 
 /// The parameter itself, or that of which a replica is a copy.
 TensorId owner_of(const GraphBuilder& builder, TensorId id) {
-  if (builder.tensor(id).role == Role::parameter) return id;
-  return builder.graph().op(builder.producer(id).value()).operands.at(0);
+  while (builder.tensor(id).role != Role::parameter) {
+    id = builder.graph().op(builder.producer(id).value()).operands.at(0);
+  }
+  return id;
 }
 
 /// Adds the accumulator of a parameter or replica and the sum into it.
@@ -41,6 +41,14 @@ TensorId total_gradient(GraphBuilder& builder, const Tensor& parameter,
   if (accumulators.size() == 1) return accumulators.front();
   const Map sum{MapOp::add, std::vector<Dims>(accumulators.size(), parameter.dims), parameter.dims};
   return builder.add(parameter.name + ".gradient_sum", sum, accumulators);
+}
+
+/// The gradient without the loss scale of fp16.
+TensorId unscaled(GraphBuilder& builder, const Tensor& parameter, TensorId gradient) {
+  if (builder.dtype() != DType::f16) return gradient;
+  const Map multiply{MapOp::multiply, {parameter.dims, ""}, parameter.dims};
+  return builder.add(parameter.name + ".gradient_unscaled", multiply,
+                     {gradient, builder.scalar(scalar_name::kInverseLossScale, Role::step_scalar)});
 }
 
 void contribute_norm(GraphBuilder& builder, const Tensor& parameter, TensorId gradient) {
@@ -80,13 +88,14 @@ void add_training(GraphBuilder& builder, const std::vector<TensorId>& losses,
     const TensorId owner = owner_of(builder, parameter);
     const TensorId sum = accumulate(builder, parameter, gradient);
     auto& all = accumulators[owner];
-    all.insert(owner == parameter ? all.begin() : all.end(), sum);
+    const bool own = builder.tensor(parameter).layer == builder.tensor(owner).layer;
+    all.insert(own ? all.begin() : all.end(), sum);
   });
   std::map<TensorId, TensorId> totals;
   for (const auto& [id, sums] : accumulators) {
     const Tensor parameter = builder.tensor(id);
     builder.at(parameter.layer, Phase::reduce);
-    totals[id] = total_gradient(builder, parameter, sums);
+    totals[id] = unscaled(builder, parameter, total_gradient(builder, parameter, sums));
     contribute_norm(builder, parameter, totals[id]);
   }
   for (const auto& [id, gradient] : totals) {

@@ -118,32 +118,35 @@ void check_dtypes(const Graph& graph, const Operator& op) {
   const std::size_t rank = op.results.empty() ? 0 : graph.tensor(op.results[0]).shape.size();
   const auto s = operators::signature_of(op.kernel, {op.operands.size(), rank});
   std::optional<DType> common;
-  const auto check_float = [&](const Tensor& tensor) {
+  const auto check_float = [&](const Tensor& tensor, bool may_be_single) {
     if (!is_float(tensor.dtype)) {
       bad_operator(op, "tensor " + tensor.name + " is i32, expected floating point");
     }
     if (tensor.dtype == DType::f64 || converts(op.kernel)) return;
+    if (may_be_single && tensor.dtype == DType::f32) return;
     if (common && *common != tensor.dtype) {
       bad_operator(op, "tensor " + tensor.name + " is " + std::string(to_string(tensor.dtype)) +
                            ", another is " + std::string(to_string(*common)));
     }
     common = tensor.dtype;
   };
+  const std::set<int> statistics(s.statistics.begin(), s.statistics.end());
   const std::set<int> integers(s.integer_operands.begin(), s.integer_operands.end());
   for (std::size_t i = 0; i < op.operands.size(); ++i) {
     const Tensor& tensor = graph.tensor(op.operands[i]);
     if (!integers.contains(static_cast<int>(i))) {
-      check_float(tensor);
+      check_float(tensor, statistics.contains(static_cast<int>(i)));
     } else if (tensor.dtype != DType::i32) {
       bad_operator(op, "tensor " + tensor.name + " is " + std::string(to_string(tensor.dtype)) +
                            ", expected i32");
     }
   }
+  const std::set<int> singles(s.single_results.begin(), s.single_results.end());
   const std::set<int> whole(s.integer_results.begin(), s.integer_results.end());
   for (std::size_t i = 0; i < op.results.size(); ++i) {
     const Tensor& tensor = graph.tensor(op.results[i]);
     if (!whole.contains(static_cast<int>(i))) {
-      check_float(tensor);
+      check_float(tensor, singles.contains(static_cast<int>(i)));
     } else if (tensor.dtype != DType::i32) {
       bad_operator(op, "result " + tensor.name + " must be i32");
     }

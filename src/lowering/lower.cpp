@@ -64,7 +64,8 @@ class Lowering {
   void lower_operators(int segment, Phase phase) {
     const auto& operators = placed_.graph->operators;
     for (std::size_t o = 0; o < operators.size(); ++o) {
-      if (operators[o].phase == phase && here(placed_.stage_of_op[o])) {
+      if (operators[o].phase == phase && here(placed_.stage_of_op[o]) &&
+          !sent_in_prepare_.contains(o)) {
         builder_.lower_operator(segment, o);
       }
     }
@@ -86,6 +87,7 @@ class Lowering {
     const StepPhase step_phase = prepare ? StepPhase::prepare : StepPhase::reduce;
     const std::string name = prepare ? "prepare" : "reduce";
     const int pack = builder_.add_segment("pack for " + name, {Kind::once, 0, step_phase});
+    if (prepare) lower_what_is_sent(pack);
     Exchange exchange;
     exchange.out = sends(pack, phase);
     for (const Crossing& c : placed_.crossings) {
@@ -108,6 +110,22 @@ class Lowering {
     builder_.reduce_globals(run);
     builder_.info[static_cast<std::size_t>(run)].phase = StepPhase::update;
     lower_operators(run, Phase::update);
+  }
+
+  /// Operators of prepare whose results other stages need: casts of parameters that they use too.
+  void lower_what_is_sent(int segment) {
+    builder_.prepare_segment = segment;
+    const auto& operators = placed_.graph->operators;
+    for (std::size_t o = 0; o < operators.size(); ++o) {
+      const bool sent =
+          operators[o].phase == Phase::prepare && here(placed_.stage_of_op[o]) &&
+          std::any_of(placed_.crossings.begin(), placed_.crossings.end(), [&](const Crossing& c) {
+            return here(c.from_stage) && c.tensor == operators[o].results[0];
+          });
+      if (!sent) continue;
+      builder_.lower_operator(segment, o);
+      sent_in_prepare_.insert(o);
+    }
   }
 
   void add_exchange(int segment, Exchange exchange) {
@@ -206,6 +224,7 @@ class Lowering {
   const Schedule& schedule_;
   SegmentBuilder builder_;
   int finish_ = -1;
+  std::set<std::size_t> sent_in_prepare_;  ///< operators that are lowered before the exchange
   std::map<Phase, std::vector<int>> once_;
   std::map<std::pair<int, bool>, int> segment_of_;
   std::map<std::pair<int, bool>, std::vector<Message>> sent_, received_;

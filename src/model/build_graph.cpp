@@ -10,10 +10,18 @@ namespace alpa {
 namespace {
 
 DType dtype_of(Precision precision) {
-  if (precision == Precision::fp64) return DType::f64;
-  if (precision == Precision::fp32) return DType::f32;
-  throw UserError("training.precision: " + std::string(name_of(precision)) +
-                  " is not available; use fp64 or fp32");
+  switch (precision) {
+    case Precision::fp64:
+      return DType::f64;
+    case Precision::fp32:
+    case Precision::tf32:
+      return DType::f32;
+    case Precision::bf16:
+      return DType::bf16;
+    case Precision::fp16:
+      return DType::f16;
+  }
+  check_failed("known precision", SourceLine::here());
 }
 
 OptimizerSpec spec_of(const OptimizerConfig& config, std::optional<double> clip_norm) {

@@ -111,7 +111,7 @@ TensorId cross_entropy(const Context& context, const Value& logits) {
   Shape shape = builder.tensor(logits.id).shape;
   shape.pop_back();
   const TensorId labels = builder.input("labels", row, shape, DType::i32);
-  const TensorId weights = builder.input("weights", row, shape, context.dtype);
+  const TensorId weights = builder.input("weights", row, shape, at_least_f32(context.dtype));
   const TensorId inverse = builder.scalar(scalar_name::kInverseWeight, Role::step_scalar);
   const Reduce reduce{.op = ReduceOp::max, .operand = full, .result = row};
   const TensorId maximum = builder.add("loss.maximum", reduce, {logits.id});
@@ -136,9 +136,9 @@ TensorId squared_error(const Context& context, const Value& outputs) {
   const Dims& full = outputs.dims;
   const Dims row = full.substr(0, full.size() - 1);
   const Shape shape = builder.tensor(outputs.id).shape;
-  const TensorId targets = builder.input("targets", full, shape, context.dtype);
-  const TensorId weights =
-      builder.input("weights", row, {shape.begin(), shape.end() - 1}, context.dtype);
+  const DType dtype = at_least_f32(context.dtype);
+  const TensorId targets = builder.input("targets", full, shape, dtype);
+  const TensorId weights = builder.input("weights", row, {shape.begin(), shape.end() - 1}, dtype);
   const TensorId inverse = builder.scalar(scalar_name::kInverseWeight, Role::step_scalar);
   const Map error{MapOp::squared_error, {full, full, row, ""}, full, 0.5};
   const TensorId values =

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <tuple>
 
 #include "team.hpp"
@@ -43,15 +44,19 @@ void extend(KernelTable& table, double most, const DeviceKind& kind) {
 double rate(const std::pair<double, double>& point) { return point.first / point.second; }
 
 void fit_products(DeviceKind& kind, const std::vector<KernelTable>& tables, DType dtype) {
-  double peak = 0.0;
+  std::map<DType, double> peaks{{dtype, 0.0}};
   const KernelTable* densest = nullptr;
   for (const KernelTable& table : tables) {
     if (!table.kernel.starts_with("einsum")) continue;
-    for (const auto& point : table.points) peak = std::max(peak, rate(point));
+    double& highest = peaks[table.dtype];
+    for (const auto& point : table.points) highest = std::max(highest, rate(point));
     const bool denser = densest == nullptr || table.intensity > densest->intensity;
-    if (denser && table.kernel == "einsum.nn") densest = &table;
+    if (denser && table.kernel == "einsum.nn" && table.dtype == dtype) densest = &table;
   }
-  kind.peak_flops = {{dtype, peak > 0.0 ? peak : kSlowFlops}};
+  const double peak = peaks[dtype];
+  for (const auto& [type, highest] : peaks) {
+    kind.peak_flops.emplace_back(type, highest > 0.0 ? highest : kSlowFlops);
+  }
   if (densest == nullptr) return;
   for (const auto& point : densest->points) {
     kind.product_efficiency.emplace_back(point.first, rate(point) / peak);

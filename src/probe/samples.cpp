@@ -60,7 +60,7 @@ constexpr std::int64_t kExpertSlots = 16;
 
 /// Activations [b t e] and their logits [b t v], weights [e f], from in-cache to beyond.
 std::vector<Sizes> sizes_of_streams(DType dtype) {
-  const std::int64_t halved = size_of(dtype) / size_of(DType::f32);
+  const std::int64_t halved = std::max<std::int64_t>(1, size_of(dtype) / size_of(DType::f32));
   std::vector<Sizes> list;
   for (const auto& [batch, time, width] :
        {std::tuple{2, 4, 16}, {2, 32, 64}, {4, 64, 192}, {8, 128, 384}, {8, 256, 768}}) {
@@ -108,8 +108,7 @@ Sides sides_of(double flops, double intensity) {
 /// Builds the samples of each kernel.
 class Builder {
  public:
-  explicit Builder(DType dtype)
-      : x_(dtype), streams_(sizes_of_streams(dtype)), scale_(4.0 / double(size_of(dtype))) {}
+  explicit Builder(DType dtype) : x_(dtype), streams_(sizes_of_streams(dtype)) {}
 
   std::vector<SampleSeries> series;
 
@@ -125,29 +124,41 @@ class Builder {
       products({"te", "tf", "ef"}, intensity, flops);
     }
     products({"et", "fe", "tf"}, 64.0, {1e4, 1e6, 3e7});
+    if (x_ == at_least_f32(x_)) return;
+    // Of what computes in f32 beside bf16 or f16, as routers do.
+    const DType low = std::exchange(x_, at_least_f32(x_));
+    for (const auto& letters : std::vector<std::array<Dims, 3>>{
+             {"te", "ef", "tf"}, {"tf", "ef", "te"}, {"te", "tf", "ef"}}) {
+      products(letters, 4.0, {1e5, 3e6, 3e7});
+    }
+    x_ = low;
   }
 
   void add(const Map&) {
     for (int op = 0; op <= static_cast<int>(MapOp::hit); ++op) {
       map(static_cast<MapOp>(op));
     }
+    if (x_ == at_least_f32(x_)) return;
+    stream(Map{MapOp::copy, {"ef"}, "ef"}, {single("ef")}, {value("ef")});
+    stream(Map{MapOp::add, {"ef", "ef"}, "ef"}, {single("ef"), single("ef")}, {single("ef")});
+    stream(Map{MapOp::multiply, {"ef", ""}, "ef"}, {single("ef"), wide("")}, {single("ef")});
   }
 
   void add(const Reduce&) {
-    stream(Reduce{ReduceOp::sum, false, "bte", "bt"}, {value("bte")}, {value("bt")});
+    stream(Reduce{ReduceOp::sum, false, "bte", "bt"}, {value("bte")}, {single("bt")});
     stream(Reduce{ReduceOp::sum, false, "bte", "e"}, {value("bte")}, {value("e")});
-    stream(Reduce{ReduceOp::sum, true, "bte", ""}, {value("bte")}, {wide("")});
-    stream(Reduce{ReduceOp::max, false, "btv", "bt"}, {value("btv")}, {value("bt")});
+    stream(Reduce{ReduceOp::sum, true, "bte", ""}, {single("bte")}, {wide("")});
+    stream(Reduce{ReduceOp::max, false, "btv", "bt"}, {value("btv")}, {single("bt")});
   }
   void add(const SumExp&) {
-    stream(SumExp{"btv", "bt"}, {value("btv"), value("bt")}, {value("bt")});
+    stream(SumExp{"btv", "bt"}, {value("btv"), single("bt")}, {single("bt")});
   }
   void add(const Pick&) {
-    stream(Pick{"btv", "bt", 'v'}, {value("btv"), number("bt")}, {value("bt")});
+    stream(Pick{"btv", "bt", 'v'}, {value("btv"), number("bt")}, {single("bt")});
   }
   void add(const CrossEntropyGradient&) {
     stream(CrossEntropyGradient{"btv", "bt", 'v'},
-           {value("btv"), value("bt"), value("bt"), number("bt"), value("bt"), wide("")},
+           {value("btv"), single("bt"), single("bt"), number("bt"), single("bt"), wide("")},
            {value("btv")});
   }
   void add(const Embedding&) {
@@ -194,13 +205,13 @@ class Builder {
   void add(const Attention&) {
     for (const Attention& variant : attentions()) {
       attend(variant, {value("bthd"), value("bshd"), value("bshd"), wide(""), wide("")},
-             {value("bthd"), value("bth")}, variant);
+             {value("bthd"), single("bth")}, variant);
     }
   }
   void add(const AttentionGradient&) {
     for (const Attention& variant : attentions()) {
       attend(AttentionGradient{variant},
-             {value("bthd"), value("bshd"), value("bshd"), value("bthd"), value("bth"),
+             {value("bthd"), value("bshd"), value("bshd"), value("bthd"), single("bth"),
               value("bthd"), wide(""), wide("")},
              {value("bthd"), value("bshd"), value("bshd")}, variant);
     }
@@ -208,24 +219,24 @@ class Builder {
   void add(const Rotary&) { stream(Rotary{"bthd"}, {value("bthd")}, {value("bthd")}); }
   void add(const View&) { stream(View{"bte", "bte"}, {value("bte")}, {value("bte")}); }
   void add(const Route&) {
-    stream(Route{{2, kExpertSlots}}, {value("bsx")},
-           {choice("bsk"), choice("bsk"), value("bsk"), wide("bx")});
+    stream(Route{{2, kExpertSlots}}, {single("bsx")},
+           {choice("bsk"), choice("bsk"), single("bsk"), wide("bx")});
   }
   void add(const RouteGradient&) {
-    stream(RouteGradient{{2, kExpertSlots}}, {value("bsx"), choice("bsk"), value("bsk")},
-           {value("bsx")});
+    stream(RouteGradient{{2, kExpertSlots}}, {single("bsx"), choice("bsk"), single("bsk")},
+           {single("bsx")});
   }
   void add(const Dispatch&) {
-    stream(Dispatch{true}, {value("bse"), choice("bsk"), choice("bsk"), value("bsk")},
+    stream(Dispatch{true}, {value("bse"), choice("bsk"), choice("bsk"), single("bsk")},
            {value("xbce")});
   }
   void add(const Combine&) {
-    stream(Combine{true}, {value("xbce"), choice("bsk"), choice("bsk"), value("bsk")},
+    stream(Combine{true}, {value("xbce"), choice("bsk"), choice("bsk"), single("bsk")},
            {value("bse")});
   }
   void add(const GateGradient&) {
     stream(GateGradient{}, {value("bse"), value("xbce"), choice("bsk"), choice("bsk")},
-           {value("bsk")});
+           {single("bsk")});
   }
   void add(const Convolution&) {
     convolve(Convolution{kThree}, {value("byxc"), value("klco")}, {value("bhwo")});
@@ -255,30 +266,30 @@ class Builder {
       Update update{.kind = kind, .operand = "ef"};
       update.weight_decay = 0.1;
       update.clip_norm = 1.0;
-      stream(update, {value("ef"), wide(""), wide(""), wide("")},
+      stream(update, {single("ef"), wide(""), wide(""), wide("")},
              std::vector<Argument>(static_cast<std::size_t>(states), state("ef")));
     }
   }
   void add(const LambDirection&) {
-    stream(LambDirection{.operand = "ef"}, {value("ef"), value("ef"), wide(""), wide("")},
-           {state("ef"), state("ef"), value("ef")});
+    stream(LambDirection{.operand = "ef"}, {single("ef"), single("ef"), wide(""), wide("")},
+           {state("ef"), state("ef"), single("ef")});
   }
   void add(const SecondMoment&) {
-    stream(SecondMoment{.operand = "ef", .square = true}, {value("ef"), wide(""), wide("")},
-           {state("ef"), value("ef")});
+    stream(SecondMoment{.operand = "ef", .square = true}, {single("ef"), wide(""), wide("")},
+           {state("ef"), single("ef")});
   }
   void add(const FactoredDirection&) {
     stream(FactoredDirection{.operand = "ef", .rows = "e", .columns = "f"},
-           {value("ef"), value("e"), value("f"), wide(""), wide("")}, {value("ef")});
+           {single("ef"), single("e"), single("f"), wide(""), wide("")}, {single("ef")});
   }
   void add(const ApplyDirection&) {
     for (const auto size : {ApplyDirection::Size::trust_ratio, ApplyDirection::Size::clipped}) {
       stream(ApplyDirection{.size = size, .operand = "ef", .relative = true},
-             {value("ef"), wide(""), wide(""), wide(""), wide("")}, {state("ef")});
+             {single("ef"), wide(""), wide(""), wide(""), wide("")}, {state("ef")});
     }
   }
   void add(const RunningAverage&) {
-    stream(RunningAverage{"e"}, {value("e"), wide("")}, {state("e")});
+    stream(RunningAverage{"e"}, {single("e"), wide("")}, {state("e")});
   }
   void add(const Concatenate&) {
     stream(Concatenate{"btw", 'w'}, {value("bte"), value("bte")}, {value("btw")});
@@ -310,7 +321,9 @@ class Builder {
   inline static const NormAttributes kNorm{"bte"};
 
   [[nodiscard]] Argument value(const Dims& dims) const { return {dims, x_}; }
-  [[nodiscard]] Argument state(const Dims& dims) const { return {dims, x_, true}; }
+  /// Of what stays f32 beside bf16 and f16.
+  [[nodiscard]] Argument single(const Dims& dims) const { return {dims, at_least_f32(x_)}; }
+  [[nodiscard]] Argument state(const Dims& dims) const { return {dims, at_least_f32(x_), true}; }
   [[nodiscard]] static Argument wide(const Dims& dims) { return {dims, DType::f64}; }
   [[nodiscard]] static Argument number(const Dims& dims) { return {dims, DType::i32}; }
   /// An expert, a slot, a place in a window.
@@ -358,7 +371,7 @@ class Builder {
 
   void products(const std::array<Dims, 3>& letters, double intensity,
                 const std::vector<double>& flops) {
-    SampleSeries all{{}, true, intensity * scale_};
+    SampleSeries all{{}, true, intensity * 4.0 / static_cast<double>(size_of(x_))};
     for (const double work : flops) {
       const Sides sides = sides_of(work, intensity);
       const Sizes sizes{{'t', sides.narrow}, {'e', sides.wide}, {'f', sides.wide}};
@@ -398,7 +411,7 @@ class Builder {
   }
 
   void map(MapOp op) {
-    const Argument x = value("bte"), row = value("bt");
+    const Argument x = value("bte"), row = single("bt");
     switch (op) {
       case MapOp::copy:
       case MapOp::scale:
@@ -425,10 +438,11 @@ class Builder {
         return stream(Map{op, {"bt", "bt", "bt", "bt", ""}, "bt"}, {row, row, row, row, wide("")},
                       {wide("bt")});
       case MapOp::squared_error:
-        return stream(Map{op, {"bte", "bte", "bt", ""}, "bte"}, {x, x, row, wide("")},
+        return stream(Map{op, {"bte", "bte", "bt", ""}, "bte"}, {x, single("bte"), row, wide("")},
                       {wide("bte")});
       case MapOp::squared_error_gradient:
-        return stream(Map{op, {"bte", "bte", "bt", ""}, "bte"}, {x, x, row, wide("")}, {x});
+        return stream(Map{op, {"bte", "bte", "bt", ""}, "bte"}, {x, single("bte"), row, wide("")},
+                      {x});
       case MapOp::hit:
         return stream(Map{op, {"bt", "bt", "bt"}, "bt"}, {row, row, row}, {wide("bt")});
     }
@@ -437,7 +451,6 @@ class Builder {
 
   DType x_;
   std::vector<Sizes> streams_;
-  double scale_;
 };
 
 template <std::size_t... I>

@@ -2,13 +2,16 @@
 
 #include <algorithm>
 
+#include "alpa/base/error.hpp"
+#include "alpa/base/low_precision.hpp"
+
 namespace alpa::probe_detail {
 namespace {
 
 constexpr std::int64_t kMiB = std::int64_t{1} << 20U;
-/// Of values, results, states, numbers, choices, wide and wide results.
-constexpr std::array<std::int64_t, 7> kSizes = {64 * kMiB, 32 * kMiB, 48 * kMiB, kMiB,
-                                                kMiB,      16 * kMiB, 16 * kMiB};
+/// Of values, results, states, numbers, choices, wide, wide results, singles and single results.
+constexpr std::array<std::int64_t, 9> kSizes = {64 * kMiB, 32 * kMiB, 48 * kMiB, kMiB,     kMiB,
+                                                16 * kMiB, 16 * kMiB, 16 * kMiB, 16 * kMiB};
 /// Choices are below, so that each is one: experts of a router, pixels of an image.
 constexpr int kChoices = 4;
 /// Small operands and results return to the same place after so many bytes: past the caches of a
@@ -18,15 +21,41 @@ constexpr std::int64_t kLarge = 3 * kMiB;
 
 std::int64_t aligned(std::int64_t size) { return (size + 63) / 64 * 64; }
 
-template <class T>
-std::vector<std::byte> pattern(std::int64_t bytes, double base, double step, int different = 256) {
+template <class T, class Convert>
+std::vector<std::byte> pattern(std::int64_t bytes, double base, double step, const Convert& convert,
+                               int different = 256) {
   std::vector<std::byte> memory(static_cast<std::size_t>(bytes));
   auto* values = reinterpret_cast<T*>(memory.data());
   for (std::size_t i = 0; i < memory.size() / sizeof(T); ++i) {
-    values[i] = static_cast<T>(
-        base + step * static_cast<double>(i * 31 % static_cast<std::size_t>(different)));
+    values[i] =
+        convert(base + step * static_cast<double>(i * 31 % static_cast<std::size_t>(different)));
   }
   return memory;
+}
+
+std::vector<std::byte> ordinary_numbers(DType type) {
+  constexpr double kBase = 0.5, kStep = 0.003;
+  switch (type) {
+    case DType::f64:
+      return pattern<double>(kMiB, kBase, kStep, [](double x) { return x; });
+    case DType::f32:
+      return pattern<float>(kMiB, kBase, kStep, [](double x) { return static_cast<float>(x); });
+    case DType::bf16:
+      return pattern<std::uint16_t>(kMiB, kBase, kStep,
+                                    [](double x) { return to_bf16(static_cast<float>(x)); });
+    case DType::f16:
+      return pattern<std::uint16_t>(kMiB, kBase, kStep,
+                                    [](double x) { return to_f16(static_cast<float>(x)); });
+    case DType::i32:
+      return pattern<std::int32_t>(kMiB, 0.0, 1.0,
+                                   [](double x) { return static_cast<std::int32_t>(x); });
+  }
+  check_failed("known dtype", SourceLine::here());
+}
+
+std::vector<std::byte> small_numbers() {
+  return pattern<std::int32_t>(
+      kMiB, 0.0, 1.0, [](double x) { return static_cast<std::int32_t>(x); }, kChoices);
 }
 
 }  // namespace
@@ -48,18 +77,30 @@ WorkingSet::~WorkingSet() {
   if (workspace_ != nullptr) device_.release(workspace_);
 }
 
+DType WorkingSet::type_of(Use use) const {
+  switch (use) {
+    case Use::values:
+    case Use::results:
+      return dtype_;
+    case Use::states:
+      return at_least_f32(dtype_);
+    case Use::numbers:
+    case Use::choices:
+      return DType::i32;
+    case Use::wide:
+    case Use::wide_results:
+      return DType::f64;
+    case Use::singles:
+    case Use::single_results:
+      return DType::f32;
+  }
+  check_failed("known use", SourceLine::here());
+}
+
 void WorkingSet::fill(Use use) {
   const Ring& ring = rings_[static_cast<std::size_t>(use)];
-  const bool wide = use == Use::wide || use == Use::wide_results || dtype_ == DType::f64;
-  std::vector<std::byte> block;
-  if (use == Use::numbers)
-    block = pattern<std::int32_t>(kMiB, 0.0, 1.0);
-  else if (use == Use::choices)
-    block = pattern<std::int32_t>(kMiB, 0.0, 1.0, kChoices);
-  else if (wide)
-    block = pattern<double>(kMiB, 0.5, 0.003);
-  else
-    block = pattern<float>(kMiB, 0.5, 0.003);
+  const std::vector<std::byte> block =
+      use == Use::choices ? small_numbers() : ordinary_numbers(type_of(use));
   for (std::int64_t at = 0; at < ring.size; at += kMiB) {
     const auto size = static_cast<std::size_t>(std::min(kMiB, ring.size - at));
     device_.copy_in(ring.memory + at, std::span(block).first(size));
@@ -72,6 +113,7 @@ WorkingSet::Use WorkingSet::use_of(const SamplePiece& piece, bool result) const 
   }
   if (piece.in_place) return Use::states;
   if (piece.dtype == dtype_) return result ? Use::results : Use::values;
+  if (piece.dtype == DType::f32) return result ? Use::single_results : Use::singles;
   return result ? Use::wide_results : Use::wide;
 }
 

@@ -31,8 +31,19 @@ class WorkingSet {
   void launch(const Sample& sample);
 
  private:
-  enum class Use : std::uint8_t { values, results, states, numbers, choices, wide, wide_results };
-  static constexpr std::size_t kUses = 7;
+  /// Singles: f32 beside values of bf16 or f16.
+  enum class Use : std::uint8_t {
+    values,
+    results,
+    states,
+    numbers,
+    choices,
+    wide,
+    wide_results,
+    singles,
+    single_results
+  };
+  static constexpr std::size_t kUses = 9;
 
   /// Memory handed out from the front again and again.
   struct Ring {
@@ -44,6 +55,7 @@ class WorkingSet {
 
   [[nodiscard]] Use use_of(const SamplePiece& piece, bool result) const;
   [[nodiscard]] Needs needs_of(const Sample& sample) const;
+  [[nodiscard]] DType type_of(Use use) const;
   void fill(Use use);
   [[nodiscard]] Piece take(const SamplePiece& piece, Use use, std::int64_t need);
   [[nodiscard]] std::span<std::byte> workspace(Bytes size);

@@ -90,6 +90,7 @@ std::string to_json(const StepMetrics& m) {
   add("predicted_step_time",
       m.predicted_step_time ? json_number(m.predicted_step_time->value) : "null");
   add("skipped", m.skipped ? "true" : "false");
+  if (m.loss_scale) add("loss_scale", json_number(*m.loss_scale));
   const auto add_known = [&](std::string_view key, const std::optional<double>& value) {
     if (value) add(key, json_number(*value));
   };

@@ -14,6 +14,8 @@
 
 #include <gtest/gtest.h>
 
+#include "alpa/base/low_precision.hpp"
+
 namespace alpa::test {
 namespace {
 
@@ -100,6 +102,57 @@ void all_reduce(Communicator& comm) {
   all_reduce_of<double>(comm);
   all_reduce_of<float>(comm);
   all_reduce_of<std::int32_t>(comm);
+}
+
+/// Numbers of 16 bits: value(rank, i) / 64, whose sums over ranks bf16 and f16 hold or round.
+std::vector<std::uint16_t> low_values(int rank, std::size_t n, DType dtype) {
+  std::vector<std::uint16_t> result(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    const float exact = value<float>(rank, i) / 64.0F;
+    result[i] = dtype == DType::bf16 ? to_bf16(exact) : to_f16(exact);
+  }
+  return result;
+}
+
+float low_number(std::uint16_t bits, DType dtype) {
+  return dtype == DType::bf16 ? from_bf16(bits) : from_f16(bits);
+}
+
+/// Each addition may round once: by half of a unit in the last place of what is added up.
+void expect_low_sums(const std::vector<std::uint16_t>& found, std::size_t begin, int ranks,
+                     DType dtype, Reduction op) {
+  const float unit = dtype == DType::bf16 ? 0x1p-8F : 0x1p-11F;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    float expected = 0.0F, size = 0.0F;
+    for (int r = 0; r < ranks; ++r) {
+      const float next = value<float>(r, begin + i) / 64.0F;
+      expected = op == Reduction::sum ? expected + next : r == 0 ? next : std::max(expected, next);
+      size += std::abs(next);
+    }
+    const float allowed = op == Reduction::sum ? unit * static_cast<float>(ranks) * size : 0.0F;
+    ASSERT_LE(std::abs(low_number(found[i], dtype) - expected), allowed) << i;
+  }
+}
+
+void low_reductions(Communicator& comm) {
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    for (const Reduction op : {Reduction::sum, Reduction::max}) {
+      for (const std::size_t n : kLengths) {
+        std::vector<std::uint16_t> data = low_values(comm.rank(), n, dtype);
+        const std::vector<std::uint16_t> mine = data;
+        wait(*comm.all_reduce(bytes(data), dtype, op));
+        expect_low_sums(data, 0, comm.size(), dtype, op);
+        const Sizes sizes = pieces(n, comm.size(), 2);
+        const std::size_t begin = begin_of(sizes, comm.rank()) / 2;
+        std::vector<std::uint16_t> piece(static_cast<std::size_t>(sizes[index(comm.rank())]) / 2);
+        wait(*comm.reduce_scatter(std::as_bytes(std::span(mine)), bytes(piece), sizes, dtype, op));
+        expect_low_sums(piece, begin, comm.size(), dtype, op);
+      }
+    }
+  }
+  std::vector<std::uint16_t> large = {to_f16(60000.0F)};
+  wait(*comm.all_reduce(bytes(large), DType::f16, Reduction::sum));
+  EXPECT_EQ(std::isinf(from_f16(large[0])), comm.size() > 1);
 }
 
 /// Values whose sum depends on the order: all ranks get the bits of rank 0, twice.
@@ -388,6 +441,7 @@ void broadcast_waits_asleep(Communicator& comm) {
 const std::vector<CommunicatorLaw>& communicator_laws() {
   static const std::vector<CommunicatorLaw> laws = {
       {"all_reduce", all_reduce},
+      {"low_reductions", low_reductions},
       {"all_reduce_gives_equal_bits", all_reduce_gives_equal_bits},
       {"max_keeps_nan", max_keeps_nan},
       {"scatter_and_gather_is_all_reduce", scatter_and_gather_is_all_reduce},

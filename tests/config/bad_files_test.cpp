@@ -59,26 +59,26 @@ INSTANTIATE_TEST_SUITE_P(All, BadClusterFile, testing::ValuesIn(yaml_files("bad_
                          file_test_name);
 
 TEST(BadArguments, NameTheArgumentAndItsColumn) {
-  EXPECT_EQ(
-      mistakes("model: {}", "run.yaml",
-               {"training.steps=abc", "training.stps=5", "data.text=[a, [b]]", "x", "=3",
-                "data..text=a", "data.text.7=a", "data.text.a=b", "training.seed=[1"}),
-      "argument x:1:1: found no key and value, expected section.key=value\n"
-      "argument =3:1:1: found no key and value, expected section.key=value\n"
-      "argument data..text=a:1:1: data: found an empty part of the key, expected "
-      "section.key=value\n"
-      "argument data.text.7=a:1:1: data.text.7: found the key 7 in a list, expected an index "
-      "from 0 to 2\n"
-      "argument data.text.a=b:1:1: data.text.a: found the key a in a list, expected an index "
-      "from 0 to 2\n"
-      "argument training.seed=[1:1:15: found a bracket that is never closed, expected YAML: "
-      "end of sequence flow not found\n"
-      "argument data.text=[a, [b]]:1:15: data.text[1]: found a list, expected text\n"
-      "argument training.stps=5:1:1: training.stps: found an unknown key, expected steps, "
-      "global_batch, precision, seed, clip_norm, label_smoothing, loss_reduction, on_nonfinite, "
-      "evaluate, watchdog, time_limit or profile (did you mean steps?)\n"
-      "argument training.steps=abc:1:16: training.steps: found abc, expected an integer from "
-      "1 to 2147483648\n");
+  EXPECT_EQ(mistakes("model: {}", "run.yaml",
+                     {"training.steps=abc", "training.stps=5", "data.text=[a, [b]]", "x", "=3",
+                      "data..text=a", "data.text.7=a", "data.text.a=b", "training.seed=[1"}),
+            "argument x:1:1: found no key and value, expected section.key=value\n"
+            "argument =3:1:1: found no key and value, expected section.key=value\n"
+            "argument data..text=a:1:1: data: found an empty part of the key, expected "
+            "section.key=value\n"
+            "argument data.text.7=a:1:1: data.text.7: found the key 7 in a list, expected an index "
+            "from 0 to 2\n"
+            "argument data.text.a=b:1:1: data.text.a: found the key a in a list, expected an index "
+            "from 0 to 2\n"
+            "argument training.seed=[1:1:15: found a bracket that is never closed, expected YAML: "
+            "end of sequence flow not found\n"
+            "argument data.text=[a, [b]]:1:15: data.text[1]: found a list, expected text\n"
+            "argument training.stps=5:1:1: training.stps: found an unknown key, expected steps, "
+            "global_batch, precision, loss_scale, seed, clip_norm, label_smoothing, "
+            "loss_reduction, on_nonfinite, "
+            "evaluate, watchdog, time_limit or profile (did you mean steps?)\n"
+            "argument training.steps=abc:1:16: training.steps: found abc, expected an integer from "
+            "1 to 2147483648\n");
 }
 
 // An argument that is wrong together with a file that is right stands at the argument.

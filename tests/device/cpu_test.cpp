@@ -9,7 +9,12 @@
 namespace alpa::test {
 namespace {
 
-double tolerance(DType dtype) { return dtype == DType::f64 ? 1e-12 : 2e-6; }
+/// Results of 16 bits may be rounded to either neighbour: one unit in the last place.
+double tolerance(DType dtype) {
+  if (dtype == DType::bf16) return 0x1.1p-8;
+  if (dtype == DType::f16) return 0x1.1p-11;
+  return dtype == DType::f64 ? 1e-12 : 2e-6;
+}
 
 /// Longest sum of a case, on which f32 errors grow with the square root.
 double growth(const Case& each, const Sizes& sizes) {
@@ -43,7 +48,8 @@ void expect_reference(Device& device, const Case& each, const Sizes& sizes, DTyp
   const auto expected = run(*reference, each.kernel, operands, results, launch);
   const auto actual = run(device, each.kernel, operands, results, launch);
   for (std::size_t i = 0; i < actual.size(); ++i) {
-    EXPECT_LT(difference(actual[i], expected[i]), tolerance(dtype) * growth(each, sizes))
+    const double allowed = tolerance(dtype) * (size_of(dtype) == 2 ? 1.0 : growth(each, sizes));
+    EXPECT_LT(difference(actual[i], expected[i]), allowed)
         << each.name << ", result " << i << ", " << to_string(dtype) << ", operand 0 "
         << (operands.empty() ? ""
                              : to_string(operands[0].box) + " of " + to_string(operands[0].full));
@@ -58,7 +64,7 @@ TEST(Cpu, EveryKernelIsTheReference) {
       std::mt19937_64 random(17);
       for (const Case& each : all_cases()) {
         for (const std::int64_t largest : {3, 7, 12}) {
-          for (const DType dtype : {DType::f64, DType::f32}) {
+          for (const DType dtype : {DType::f64, DType::f32, DType::bf16, DType::f16}) {
             if (num_letters(each) > 5 && largest > 7) continue;
             expect_reference(*device, each, random_sizes(each, largest, random), dtype, random);
           }
@@ -131,7 +137,7 @@ TEST(Cpu, LargeTensorsAreTheReference) {
       for (const Case& each : cases) {
         if (each.name != name) continue;
         found = true;
-        for (const DType dtype : {DType::f64, DType::f32}) {
+        for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
           expect_reference(*device, each, sizes, dtype, random);
         }
       }
@@ -141,8 +147,46 @@ TEST(Cpu, LargeTensorsAreTheReference) {
       if (!each.name.starts_with("attention")) continue;
       const Sizes sizes = {{'b', {1, 2, 3}}, {'t', {23, 55, 78}}, {'s', {0, 78, 78}},
                            {'h', {1, 2, 4}}, {'r', {1, 2, 3}},    {'d', {0, 36, 36}}};
-      for (const DType dtype : {DType::f64, DType::f32}) {
+      for (const DType dtype : {DType::f64, DType::f32, DType::bf16}) {
         expect_reference(*device, each, sizes, dtype, random);
+      }
+    }
+  }
+}
+
+/// Tensors of more than one block, of the letters that blocks are cut along.
+TEST(Cpu, BlocksOf16BitNumbersAreTheReference) {
+  const auto size = [](std::int64_t n) { return Size{0, n, n}; };
+  const Sizes rows = {{'b', size(3)}, {'t', size(301)}, {'e', size(130)}};
+  const std::vector<std::pair<std::string, Sizes>> large = {
+      {"norm_apply bte", rows},
+      {"norm_gradient_parameters bte", rows},
+      {"norm_gradient_input bte", rows},
+      {"dropout", rows},
+      {"reduce bte->e", rows},
+      {"sum_exp", {{'b', size(3)}, {'t', size(301)}, {'v', size(130)}}},
+      {"cross_entropy_gradient btv", {{'b', size(3)}, {'t', size(301)}, {'v', {5, 130, 150}}}},
+      {"embedding_gradient", {{'b', size(3)}, {'t', size(301)}, {'v', size(50)}, {'e', size(130)}}},
+      {"attention causal",
+       {{'b', size(2)}, {'t', size(129)}, {'s', size(129)}, {'h', size(3)}, {'d', size(40)}}},
+      {"attention_gradient causal",
+       {{'b', size(2)}, {'t', size(129)}, {'s', size(129)}, {'h', size(3)}, {'d', size(40)}}},
+      {"einsum bte,ef->btf",
+       {{'b', size(5)}, {'t', size(203)}, {'e', size(40)}, {'f', size(1103)}}},
+      {"einsum bte,btf->ef",
+       {{'b', size(5)}, {'t', size(203)}, {'e', size(40)}, {'f', size(1103)}}},
+      {"einsum bi,oi->bo", {{'b', size(37)}, {'i', size(40)}, {'o', size(30011)}}},
+  };
+  const auto cases = all_cases();
+  for (const int threads : {1, 3}) {
+    const auto device = make_cpu_device(threads);
+    std::mt19937_64 random(43);
+    for (const auto& [name, sizes] : large) {
+      const auto each =
+          std::find_if(cases.begin(), cases.end(), [&](const Case& c) { return c.name == name; });
+      ASSERT_NE(each, cases.end()) << name;
+      for (const DType dtype : {DType::bf16, DType::f16}) {
+        expect_reference(*device, *each, sizes, dtype, random);
       }
     }
   }

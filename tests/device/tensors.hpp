@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include "alpa/base/low_precision.hpp"
 #include "alpa/device/device.hpp"
 
 /// Tensors on the host and launches on any device, for tests.
@@ -92,12 +93,28 @@ std::vector<double> values_from(const std::vector<std::byte>& bytes) {
 }
 
 inline std::vector<std::byte> to_bytes(const Tensor& tensor) {
+  if (size_of(tensor.dtype) == 2) {
+    std::vector<double> bits;
+    for (const double value : tensor.values) {
+      const auto single = static_cast<float>(value);
+      bits.push_back(tensor.dtype == DType::bf16 ? to_bf16(single) : to_f16(single));
+    }
+    return bytes_as<std::uint16_t>(bits);
+  }
   if (tensor.dtype == DType::f32) return bytes_as<float>(tensor.values);
   if (tensor.dtype == DType::i32) return bytes_as<std::int32_t>(tensor.values);
   return bytes_as<double>(tensor.values);
 }
 
 inline std::vector<double> from_bytes(DType dtype, const std::vector<std::byte>& bytes) {
+  if (size_of(dtype) == 2) {
+    std::vector<double> values;
+    for (const double bits : values_from<std::uint16_t>(bytes)) {
+      const auto number = static_cast<std::uint16_t>(bits);
+      values.push_back(dtype == DType::bf16 ? from_bf16(number) : from_f16(number));
+    }
+    return values;
+  }
   if (dtype == DType::f32) return values_from<float>(bytes);
   if (dtype == DType::i32) return values_from<std::int32_t>(bytes);
   return values_from<double>(bytes);

@@ -71,10 +71,10 @@ void report(const std::string& what, const Score& score) {
             << " of the program's; bytes " << score.bytes / score.stages << " of the arena\n";
 }
 
-TEST(Agreement, PlansByHand) {
+Score plans_by_hand(Precision precision) {
   Score score;
   for (const Preset preset : {Preset::mlp, Preset::gpt}) {
-    const law::Case test = law::case_of({preset, OptimizerKind::adamw, Precision::fp32, 0.5});
+    const law::Case test = law::case_of({preset, OptimizerKind::adamw, precision, 0.5});
     for (const Method method : {Method::data, Method::zero1, Method::zero2, Method::zero3,
                                 Method::megatron, Method::intra_only, Method::heuristic}) {
       for (const int ranks : {2, 4}) {
@@ -88,7 +88,20 @@ TEST(Agreement, PlansByHand) {
       }
     }
   }
+  return score;
+}
+
+TEST(Agreement, PlansByHand) {
+  const Score score = plans_by_hand(Precision::fp32);
   report("by hand, one stage", score);
+  EXPECT_EQ(score.equal, score.phases);
+  EXPECT_GT(score.bytes / score.stages, 0.8);
+}
+
+// Parameters that are cast once a step and gathered in 16 bits.
+TEST(Agreement, PlansByHandInBf16) {
+  const Score score = plans_by_hand(Precision::bf16);
+  report("by hand, one stage, bf16", score);
   EXPECT_EQ(score.equal, score.phases);
   EXPECT_GT(score.bytes / score.stages, 0.8);
 }
@@ -111,11 +124,11 @@ TEST(Agreement, PipelinesByHand) {
   EXPECT_GT(score.equal, score.phases * 9 / 10);
 }
 
-Score random_plans(bool one_stage, int plans) {
+Score random_plans(bool one_stage, int plans, Precision precision = Precision::fp32) {
   Score score;
   std::mt19937_64 random(7);
   for (const Preset preset : {Preset::mlp, Preset::gpt}) {
-    const law::Case test = law::case_of({preset, OptimizerKind::adamw, Precision::fp32, 0.5});
+    const law::Case test = law::case_of({preset, OptimizerKind::adamw, precision, 0.5});
     for (int i = 0; i < plans;) {
       const int world = 1 + static_cast<int>(random() % 8);
       const Plan plan = law::random_plan(test, world, random);
@@ -154,6 +167,12 @@ TEST(Agreement, OneLayoutIsARestrictionThatMethodsByHandMeet) {
 TEST(Agreement, RandomPlansOfOneStage) {
   const Score score = random_plans(true, 50);
   report("random, one stage", score);
+  EXPECT_GT(score.equal, score.phases * 9 / 10);
+}
+
+TEST(Agreement, RandomPlansOfOneStageInBf16) {
+  const Score score = random_plans(true, 30, Precision::bf16);
+  report("random, one stage, bf16", score);
   EXPECT_GT(score.equal, score.phases * 9 / 10);
 }
 

@@ -6,8 +6,9 @@
 #include "law/closed_forms.hpp"
 
 /// Per method, FLOPs, bytes and counts of collectives and bytes of memory of each rank against the
-/// method's closed form. Sizes of the models divide by 2, 4 and 8, so that the forms are exact. All
-/// numbers are fp32: P bytes of parameters, AdamW with two states, gradient sums of 4 bytes.
+/// method's closed form. Sizes of the models divide by 2, 4 and 8, so that the forms are exact. P
+/// bytes of parameters, AdamW with two states, gradient sums of 4 bytes, all fp32; in bf16 and fp16
+/// a copy of 2 bytes beside each parameter, which is what is gathered and read.
 namespace alpa::law {
 namespace {
 
@@ -16,13 +17,16 @@ constexpr double kScalars = 24;  // loss, hits and norm, fp64, summed over the w
 double ring(int n) { return static_cast<double>(n - 1) / n; }
 
 struct Model {
-  explicit Model(Preset preset, std::int64_t microbatches = 1)
-      : test(case_of({preset, OptimizerKind::adamw, Precision::fp32, 0.5})),
+  explicit Model(Preset preset, std::int64_t microbatches = 1,
+                 Precision precision = Precision::fp32)
+      : test(case_of({preset, OptimizerKind::adamw, precision, 0.5})),
+        low(precision == Precision::bf16 || precision == Precision::fp16),
         graph(test.make_graph(test.global_batch / microbatches)),
         sizes(graph),
         count(static_cast<double>(microbatches)) {}
 
   Case test;
+  bool low;  ///< 16 bits
   Graph graph;
   Sizes sizes;
   double count;
@@ -30,6 +34,15 @@ struct Model {
   [[nodiscard]] double flops() const { return count * sizes.flops(0, graph.num_layers - 1); }
   [[nodiscard]] double parameters() const { return sizes.of(Role::parameter); }
   [[nodiscard]] double replicas() const { return sizes.of(Role::replica); }
+  /// Parameters with their copies of 16 bits.
+  [[nodiscard]] double stored() const { return (low ? 1.5 : 1.0) * parameters(); }
+  /// What operators read: copies for other layers, and of low ones for the own one.
+  [[nodiscard]] double read() const { return replicas() + (low ? 0.0 : parameters()); }
+  [[nodiscard]] std::int64_t num_read() const {
+    return sizes.count(Role::replica) + (low ? 0 : sizes.count(Role::parameter));
+  }
+  /// Gradients as they come.
+  [[nodiscard]] double gradients() const { return (low ? 0.5 : 1.0) * accumulators(); }
   [[nodiscard]] double accumulators() const { return sizes.of(Role::accumulator); }
   [[nodiscard]] double optimizer() const { return sizes.of(Role::optimizer_state); }
 };
@@ -38,7 +51,7 @@ struct Model {
 ClosedForm data_form(const Model& m, int n) {
   ClosedForm form;
   form.flops = m.flops() / n;
-  form.parameters = m.parameters();
+  form.parameters = m.stored();
   form.gradients = m.parameters();  // a tied parameter's gradients add up in one place
   form.optimizer = m.optimizer();
   if (n == 1) return form;
@@ -52,15 +65,15 @@ ClosedForm data_form(const Model& m, int n) {
 ClosedForm zero1_form(const Model& m, int n) {
   ClosedForm form = data_form(m, n);
   if (n == 1) return form;
-  const double gathered = m.parameters() + m.replicas();
-  form.parameters = m.parameters() / n + gathered;
+  const double gathered = m.read();
+  form.parameters = m.parameters() / n + gathered;  // pieces of copies go when they are gathered
   form.optimizer = m.optimizer() / n;
   form.bytes = {{"all_reduce", 2 * ring(n) * kScalars},
                 {"reduce_scatter", ring(n) * m.parameters()},
                 {"all_gather", ring(n) * gathered}};
   form.counts = {{"all_reduce", 1},
                  {"reduce_scatter", m.sizes.count(Role::parameter)},
-                 {"all_gather", m.sizes.count(Role::parameter) + m.sizes.count(Role::replica)}};
+                 {"all_gather", m.num_read()}};
   return form;
 }
 
@@ -69,7 +82,7 @@ ClosedForm zero2_form(const Model& m, int n) {
   ClosedForm form = zero1_form(m, n);
   if (n == 1) return form;
   form.gradients = m.parameters() / n;
-  form.bytes["reduce_scatter"] = m.count * ring(n) * m.accumulators();
+  form.bytes["reduce_scatter"] = m.count * ring(n) * m.gradients();
   form.counts["reduce_scatter"] =
       static_cast<std::int64_t>(m.count) * m.sizes.count(Role::accumulator);
   return form;
@@ -80,7 +93,7 @@ ClosedForm zero2_form(const Model& m, int n) {
 ClosedForm zero3_form(const Model& m, int n) {
   ClosedForm form = zero2_form(m, n);
   if (n == 1) return form;
-  form.parameters = m.parameters() / n;
+  form.parameters = m.stored() / n;  // copies are kept as pieces
   const double uses = m.sizes.read_in(Phase::forward) + m.sizes.read_in(Phase::backward);
   form.bytes["all_gather"] = m.count * ring(n) * uses;
   form.counts.erase("all_gather");
@@ -122,6 +135,27 @@ TEST(ClosedFormLaw, DataParallelismAndZero) {
     for (const auto& [method, form] : kDataMethods) {
       const Plan plan = plan_of(model.test, method, 8);
       EXPECT_EQ(all_mismatches(model.test, plan, form(model, 8)), std::vector<std::string>{});
+    }
+  }
+}
+
+TEST(ClosedFormLaw, SixteenBitsHalveWhatIsGatheredAndScattered) {
+  for (const Preset preset : {Preset::mlp, Preset::gpt}) {
+    for (const Precision precision : {Precision::bf16, Precision::fp16}) {
+      for (const int count : {1, 2}) {
+        const Model model(preset, count, precision), wide(preset, count);
+        for (const int n : {1, 2, 4}) {
+          for (const auto& [method, form] : kDataMethods) {
+            const Plan plan = plan_of(model.test, method, n, microbatches(count));
+            const ClosedForm expected = form(model, n);
+            EXPECT_EQ(all_mismatches(model.test, plan, expected), std::vector<std::string>{})
+                << (preset == Preset::mlp ? "mlp" : "gpt") << " microbatches " << count;
+            const ClosedForm of_fp32 = form(wide, n);
+            if (!expected.bytes.contains("all_gather")) continue;
+            EXPECT_DOUBLE_EQ(2 * expected.bytes.at("all_gather"), of_fp32.bytes.at("all_gather"));
+          }
+        }
+      }
     }
   }
 }

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "alpa/base/error.hpp"
+#include "alpa/base/low_precision.hpp"
 #include "alpa/base/random.hpp"
 #include "alpa/comm/communicator.hpp"
 #include "alpa/runtime/engine.hpp"
@@ -77,8 +78,10 @@ class Inputs {
     }
     if (entry.dtype == DType::f64)
       put(value);
-    else
+    else if (entry.dtype == DType::f32)
       put(static_cast<float>(value));
+    else
+      put((entry.dtype == DType::bf16 ? to_bf16 : to_f16)(static_cast<float>(value)));
   }
 
   const Case& test_;
@@ -138,6 +141,9 @@ std::map<std::string, double> scalars(const Case& test, const Graph& graph, cons
   values["step.dropout_step"] = step;
   values["step.training"] = 1;
   values["step.inverse_weight"] = test.sum_loss ? 1.0 : 1.0 / inputs.total_weight(step, graph);
+  values["step.loss_scale"] = test.loss_scale;
+  values["step.inverse_loss_scale"] = 1.0 / test.loss_scale;
+  values["step.gradient_weight"] = test.loss_scale * values["step.inverse_weight"];
   return values;
 }
 

@@ -29,6 +29,7 @@ struct Case {
   double learning_rate = 0.05;
   bool sum_loss = false;        ///< the sum of the losses, not their mean
   bool masks_elements = false;  ///< weights of single elements are 0, not of whole samples
+  double loss_scale = 1.0;                         ///< of fp16
   std::map<std::string, std::int64_t> vocabulary;  ///< of integer inputs, by name
   std::function<std::unique_ptr<Device>()> make_device = make_reference_device;
   std::optional<std::uint64_t> shuffle_seed;  ///< of the executor

@@ -325,9 +325,22 @@ TEST(BuildGraph, SaysWhatIsNotAvailable) {
   };
   EXPECT_NE(refused(small_gpt([](auto& c) { c.heads = 3; })).find("3 does not divide"),
             std::string::npos);
-  ModelOptions half = kDouble;
-  half.precision = Precision::bf16;
-  EXPECT_NE(refused(small_gpt(), half).find("bf16"), std::string::npos);
+}
+
+TEST(BuildGraph, LowPrecisionsKeepF32CopiesOfWhatIsTrained) {
+  for (const auto& [precision, low] :
+       {std::pair{Precision::bf16, DType::bf16}, {Precision::fp16, DType::f16}}) {
+    ModelOptions options = kDouble;
+    options.precision = precision;
+    const Graph graph = build_graph(small_gpt(), OptimizerConfig{}, options);
+    EXPECT_EQ(named(graph, "embedding.weight").dtype, DType::f32);
+    EXPECT_EQ(named(graph, "embedding.weight@0").dtype, low);
+    EXPECT_EQ(named(graph, "embedding").dtype, low);
+    EXPECT_EQ(named(graph, "weights").dtype, DType::f32);
+    EXPECT_EQ(named(graph, "layers.0.attention.lse").dtype, DType::f32);
+    EXPECT_EQ(num_parameters(graph),
+              num_parameters(build_graph(small_gpt(), OptimizerConfig{}, kDouble)));
+  }
 }
 
 }  // namespace

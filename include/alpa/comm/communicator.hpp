@@ -58,7 +58,8 @@ class Communicator {
   [[nodiscard]] int rank() const noexcept { return rank_; }
   [[nodiscard]] int size() const noexcept { return size_; }
 
-  /// data[i] <- reduction over ranks of data[i]; dtype f64, f32 or i32.
+  /// data[i] <- reduction over ranks of data[i]. bf16 and f16 are added up in f32, then rounded (over
+  /// MPI at each addition).
   [[nodiscard]] std::unique_ptr<Request> all_reduce(std::span<std::byte> data, DType dtype,
                                                     Reduction op);
 

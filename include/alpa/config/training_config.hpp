@@ -38,10 +38,20 @@ struct EvaluateConfig {
   friend bool operator==(const EvaluateConfig&, const EvaluateConfig&) = default;
 };
 
+/// Of fp16: what gradients are multiplied with on their way back, so that small ones stay above 0.
+/// Halved after a step whose gradients are not finite, doubled after `growth_interval` others.
+struct LossScaleConfig {
+  double initial = 65536.0;
+  std::int64_t growth_interval = 2000;
+  double minimum = 1.0;  ///< below it training stops
+  friend bool operator==(const LossScaleConfig&, const LossScaleConfig&) = default;
+};
+
 struct TrainingConfig {
   std::int64_t steps = 200;
   std::int64_t global_batch = 32;  ///< samples per optimizer step over all ranks
   Precision precision = Precision::fp32;
+  LossScaleConfig loss_scale;
   std::int64_t seed = 1;
   std::optional<double> clip_norm = 1.0;
   /// Of cross-entropy: the target is 1 - s on the label and s / classes on every class.

@@ -81,7 +81,8 @@ class Device {
 /// of "x86-64", "x86-64-v3", "x86-64-v4", or "native" alone.
 [[nodiscard]] std::vector<std::string> cpu_levels();
 
-/// The host's cores, with `threads` threads. fp64 and fp32. `level`: of cpu_levels(), else the
+/// The host's cores, with `threads` threads; bf16 and f16 are computed in fp32, block by block.
+/// `level`: of cpu_levels(), else the
 /// best. Numbers in fp64 do not depend on the threads; in the last bits they do on the level.
 /// @throws UserError for a level that is not of cpu_levels()
 [[nodiscard]] std::unique_ptr<Device> make_cpu_device(

@@ -20,9 +20,10 @@ using Derivative = std::function<void(Backward&)>;
 struct OperatorOptions {
   std::vector<std::string> names =
       {};  ///< of the results; default: the operator's, with a suffix if many
-  std::vector<Shape> shapes = {};   ///< of the results; needed if a letter stands in no operand
-  std::vector<Dims> dims = {};      ///< of the results; default: the kernel's letters
-  std::optional<DType> dtype = {};  ///< of the results; default: the kernel's f64, else operand 0's
+  std::vector<Shape> shapes = {};  ///< of the results; needed if a letter stands in no operand
+  std::vector<Dims> dims = {};     ///< of the results; default: the kernel's letters
+  std::optional<DType> dtype =
+      {};  ///< of the results; default: the kernel's f64 or f32, else operand 0's
   std::optional<Role> role = {};  ///< of the results; default: activation in forward, else gradient
   std::optional<ShardingRule> rule = {};  ///< default: rule_of the kernel
   Derivative derivative = {};             ///< default: the kernel's
@@ -33,6 +34,10 @@ struct OperatorOptions {
 /// A parameter belongs to the layer in which it was declared. A forward operator of another layer
 /// that names it gets a *replica* instead: a tensor `<parameter>@<layer>`, copied in `prepare`.
 ///
+/// In bf16 and f16 parameters are f32, and forward operators, of their own layer too, get replicas
+/// in the low type. An operator whose other operands are f32 (a router, a loss) computes in f32 and
+/// reads parameters as they are. What a parameter holds that is not trained is never cast.
+///
 /// Example: y = x w + c
 ///
 ///     const TensorId x = builder.input("x", "be", {4, 8}, DType::f64);
@@ -42,7 +47,7 @@ struct OperatorOptions {
 ///     const TensorId y = builder.add("y", Map{MapOp::add, {"bf", "f"}, "bf"}, {p, c});
 class GraphBuilder {
  public:
-  /// `dtype` is that of parameters.
+  /// `dtype` is that of products and activations; parameters are at least f32.
   GraphBuilder(int num_layers, std::int64_t microbatch_size, DType dtype);
 
   /// Where the next tensors and operators go.
@@ -89,9 +94,10 @@ class GraphBuilder {
   [[nodiscard]] Graph build() const;
 
  private:
-  TensorId replica(TensorId parameter);
   TensorId shared_parameter(const std::string& name, const std::string& owner,
                             const Shape& shape) const;
+  [[nodiscard]] DType computes_in(const std::vector<TensorId>& operands) const;
+  TensorId replica(TensorId parameter, int layer, DType dtype);
   void append(Operator op, Derivative derivative);
 
   Graph graph_;

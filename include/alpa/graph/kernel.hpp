@@ -19,7 +19,10 @@ using Dims = std::string;
 /// tensor.
 ///
 /// Unless said otherwise an operand may lack letters of the result (it is broadcast), and all
-/// floating-point operands and results have one dtype, or f64 where it says f64.
+/// floating-point operands and results have one dtype, or f64 where it says f64. Where that dtype
+/// is bf16 or f16, kernels compute in f32 or wider, and these may be f32: statistics of rows
+/// (maxima, sums of exponentials, lse), what a row's element is picked from it, gates, and targets
+/// and weights of losses.
 
 /// result[...] = scale * sum over letters missing in `result` of left[...] * right[...].
 /// Every letter stands in at least two of the three; no letter twice in one of them.
@@ -68,7 +71,7 @@ struct Map {
 enum class ReduceOp : std::uint8_t { sum, max };
 
 /// result = sum or maximum over the letters of `operand` that `result` lacks. With `square`, of the
-/// squares. The sum is taken in f64; the result has the operand's dtype or f64.
+/// squares. The sum is taken in f64; the result has the operand's dtype or a wider one.
 struct Reduce {
   ReduceOp op = ReduceOp::sum;
   bool square = false;

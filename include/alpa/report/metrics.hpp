@@ -31,6 +31,7 @@ struct StepMetrics {
   Bytes memory;                   ///< largest arena of a device
   std::optional<Seconds> predicted_step_time;
   bool skipped = false;
+  std::optional<double> loss_scale;             ///< of fp16, in this step
   std::optional<double> accuracy;               ///< of the batch, before the update
   std::optional<EvaluationMetrics> evaluation;  ///< where one followed this step
 };

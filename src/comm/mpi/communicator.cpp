@@ -134,7 +134,7 @@ class MpiCommunicator final : public Communicator {
     const std::int64_t width = size_of(dtype);
     for_each_chunk(std::ssize(data) / width, largest_count_, [&](std::int64_t first, int count) {
       check_mpi(MPI_Iallreduce(MPI_IN_PLACE, data.data() + first * width, count, mpi_type(dtype),
-                               mpi_op(op), handle_, request->next()),
+                               mpi_op(dtype, op), handle_, request->next()),
                 "MPI_Iallreduce");
     });
     return request;
@@ -173,7 +173,7 @@ class MpiCommunicator final : public Communicator {
     if (std::ssize(whole) / width <= largest_count_) {
       check_mpi(
           MPI_Ireduce_scatter(whole.data(), piece.data(), request->keep(counts_of(sizes, width)),
-                              mpi_type(dtype), mpi_op(op), handle_, request->next()),
+                              mpi_type(dtype), mpi_op(dtype, op), handle_, request->next()),
           "MPI_Ireduce_scatter");
       return request;
     }
@@ -183,8 +183,8 @@ class MpiCommunicator final : public Communicator {
       const std::int64_t bytes = sizes[static_cast<std::size_t>(root)];
       for_each_chunk(bytes / width, largest_count_, [&](std::int64_t first, int count) {
         std::byte* const result = root == rank() ? piece.data() + first * width : nullptr;
-        check_mpi(MPI_Ireduce(part + first * width, result, count, mpi_type(dtype), mpi_op(op),
-                              root, handle_, request->next()),
+        check_mpi(MPI_Ireduce(part + first * width, result, count, mpi_type(dtype),
+                              mpi_op(dtype, op), root, handle_, request->next()),
                   "MPI_Ireduce");
       });
       part += bytes;

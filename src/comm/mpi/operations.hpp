@@ -12,8 +12,9 @@ namespace alpa {
 
 [[nodiscard]] MPI_Datatype mpi_type(DType dtype);
 
-/// MPI_SUM, or a maximum that keeps NaN (MPI_MAX may lose it).
-[[nodiscard]] MPI_Op mpi_op(Reduction op);
+/// MPI_SUM, for 16 bits a sum in f32 that is rounded at each addition; or a maximum that keeps NaN
+/// (MPI_MAX may lose it).
+[[nodiscard]] MPI_Op mpi_op(DType dtype, Reduction op);
 
 /// Calls body(first, count) for runs of at most `limit` that cover [0, total).
 template <class Body>

@@ -1,14 +1,20 @@
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <optional>
+#include <type_traits>
 
 #include "alpa/base/error.hpp"
 
 #include "common/element.hpp"
 #include "common/host_memory.hpp"
 #include "common/letters.hpp"
+#include "cpu/blocks.hpp"
+#include "cpu/contraction.hpp"
+#include "cpu/convert.hpp"
 #include "cpu/fast.hpp"
 #include "cpu/nest.hpp"
+#include "cpu/sgemm.hpp"
 #include "cpu/threads.hpp"
 #include "reference/kernels.hpp"
 
@@ -36,14 +42,76 @@ void copy_nest(const Nest& nest, const Piece& from, const Piece& to, int threads
   });
 }
 
+/// An einsum of bf16 that the library takes as it is.
+struct LibraryLowProduct {
+  LowProduct shape;
+  bool swapped;  ///< result^T = right^T left^T
+  Bytes workspace;
+};
+
+std::optional<LibraryLowProduct> library_low_product(const Kernel& kernel, const Launch& launch,
+                                                     int threads) {
+  constexpr std::int64_t kWorthIt = 16 * 16 * 16;
+  const auto* einsum = std::get_if<Einsum>(&kernel);
+  const auto is_bf16 = [](const Piece& piece) { return piece.dtype == DType::bf16; };
+  if (einsum == nullptr || einsum->scale != 1.0 || !is_bf16(launch.results[0]) ||
+      !std::all_of(launch.operands.begin(), launch.operands.end(), is_bf16)) {
+    return std::nullopt;
+  }
+  const Contraction c = contraction_of(*einsum, launch);
+  if (c.batch.size() > 1 || c.batches() * c.m.size() * c.n.size() * c.k.size() < kWorthIt) {
+    return std::nullopt;
+  }
+  const auto left = dense_matrix(c.m, c.m.first, c.k, c.k.first);
+  const auto right = dense_matrix(c.k, c.k.second, c.n, c.n.first);
+  const auto result = dense_matrix(c.m, c.m.second, c.n, c.n.second);
+  if (!left || !right || !result) return std::nullopt;
+  const auto matrices = [&](const DenseMatrix& matrix, const std::vector<std::int64_t>& batch) {
+    const std::int64_t row = matrix.transposed ? 1 : matrix.leading;
+    const std::int64_t column = matrix.transposed ? matrix.leading : 1;
+    // Of one batch element the library wants a stride all the same.
+    const std::int64_t step = batch.empty() ? std::max(row, column) : batch[0];
+    return result->transposed ? LowMatrices{step, column, row} : LowMatrices{step, row, column};
+  };
+  LowProduct shape{c.batches(),
+                   c.m.size(),
+                   c.n.size(),
+                   c.k.size(),
+                   matrices(*left, c.batch_left),
+                   matrices(*right, c.batch_right),
+                   matrices(*result, c.batch_result)};
+  if (result->transposed) {
+    std::swap(shape.m, shape.n);
+    std::swap(shape.left, shape.right);
+  }
+  const auto workspace = low_product_workspace(shape, threads);
+  if (!workspace) return std::nullopt;
+  return LibraryLowProduct{shape, result->transposed, *workspace};
+}
+
+template <class K, class... Kernels>
+inline constexpr bool is_one_of = (std::is_same_v<K, Kernels> || ...);
+
 /// Runs one kernel: the fast one where there is one for its letters and dtypes, else the reference.
 class Runner {
  public:
   Runner(const Kernel& kernel, const Launch& launch, const Level& level, int threads)
       : kernel_(kernel), launch_(launch), level_(level), threads_(threads) {}
 
-  void run() const { std::visit(*this, kernel_); }
+  void run() const {
+    if (const auto product = library_low_product(kernel_, launch_, threads_)) {
+      return low_product(product->shape, launch_.operands[product->swapped ? 1 : 0].data,
+                         launch_.operands[product->swapped ? 0 : 1].data, launch_.results[0].data,
+                         launch_.workspace, threads_);
+    }
+    if (in_blocks()) return LowBlocks(kernel_, launch_, single(), threads_).run();
+    std::visit(*this, kernel_);
+  }
   [[nodiscard]] Bytes workspace() const {
+    if (const auto product = library_low_product(kernel_, launch_, threads_)) {
+      return product->workspace;
+    }
+    if (in_blocks()) return LowBlocks(kernel_, launch_, single(), threads_).workspace();
     Bytes size{0};
     std::visit(
         [&](const auto& each) {
@@ -66,7 +134,11 @@ class Runner {
   void operator()(const SumExp& kernel) const { run(kernel, 1, 0); }
   void operator()(const Pick& kernel) const { run(kernel, 1, 0); }
   void operator()(const CrossEntropyGradient& kernel) const { run(kernel, 1, 1); }
-  void operator()(const Embedding& kernel) const { run(kernel, 1, 1); }
+  void operator()(const Embedding& kernel) const {
+    const DType type = launch_.operands[0].dtype;
+    if (!is_low(type) || type != launch_.results[0].dtype) return run(kernel, 1, 1);
+    if (!run_fast(DType::f32)) reference::run(kernel, launch_);
+  }
   void operator()(const EmbeddingGradient& kernel) const { run(kernel, 1, 1); }
   void operator()(const NormMoments& kernel) const { run(kernel, 1, 0); }
   void operator()(const NormApply& kernel) const { run(kernel, 1, 1, {3, kernel.bias ? 4U : 3U}); }
@@ -129,6 +201,30 @@ class Runner {
   }
 
  private:
+  /// Whether a kernel on bf16 or f16 is one on f32, block by block. Not those that only copy, nor
+  /// elementwise ones, which convert as they read, nor what changes state, which is never low.
+  [[nodiscard]] bool in_blocks() const {
+    const auto low = [](const Piece& piece) { return is_low(piece.dtype); };
+    const bool any = std::any_of(launch_.operands.begin(), launch_.operands.end(), low) ||
+                     std::any_of(launch_.results.begin(), launch_.results.end(), low);
+    return any && std::visit(
+                      []<class K>(const K&) {
+                        return !is_one_of<K, Map, Accumulate, Update, RunningAverage, Embedding,
+                                          Select, Stack, View, Concatenate, Slice, LambDirection,
+                                          SecondMoment, FactoredDirection, ApplyDirection, CopyBox>;
+                      },
+                      kernel_);
+  }
+  [[nodiscard]] SingleKernels single() const {
+    return {[this](const Kernel& kernel, const Launch& launch, int threads) {
+              return Runner(kernel, launch, level_, threads).workspace();
+            },
+            [this](const Kernel& kernel, const Launch& launch, int threads) {
+              Runner(kernel, launch, level_, threads).run();
+            },
+            level_.f32};
+  }
+
   /// The dtype that the first `operands` operands, the first `results` results and `more` operands
   /// share, if it is f64 or f32 for all.
   [[nodiscard]] std::optional<DType> common_type(std::size_t operands, std::size_t results,

@@ -167,7 +167,10 @@ bool Fast<T>::run(const CrossEntropyGradient& kernel, const Launch& launch, int 
 
 template <class T>
 bool Fast<T>::run(const Embedding& kernel, const Launch& launch, int threads) {
-  return run_embedding<T>(kernel, launch, threads);
+  const DType type = launch.operands[0].dtype;
+  ALPA_CHECK(type == launch.results[0].dtype && (type == kDTypeOf<T> || is_low(type)));
+  return is_low(type) ? run_embedding<std::uint16_t>(kernel, launch, threads)
+                      : run_embedding<T>(kernel, launch, threads);
 }
 
 template <class T>
@@ -347,26 +350,31 @@ bool Fast<T>::run(const UpsampleGradient& kernel, const Launch& launch, int thre
 
 template <class T, class Level>
 FastKernels<T> fast_kernels() {
-  return {[](const Kernel& kernel, const Launch& launch, int threads) {
-            return std::visit(
-                [&](const auto& each) {
-                  if constexpr (requires { Fast<T>::workspace(each, launch, threads); })
-                    return Fast<T>::workspace(each, launch, threads);
-                  else
-                    return Bytes{0};
-                },
-                kernel);
-          },
-          [](const Kernel& kernel, const Launch& launch, int threads) {
-            return std::visit(
-                [&](const auto& each) {
-                  if constexpr (requires { Fast<T>::run(each, launch, threads); })
-                    return Fast<T>::run(each, launch, threads);
-                  else
-                    return false;
-                },
-                kernel);
-          }};
+  return {
+      [](const Kernel& kernel, const Launch& launch, int threads) {
+        return std::visit(
+            [&](const auto& each) {
+              if constexpr (requires { Fast<T>::workspace(each, launch, threads); })
+                return Fast<T>::workspace(each, launch, threads);
+              else
+                return Bytes{0};
+            },
+            kernel);
+      },
+      [](const Kernel& kernel, const Launch& launch, int threads) {
+        return std::visit(
+            [&](const auto& each) {
+              if constexpr (requires { Fast<T>::run(each, launch, threads); })
+                return Fast<T>::run(each, launch, threads);
+              else
+                return false;
+            },
+            kernel);
+      },
+      [](DType from, const std::byte* data, T* to, std::int64_t n) { widen(from, data, 1, to, n); },
+      [](DType to, const T* from, std::byte* data, std::int64_t n) {
+        narrow(to, from, data, 1, n);
+      }};
 }
 
 }  // namespace alpa::cpu

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/element.hpp"
+#include "cpu/convert.hpp"
 #include "cpu/exponential.hpp"
 #include "cpu/nest.hpp"
 #include "cpu/threads.hpp"
@@ -185,6 +186,9 @@ class RunReader {
     } else if (piece_->dtype == DType::f32) {
       const float* from = reinterpret_cast<const float*>(piece_->data) + place;
       for (std::int64_t i = 0; i < n; ++i) buffer_[index(i)] = static_cast<T>(from[i * stride_]);
+    } else if (is_low(piece_->dtype)) {
+      widen(piece_->dtype, piece_->data + place * size_of(piece_->dtype), stride_, buffer_.data(),
+            n);
     } else {
       for (std::int64_t i = 0; i < n; ++i) {
         buffer_[index(i)] = static_cast<T>(kernels::load(*piece_, place + i * stride_));
@@ -218,6 +222,10 @@ void map_nest(MapOp op, T constant, const Nest& nest, std::span<const Piece> ope
       for (std::size_t i = 0; i < count; ++i) x[i] = readers[i].read(at[i], n);
       T* out = direct ? reinterpret_cast<T*>(result.data) + at[count] : buffer.data();
       map_run<T>(op, constant, x, out, n);
+      if (is_low(result.dtype)) {
+        return narrow(result.dtype, out, result.data + at[count] * size_of(result.dtype),
+                      nest.inner_stride(count), n);
+      }
       for (std::int64_t i = 0; !direct && i < n; ++i) {
         kernels::store(result, at[count] + i * nest.inner_stride(count),
                        static_cast<double>(out[i]));

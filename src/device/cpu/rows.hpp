@@ -299,6 +299,7 @@ inline bool table_of_rows(const Dims& table, const Dims& ids, const Dims& embedd
   return table.size() == 2 && embedded == ids + table[1];
 }
 
+/// Copies only: T is any type of the elements' size.
 template <class T>
 [[nodiscard]] bool run_embedding(const Embedding& kernel, const Launch& launch, int threads) {
   if (!table_of_rows(kernel.table, kernel.ids, kernel.result)) return false;
@@ -309,8 +310,8 @@ template <class T>
   const kernels::LetterSize rows = sizes.at(kernel.table[0]);
   const std::int64_t columns = sizes.extent(kernel.table[1]);
   const std::int32_t* ids = kernels::integers(launch.operands[1]);
-  const T* table = data_of<T>(launch.operands[0]);
-  T* result = mutable_data_of<T>(launch.results[0]);
+  const auto* table = reinterpret_cast<const T*>(launch.operands[0].data);
+  auto* result = reinterpret_cast<T*>(launch.results[0].data);
   parallel_for(threads, sizes.elements(kernel.ids), row_grain(columns),
                [&](std::int64_t begin, std::int64_t end) {
                  for (std::int64_t i = begin; i < end; ++i) {

@@ -33,7 +33,8 @@ Signature signature(const Attention& kernel, Instance /*instance*/) {
               .results = {query_of(kernel), row_of(kernel)},
               .whole = "sd",
               .flops_per_point = 4.0,
-              .suffixes = {"", ".lse"}};
+              .suffixes = {"", ".lse"},
+              .single_results = {1}};
   add_documents(kernel, s);
   return s;
 }
@@ -61,7 +62,8 @@ Signature signature(const AttentionGradient& kernel, Instance /*instance*/) {
               .reduction = {Reduction::none, Reduction::sum, Reduction::sum},
               .whole = "sd",
               .flops_per_point = 8.0,
-              .suffixes = {".query", ".key", ".value"}};
+              .suffixes = {".query", ".key", ".value"},
+              .statistics = {4}};
   add_documents(kernel.attention, s);
   return s;
 }

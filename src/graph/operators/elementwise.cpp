@@ -126,6 +126,20 @@ std::vector<std::vector<int>> linear_groups(const Map& kernel) {
   check_failed("known map operation", SourceLine::here());
 }
 
+/// Operands that may be f32 beside bf16 and f16: statistics of rows, targets, weights.
+std::vector<int> statistics_of(MapOp op) {
+  switch (op) {
+    case MapOp::softmax:
+    case MapOp::squared_error:
+    case MapOp::squared_error_gradient:
+      return {1, 2};
+    case MapOp::softmax_gradient:
+      return {2};
+    default:
+      return {};
+  }
+}
+
 void check_operands(const Map& kernel) {
   const std::size_t arity = arity_of(kernel.op);
   const std::size_t have = kernel.operands.size();
@@ -229,7 +243,8 @@ Signature signature(const Map& kernel, Instance /*instance*/) {
               .attributes = "constant=" + number(kernel.constant),
               .operands = kernel.operands,
               .results = {kernel.result},
-              .linear = linear_groups(kernel)};
+              .linear = linear_groups(kernel),
+              .statistics = statistics_of(kernel.op)};
   if (gives_loss(kernel.op)) s.wide_results = {0};
   return s;
 }

@@ -43,6 +43,7 @@ Signature signature(const RouteGradient& kernel, Instance /*instance*/) {
           .results = {kProbabilities},
           .linear = {{2}},
           .whole = "sxk",
+          .statistics = {2},
           .integer_operands = {1},
           .extent = {{'k', kernel.route.top_k}}};
 }
@@ -58,6 +59,7 @@ Signature signature(const Dispatch& kernel, Instance /*instance*/) {
   if (!kernel.gated) return s;
   s.operands.push_back(kChoices);
   s.linear.push_back({3});
+  s.statistics = {3};
   return s;
 }
 
@@ -82,6 +84,7 @@ Signature signature(const Combine& kernel, Instance /*instance*/) {
   if (!kernel.gated) return s;
   s.operands.push_back(kChoices);
   s.linear.push_back({3});
+  s.statistics = {3};
   return s;
 }
 
@@ -107,6 +110,7 @@ Signature signature(const GateGradient& /*kernel*/, Instance /*instance*/) {
           .reduction = {Reduction::sum},
           .linear = {{0}, {1}},
           .whole = "skc",
+          .single_results = {0},
           .integer_operands = {2, 3}};
 }
 

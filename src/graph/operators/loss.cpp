@@ -1,4 +1,5 @@
 #include "alpa/base/error.hpp"
+#include "alpa/graph/training.hpp"
 
 #include "operators/operators.hpp"
 
@@ -30,6 +31,18 @@ TensorId weigh(Backward& backward, TensorId dx, const Dims& dims, const Dims& va
   return backward.add("weigh", Map{MapOp::multiply, {dims, values}, dims}, {dx, dy});
 }
 
+/// The scalar that weighs the gradient of a loss whose value `inverse_weight` weighs.
+TensorId gradient_weight(Backward& backward, TensorId inverse_weight) {
+  GraphBuilder& builder = backward.builder();
+  if (builder.dtype() != DType::f16) return inverse_weight;
+  if (builder.tensor(inverse_weight).name != scalar_name::kInverseWeight) {
+    throw UserError("operator " + backward.op().name + ": in fp16 the weight of a loss must be " +
+                    scalar_name::kInverseWeight + ", whose gradient a loss scale goes with, not " +
+                    builder.tensor(inverse_weight).name);
+  }
+  return builder.scalar(scalar_name::kGradientWeight, Role::step_scalar);
+}
+
 std::string attributes(char letter, double smoothing) {
   return std::string("letter=") + letter +
          (smoothing != 0.0 ? " smoothing=" + number(smoothing) : "");
@@ -44,6 +57,7 @@ Signature signature(const Pick& kernel, Instance /*instance*/) {
           .results = {kernel.labels},
           .reduction = {Reduction::sum},
           .linear = {{0}},
+          .single_results = {0},
           .integer_operands = {1}};
 }
 
@@ -53,6 +67,7 @@ Signature signature(const CrossEntropyGradient& kernel, Instance /*instance*/) {
           .attributes = attributes(kernel.letter, kernel.smoothing),
           .operands = {kernel.operand, row, row, row, row, ""},
           .results = {kernel.operand},
+          .statistics = {1, 2, 4},
           .integer_operands = {3}};
 }
 
@@ -70,7 +85,7 @@ void derive_cross_entropy(const Map& kernel, Backward& backward) {
   const TensorId dx =
       backward.add("logits", gradient,
                    {logits, backward.operand(0), backward.operand(1), picked.operands.at(1),
-                    backward.operand(3), backward.operand(4)});
+                    backward.operand(3), gradient_weight(backward, backward.operand(4))});
   backward.give_beyond(logits, weigh(backward, dx, pick.operand, kernel.result));
 }
 
@@ -78,7 +93,9 @@ void derive_squared_error(const Map& kernel, Backward& backward) {
   const Map gradient{MapOp::squared_error_gradient, kernel.operands, kernel.result,
                      kernel.constant};
   const DType dtype = backward.tensor(backward.operand(0)).dtype;
-  TensorId dx = backward.add("input", gradient, backward.op().operands, {.dtype = dtype});
+  std::vector<TensorId> operands = backward.op().operands;
+  operands.at(3) = gradient_weight(backward, operands.at(3));
+  TensorId dx = backward.add("input", gradient, operands, {.dtype = dtype});
   dx = weigh(backward, dx, kernel.result, kernel.result);
   if (backward.wanted(0)) {
     backward.give(0, backward.fit("input.sum", dx, kernel.result, kernel.operands.at(0), 0));

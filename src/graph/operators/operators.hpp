@@ -32,6 +32,8 @@ struct Signature {
   double flops_per_point = 0.0;
   std::vector<std::string> suffixes = {};  ///< of the results' names; empty: none
   std::vector<int> wide_results = {};      ///< results that are f64 whatever the operands are
+  std::vector<int> statistics = {};        ///< operands that may be f32 beside bf16 and f16
+  std::vector<int> single_results = {};    ///< results that are f32 unless said otherwise, or f64
   std::vector<int> integer_operands = {};  ///< operands that are i32
   LetterValue extent = {};                 ///< a letter whose size the kernel fixes
   LetterValue index = {};                  ///< an index that must lie inside a letter

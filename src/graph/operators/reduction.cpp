@@ -8,7 +8,8 @@ Signature signature(const Reduce& kernel, Instance /*instance*/) {
               .attributes = kernel.square ? "square" : "",
               .operands = {kernel.operand},
               .results = {kernel.result},
-              .reduction = {maximum ? Reduction::max : Reduction::sum}};
+              .reduction = {maximum ? Reduction::max : Reduction::sum},
+              .single_results = {0}};
   if (!maximum && !kernel.square) s.linear = {{0}};
   return s;
 }
@@ -37,7 +38,9 @@ Signature signature(const SumExp& kernel, Instance /*instance*/) {
   return {.kind = "sum_exp",
           .operands = {kernel.operand, kernel.result},
           .results = {kernel.result},
-          .reduction = {Reduction::sum}};
+          .reduction = {Reduction::sum},
+          .statistics = {1},
+          .single_results = {0}};
 }
 
 }  // namespace alpa::operators
