@@ -103,44 +103,47 @@ void for_each_row_block(const ChannelRows& size, int threads, const F& f) {
                });
 }
 
-/// (first[i], second[i]) += the two terms of each row; term(row offset, column) gives them.
-template <int rows, class Term>
+/// Two terms of a sum, of one element.
+template <class T>
+struct TwoTerms {
+  T first, second;
+};
+
+/// (first[i], second[i]) += the two terms of each row, which term(row offset, column) gives. The
+/// terms of these few rows add up in T, all rows in f64.
+template <class T, int rows, class Term>
 void add_rows(std::int64_t stride, std::int64_t width, double* first, double* second,
               const Term& term) {
 #pragma GCC ivdep
   for (std::int64_t i = 0; i < width; ++i) {
-    double a = first[i], b = second[i];
+    T a = 0, b = 0;
 #pragma GCC unroll 8
     for (int row = 0; row < rows; ++row) {
-      const auto [x, y] = term(row * stride, i);
-      a += x;
-      b += y;
+      const TwoTerms<T> terms = term(row * stride, i);
+      a += terms.first;
+      b += terms.second;
     }
-    first[i] = a;
-    second[i] = b;
+    first[i] += static_cast<double>(a);
+    second[i] += static_cast<double>(b);
   }
 }
 
-struct TwoTerms {
-  double first, second;
-};
-
 /// Sums of two terms down columns of `count` rows; term(place in the matrix, column of the block).
-template <class Term>
+template <class T, class Term>
 void sum_columns(std::int64_t place, std::int64_t count, std::int64_t stride, std::int64_t width,
                  double* first, double* second, const Term& term) {
-  constexpr int kRows = 4;
+  constexpr int kRows = 8;
   std::int64_t row = 0;
   for (; row + kRows <= count; row += kRows) {
     const std::int64_t base = place + row * stride;
-    add_rows<kRows>(stride, width, first, second, [&](std::int64_t offset, std::int64_t i) {
+    add_rows<T, kRows>(stride, width, first, second, [&](std::int64_t offset, std::int64_t i) {
       return term(base + offset + i, i);
     });
   }
   for (; row < count; ++row) {
     const std::int64_t base = place + row * stride;
-    add_rows<1>(stride, width, first, second,
-                [&](std::int64_t offset, std::int64_t i) { return term(base + offset + i, i); });
+    add_rows<T, 1>(stride, width, first, second,
+                   [&](std::int64_t offset, std::int64_t i) { return term(base + offset + i, i); });
   }
 }
 
@@ -154,11 +157,10 @@ void channel_moments(const NormMoments& kernel, const Launch& launch, int thread
   for_each_column_block(
       size, threads, [&](std::int64_t group, std::int64_t column, std::int64_t width) {
         ChannelArray<double> sum{}, square{};
-        sum_columns(group * size.rows * size.columns + column, size.rows, size.columns, width,
-                    sum.data(), square.data(), [&](std::int64_t at, std::int64_t) {
-                      const auto value = static_cast<double>(x[at]);
-                      return TwoTerms{value, value * value};
-                    });
+        sum_columns<T>(group * size.rows * size.columns + column, size.rows, size.columns, width,
+                       sum.data(), square.data(), [&](std::int64_t at, std::int64_t) {
+                         return TwoTerms<T>{x[at], x[at] * x[at]};
+                       });
         std::copy_n(sum.data(), width, sums + group * size.columns + column);
         std::copy_n(square.data(), width, square_sums + group * size.columns + column);
       });
@@ -202,18 +204,18 @@ void channel_gradient_moments(const NormGradientMoments& kernel, const Launch& l
   double* gx_sums = mutable_data_of<double>(launch.results[1]);
   for_each_column_block(
       size, threads, [&](std::int64_t group, std::int64_t column, std::int64_t width) {
-        ChannelArray<double> sum{}, product{}, mean, rstd;
+        ChannelArray<double> sum{}, product{}, rstd;
+        ChannelArray<T> mean;
         for (std::int64_t i = 0; i < width; ++i) {
           const RowMoments moments = known.moments(group, column + i);
-          mean[static_cast<std::size_t>(i)] = moments.mean;
+          mean[static_cast<std::size_t>(i)] = static_cast<T>(moments.mean);
           rstd[static_cast<std::size_t>(i)] = moments.rstd;
         }
-        const double* m = mean.data();
-        sum_columns(group * size.rows * size.columns + column, size.rows, size.columns, width,
-                    sum.data(), product.data(), [&](std::int64_t at, std::int64_t i) {
-                      const auto g = static_cast<double>(dy[at]);
-                      return TwoTerms{g, g * (static_cast<double>(x[at]) - m[i])};
-                    });
+        const T* m = mean.data();
+        sum_columns<T>(group * size.rows * size.columns + column, size.rows, size.columns, width,
+                       sum.data(), product.data(), [&](std::int64_t at, std::int64_t i) {
+                         return TwoTerms<T>{dy[at], dy[at] * (x[at] - m[i])};
+                       });
         for (std::int64_t i = 0; i < width; ++i) {
           const auto s = static_cast<double>(scale[column + i]);
           const auto j = static_cast<std::size_t>(i);
@@ -266,19 +268,19 @@ void channel_gradient_parameters(const NormGradientParameters& kernel, const Lau
   const ChannelRows together{1, size.groups * size.rows, size.columns};
   for_each_column_block(
       together, threads, [&](std::int64_t, std::int64_t column, std::int64_t width) {
-        ChannelArray<double> bias{}, scale{}, mean, rstd;
-        const double *m = mean.data(), *a = rstd.data();
+        ChannelArray<double> bias{}, scale{};
+        ChannelArray<T> mean, rstd;
+        const T *m = mean.data(), *a = rstd.data();
         for (std::int64_t group = 0; group < size.groups; ++group) {
           for (std::int64_t i = 0; i < width; ++i) {
             const RowMoments moments = known.moments(group, column + i);
-            mean[static_cast<std::size_t>(i)] = moments.mean;
-            rstd[static_cast<std::size_t>(i)] = moments.rstd;
+            mean[static_cast<std::size_t>(i)] = static_cast<T>(moments.mean);
+            rstd[static_cast<std::size_t>(i)] = static_cast<T>(moments.rstd);
           }
-          sum_columns(group * size.rows * size.columns + column, size.rows, size.columns, width,
-                      bias.data(), scale.data(), [&](std::int64_t at, std::int64_t i) {
-                        const auto g = static_cast<double>(dy[at]);
-                        return TwoTerms{g, g * (static_cast<double>(x[at]) - m[i]) * a[i]};
-                      });
+          sum_columns<T>(group * size.rows * size.columns + column, size.rows, size.columns, width,
+                         bias.data(), scale.data(), [&](std::int64_t at, std::int64_t i) {
+                           return TwoTerms<T>{dy[at], dy[at] * (x[at] - m[i]) * a[i]};
+                         });
         }
         for (std::int64_t i = 0; i < width; ++i) {
           const auto j = static_cast<std::size_t>(i);

@@ -122,14 +122,19 @@ void run_max_pool_gradient(const MaxPoolGradient& kernel, const Launch& launch, 
   const std::int32_t* places = kernels::integers(launch.operands[1]);
   T* dx = mutable_data_of<T>(launch.results[0]);
   const PooledSide &rows = s.rows, &columns = s.columns;
+  const auto wide = static_cast<std::int32_t>(columns.all_pixels);
   parallel_for(threads, s.images, 1, [&](std::int64_t begin, std::int64_t end) {
     std::fill(dx + begin * s.image(), dx + end * s.image(), T(0));
-    for (std::int64_t i = begin * s.output(); i < end * s.output(); ++i) {
-      const std::int64_t row = places[i] / columns.all_pixels - rows.first_pixel;
-      const std::int64_t column = places[i] % columns.all_pixels - columns.first_pixel;
-      if (row < 0 || row >= rows.pixels || column < 0 || column >= columns.pixels) continue;
-      const std::int64_t pixel = row * columns.pixels + column;
-      dx[i / s.output() * s.image() + pixel * s.c + i % s.c] += dy[i];
+    for (std::int64_t image = begin; image < end; ++image) {
+      T* to = dx + image * s.image();
+      for (std::int64_t i = image * s.output(); i < (image + 1) * s.output(); i += s.c) {
+        for (std::int64_t c = 0; c < s.c; ++c) {
+          const std::int64_t row = places[i + c] / wide - rows.first_pixel;
+          const std::int64_t column = places[i + c] % wide - columns.first_pixel;
+          if (row < 0 || row >= rows.pixels || column < 0 || column >= columns.pixels) continue;
+          to[(row * columns.pixels + column) * s.c + c] += dy[i + c];
+        }
+      }
     }
   });
 }
