@@ -45,7 +45,7 @@ inline const std::vector<FreeModel>& free_models() {
     - positions
     - residual:
         - layer_norm
-        - attention: {heads: 3, rotary: true, dropout: 0.1}
+        - attention: {heads: 3, rotary: true, dropout: 0.1, bias: false}
     - residual:
         - rms_norm: {}
         - feed_forward: {hidden: 8, activation: swiglu}

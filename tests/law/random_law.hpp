@@ -38,7 +38,8 @@ inline void run_one(Case test, const Outcome& truth, std::mt19937_64& random, Co
 }
 
 /// At least `plans` plans, and up to three times as many until everything has been executed.
-inline void expect_law(const std::vector<Case>& cases, int plans, std::uint64_t seed) {
+inline void expect_law(const std::vector<Case>& cases, int plans, std::uint64_t seed,
+                       bool everything = true) {
   std::vector<Outcome> truths;
   for (const Case& test : cases) {
     truths.push_back(train(test, single_rank_plan(test.make_graph(test.global_batch))));
@@ -46,14 +47,16 @@ inline void expect_law(const std::vector<Case>& cases, int plans, std::uint64_t 
   }
   std::mt19937_64 random(seed);
   Coverage coverage;
-  for (int i = 0; i < plans || (i < 3 * plans && !coverage.missing().empty()); ++i) {
+  for (int i = 0; i < plans || (everything && i < 3 * plans && !coverage.missing().empty()); ++i) {
     SCOPED_TRACE("plan " + std::to_string(i) + " of seed " + std::to_string(seed));
     const std::size_t c = static_cast<std::size_t>(i) % cases.size();
     run_one(cases[c], truths[c], random, coverage);
     if (testing::Test::HasFailure()) return;
   }
   std::cout << coverage.table();
-  EXPECT_EQ(coverage.missing(), std::vector<std::string>{});
+  if (everything) {
+    EXPECT_EQ(coverage.missing(), std::vector<std::string>{});
+  }
 }
 
 }  // namespace alpa::law
