@@ -12,7 +12,7 @@ packages=(
   libssl-dev                            # SHA-256
   libdnnl-dev                           # fast products on the CPU
   coinor-libcbc-dev                     # integer programs of the planner
-  nlohmann-json3-dev zlib1g-dev         # benchmarks of the planner read packed JSON
+  nlohmann-json3-dev zlib1g-dev         # safetensors; benchmarks of the planner read packed JSON
   libgtest-dev python3-h5py             # tests
 )
 

@@ -16,14 +16,26 @@ std::vector<fs::path> paths_of(const std::vector<std::string>& names) {
   return {names.begin(), names.end()};
 }
 
-const TransformerConfig& token_model(const RunConfig& config) {
-  const auto* shape = std::get_if<TransformerConfig>(&config.model.shape);
-  if (shape == nullptr) {
-    throw UserError("data.source: found " + std::string(name_of(config.data.source)) +
-                    ", which gives tokens, expected synthetic or images, which give the features "
-                    "or images that the model takes");
+/// What the graph takes where its input `tokens` is [b, sequence].
+struct TokenInput {
+  std::int64_t sequence = 1;
+  std::int64_t vocabulary = 1;
+};
+
+TokenInput token_input(const RunConfig& config, const Graph& graph) {
+  const auto tokens = graph.find_tensor("tokens");
+  const auto limits = id_limits(graph);
+  const auto limit = limits.find("tokens");
+  if (tokens && limit != limits.end() && graph.tensor(*tokens).shape.size() == 2) {
+    return {graph.tensor(*tokens).shape[1], limit->second};
   }
-  return *shape;
+  std::string taken;
+  for (const TensorId id : tensors_with(graph, Role::input)) {
+    taken += (taken.empty() ? "" : ", ") + graph.tensor(id).name;
+  }
+  throw UserError(
+      "data.source: found " + std::string(name_of(config.data.source)) +
+      ", which gives tokens, expected a source that gives what the model takes: " + taken);
 }
 
 BatchOptions batch_options(const RunConfig& config) {
@@ -34,26 +46,48 @@ BatchOptions batch_options(const RunConfig& config) {
   return batches;
 }
 
-TokenRules token_rules(const RunConfig& config) {
+TokenRules token_rules(const RunConfig& config, std::int64_t vocabulary) {
   const DataConfig& data = config.data;
   TokenRules rules;
-  if (data.end_of_document)
+  if (data.end_of_document) {
     rules.end_of_document = static_cast<std::int32_t>(*data.end_of_document);
+  }
   rules.ignore_label = data.ignore_label;
   if (data.masking) {
-    const std::int64_t vocabulary = token_model(config).vocabulary;
     const std::int64_t token = data.masking->token.value_or(vocabulary - 1);
     rules.masking = {data.masking->probability, static_cast<std::int32_t>(token), vocabulary};
   }
   return rules;
 }
 
-Dataset windows_of(const RunConfig& config, Tokens tokens) {
+Tokens read_tokens(const RunConfig& config, std::int64_t vocabulary,
+                   const fs::path& run_directory) {
+  const DataConfig& data = config.data;
+  if (data.source == DataSource::hdf5) {
+    return read_hdf5_tokens(paths_of(data.hdf5.files), data.hdf5.dataset, vocabulary);
+  }
+  if (data.source == DataSource::tokens) {
+    const auto width =
+        data.tokens.dtype == TokenType::uint16 ? TokenWidth::bits16 : TokenWidth::bits32;
+    return read_raw_tokens(paths_of(data.tokens.files), width, vocabulary);
+  }
+  if (vocabulary < 256) {
+    throw UserError(
+        "data.source: found text, which is read byte by byte, expected a model of 256 "
+        "tokens or more; this one has " +
+        std::to_string(vocabulary));
+  }
+  return read_hdf5_tokens(run_directory / "tokens.h5", "tokens", 256);
+}
+
+Dataset windows_of(const RunConfig& config, const Graph& graph, const fs::path& run_directory) {
+  const TokenInput input = token_input(config, graph);
   WindowOptions windows;
-  windows.sequence = token_model(config).sequence;
+  windows.sequence = input.sequence;
   windows.held_out = config.data.held_out;
   windows.shuffle = config.data.shuffle;
-  return token_dataset(std::move(tokens), windows, batch_options(config), token_rules(config));
+  return token_dataset(read_tokens(config, input.vocabulary, run_directory), windows,
+                       batch_options(config), token_rules(config, input.vocabulary));
 }
 
 /// Every input of the graph, made up.
@@ -82,7 +116,7 @@ Dataset synthetic(const RunConfig& config, const Graph& graph) {
                                   batch_options(config));
     case SyntheticKind::tokens:
       return synthetic_tokens(data.sequence.value(), data.vocabulary.value(), batch_options(config),
-                              token_rules(config));
+                              token_rules(config, data.vocabulary.value()));
     case SyntheticKind::images: {
       const ImageShape shape{data.image.value(), data.image.value(), data.channels.value()};
       return synthetic_images(shape, data.classes.value(), batch_options(config));
@@ -129,20 +163,11 @@ Dataset images_of(const RunConfig& config, const Graph& graph) {
 }
 
 Dataset opened(const RunConfig& config, const Graph& graph, const fs::path& run_directory) {
-  const DataConfig& data = config.data;
-  switch (data.source) {
+  switch (config.data.source) {
     case DataSource::text:
-      static_cast<void>(token_model(config));
-      return windows_of(config, read_hdf5_tokens(run_directory / "tokens.h5", "tokens", 256));
-    case DataSource::tokens: {
-      const auto width =
-          data.tokens.dtype == TokenType::uint16 ? TokenWidth::bits16 : TokenWidth::bits32;
-      return windows_of(config, read_raw_tokens(paths_of(data.tokens.files), width,
-                                                token_model(config).vocabulary));
-    }
+    case DataSource::tokens:
     case DataSource::hdf5:
-      return windows_of(config, read_hdf5_tokens(paths_of(data.hdf5.files), data.hdf5.dataset,
-                                                 token_model(config).vocabulary));
+      return windows_of(config, graph, run_directory);
     case DataSource::images:
       return images_of(config, graph);
     case DataSource::synthetic:

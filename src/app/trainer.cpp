@@ -51,6 +51,23 @@ std::span<T> as(std::span<std::byte> bytes) {
 
 std::string to_text(std::int64_t value) { return std::to_string(value); }
 
+/// Whether there is one loss with labels, so that its hits are a share of the weights.
+bool has_one_classifier(const Graph& graph) {
+  const auto correct = graph.find_tensor(scalar_name::kCorrect);
+  if (!correct) return false;
+  return std::count_if(graph.operators.begin(), graph.operators.end(), [&](const Operator& op) {
+           return std::find(op.results.begin(), op.results.end(), *correct) != op.results.end();
+         }) == 1;
+}
+
+/// Whether each token has a label, so that the loss is the cross-entropy of tokens.
+bool predicts_tokens(const Graph& graph) {
+  const auto tokens = graph.find_tensor("tokens");
+  const auto labels = graph.find_tensor("labels");
+  return tokens && labels && has_one_classifier(graph) &&
+         graph.tensor(*tokens).shape == graph.tensor(*labels).shape;
+}
+
 }  // namespace
 
 Trainer::Trainer(TrainerInput input, Engine& engine, Checkpointer& checkpointer,
@@ -231,8 +248,9 @@ void Trainer::train_step() {
   last_.flops_per_second =
       flops_per_microbatch(in_.graph).value * in_.plan.num_microbatches / last_.step_time.value;
   last_.memory = in_.arena;
-  const auto hits = results.find(scalar_name::kCorrect);
-  if (hits != results.end() && weight > 0) last_.accuracy = hits->second / weight;
+  if (weight > 0 && has_one_classifier(in_.graph)) {
+    last_.accuracy = results.at(scalar_name::kCorrect) / weight;
+  }
   last_.predicted_step_time = in_.predicted;
   if (is_root()) step_times_.push_back(last_.step_time.value);
   const bool first = recent_step_time_ == 0.0;
@@ -308,10 +326,10 @@ Trainer::Agreed Trainer::agree() {
 }
 
 EvaluationMetrics Trainer::evaluate() {
+  const bool classifies = has_one_classifier(in_.graph);
   double loss = 0;
   double correct = 0;
   double weight = 0;
-  bool counts_hits = false;
   for (std::int64_t batch = 0; batch < in_.dataset.num_evaluation_batches(); ++batch) {
     process_.watchdog.enter(RunPhase::evaluate, step_);
     process_.watchdog.alive();
@@ -320,19 +338,16 @@ EvaluationMetrics Trainer::evaluate() {
     const auto results = engine_.evaluate(scalars(w, false), fill(Split::evaluation, batch));
     loss += results.at(scalar_name::kLoss) * w;
     weight += w;
-    const auto hits = results.find(scalar_name::kCorrect);
-    counts_hits = hits != results.end();
-    if (counts_hits) correct += hits->second;
+    if (classifies) correct += results.at(scalar_name::kCorrect);
   }
   EvaluationMetrics found;
   found.loss = weight > 0 ? loss / weight : std::numeric_limits<double>::quiet_NaN();
-  if (counts_hits && weight > 0) found.accuracy = correct / weight;
+  if (classifies && weight > 0) found.accuracy = correct / weight;
   // A smoothed loss is no cross-entropy of the tokens.
-  const bool of_tokens =
-      in_.graph.find_tensor("tokens").has_value() && in_.config.training.label_smoothing == 0.0;
-  if (of_tokens) found.perplexity = std::exp(found.loss);
+  if (!predicts_tokens(in_.graph) || in_.config.training.label_smoothing > 0.0) return found;
+  found.perplexity = std::exp(found.loss);
   const DataConfig& data = in_.config.data;
-  if (of_tokens && data.source == DataSource::text && !data.masking) {
+  if (data.source == DataSource::text && !data.masking) {
     found.bits_per_byte = found.loss / std::numbers::ln2;
   }
   return found;

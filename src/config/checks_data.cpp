@@ -149,7 +149,8 @@ void check_shape(const CrossCheck& check, const RunConfig& config) {
   const auto& shape = config.data.images.shape;
   if (!check.sound({path, "data.images.format", "model.image", "model.features"})) return;
   if (!shape) {
-    if (config.model.preset != Preset::custom) return;
+    const auto* custom = std::get_if<CustomConfig>(&config.model.shape);
+    if (custom == nullptr || !custom->inputs.empty()) return;
     check.refuse(path, "nothing", "[height, width, channels] with preset custom");
     return;
   }
@@ -198,7 +199,8 @@ void check_token_options(const CrossCheck& check, const RunConfig& config) {
     return;
   }
   const auto* model = std::get_if<TransformerConfig>(&config.model.shape);
-  if (data.end_of_document && model == nullptr && check.sound({"data.end_of_document"})) {
+  const bool may_take_tokens = model != nullptr || config.model.preset == Preset::custom;
+  if (data.end_of_document && !may_take_tokens && check.sound({"data.end_of_document"})) {
     check.refuse("data.end_of_document", text_of(*data.end_of_document),
                  "none with preset " + preset + " (documents are of tokens)");
   }

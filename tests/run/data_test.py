@@ -94,6 +94,24 @@ class Images(harness.RunTest):
         self.run_program("idx", "data.images={files: [mnist]}", "model.features=64", ranks=2)
         self.assertEqual(len(self.evaluations("idx")), 2)
 
+    def test_free_model_of_images(self):
+        (self.folder / "free.yaml").write_text("""\
+model:
+  preset: custom
+  inputs: {images: {shape: [32, 32, 3]}}
+  layers:
+    - convolution: {out: 4, activation: relu}
+    - global_average_pool
+    - linear: {out: 10}
+data: {source: images, images: {files: [cifar]}}
+training: {steps: 2, global_batch: 4, precision: fp64, evaluate: {every: never}}
+parallel: {method: data}
+""")
+        self.run_program("one", config="free.yaml")
+        self.run_program("two", config="free.yaml", ranks=2)
+        self.assert_close(harness.losses(self.folder / "two"), harness.losses(self.folder / "one"),
+                          1e-9)
+
     def test_synthetic(self):
         self.run_program("run", "data={source: synthetic, synthetic: {kind: images, image: 8}}",
                          "model.features=192", "model.layers=0", "training.steps=60",
@@ -173,6 +191,26 @@ class TokenRules(harness.RunTest):
         last = harness.metrics(self.folder / "one")[-1]
         self.assertNotIn("eval_bits_per_byte", last)
         self.assertIn("eval_accuracy", last)
+
+
+    def test_free_model_of_tokens(self):
+        self.put_ids([i % 7 for i in range(500)])
+        (self.folder / "free.yaml").write_text("""\
+model:
+  preset: custom
+  inputs: {tokens: {shape: [8], type: integer}}
+  layers:
+    - embedding: {vocabulary: 10, out: 16}
+    - linear: {out: 10}
+data: {source: tokens, tokens: {files: [ids.bin]}, end_of_document: 6}
+training: {steps: 60, global_batch: 8}
+optimizer: {learning_rate: 0.05}
+parallel: {method: data}
+""")
+        self.run_program("run", config="free.yaml", ranks=2)
+        last = harness.metrics(self.folder / "run")[-1]
+        self.assertGreater(last["eval_accuracy"], 0.99)  # 0 follows 6 only across documents
+        self.assertLess(last["eval_perplexity"], 1.1)
 
 
 class Metrics(harness.RunTest):
