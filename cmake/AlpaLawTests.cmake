@@ -17,8 +17,9 @@ alpa_tests(rules DEPS sharding device FILES tests/law/rules_test.cpp tests/law/w
            tests/device/expert_cases_test.cpp LABELS law)
 
 # The same law under 200 plans a model.
-add_test(NAME law.random_plans COMMAND law_tests --gtest_filter=RandomPlansLaw.*)
-set_tests_properties(law.random_plans PROPERTIES LABELS slow TIMEOUT 1800
+add_test(NAME law.random_plans
+         COMMAND law_tests --gtest_filter=*RandomPlans*:-LowPrecisionLaw.*)
+set_tests_properties(law.random_plans PROPERTIES LABELS slow TIMEOUT 3600
                                                  ENVIRONMENT ALPA_LAW_PLANS=200)
 
 alpa_tests(names DEPS config graph FILES tests/law/names_test.cpp)
