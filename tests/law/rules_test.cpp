@@ -64,6 +64,7 @@ const std::vector<ExtraLinear>& extra_linear() {
       {"apply_direction.clipped", {0, 4}, state},
       {"apply_direction.clipped", {0, 5}, state},
       {"apply_direction.trust_ratio", {0, 5}, state},
+      {"apply_direction.trust_ratio", {1, 5}, state},
       {"factored_direction", {0}, rare},
   };
   return list;

@@ -49,7 +49,7 @@ double sent(const ProgramTotals& totals, const std::string& wanted) {
 /// Bytes that one rank sends a step in the method's main collective, fp64.
 double closed_form(Method method, const Case& test, int n, int rank) {
   const double ring = 2.0 * (n - 1) / n;
-  const double scalars = 2 * 8;
+  const double scalars = 3 * 8;
   const Graph graph = test.make_graph(test.global_batch);
   if (method == Method::data) {
     return ring * (8.0 * static_cast<double>(num_parameters(graph)) + scalars);

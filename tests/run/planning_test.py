@@ -64,7 +64,6 @@ class Planning(RunTest):
         self.says(result.err, "mesh_axes")
 
 
-
 class Experts(RunTest):
     def test_slow_links_split_experts_and_send_tokens(self):
         """Where gradients are dear to send, each rank holds some of the experts."""
@@ -73,7 +72,7 @@ class Experts(RunTest):
                                   str(CLUSTERS / f"slow-links-{ranks}.yaml"),
                                   f"output={self.folder}/plan{ranks}", timeout=300)
             plan = (self.folder / f"plan{ranks}" / "plan.yaml").read_text()
-            self.assertRegex(plan, r"experts: split over axis \d \(\d\)")
+            self.assertRegex(plan, r'experts: "split over axis \d \(\d\)"')
             self.says(plan, "all_to_all")
             self.says(result.out, "experts", "all_to_all")
 

@@ -100,13 +100,17 @@ void run_route_gradient(const RouteGradient& kernel, const Launch& launch, int t
     const T* slope = dgate + row * top_k;
     T* dp = result + row * experts;
     std::fill_n(dp, experts, T(0));
-    T sum = T(1), mean = T(0);
+    double sum = 1.0, mean = 0.0;
     if (top_k > 1) {
-      sum = T(0);
-      for (std::int64_t k = 0; k < top_k; ++k) sum += p[chosen[k]];
-      for (std::int64_t k = 0; k < top_k; ++k) mean += slope[k] * (p[chosen[k]] / sum);
+      sum = 0.0;
+      for (std::int64_t k = 0; k < top_k; ++k) sum += static_cast<double>(p[chosen[k]]);
+      for (std::int64_t k = 0; k < top_k; ++k) {
+        mean += static_cast<double>(slope[k]) * (static_cast<double>(p[chosen[k]]) / sum);
+      }
     }
-    for (std::int64_t k = 0; k < top_k; ++k) dp[chosen[k]] = (slope[k] - mean) / sum;
+    for (std::int64_t k = 0; k < top_k; ++k) {
+      dp[chosen[k]] = static_cast<T>((static_cast<double>(slope[k]) - mean) / sum);
+    }
   };
   parallel_for(threads, sizes.elements("bs"), row_grain(experts),
                [&](std::int64_t begin, std::int64_t end) {
