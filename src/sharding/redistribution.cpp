@@ -317,9 +317,14 @@ std::vector<Move> redistribution(const Shape& shape, DType dtype, const Sharding
                                  const ShardingSpec& to, const DeviceMesh& mesh) {
   ALPA_CHECK(from.dim_axes.size() == shape.size() && to.dim_axes.size() == shape.size());
   if (from == to) return {};
-  ALPA_CHECK(from.margins.empty());
   const ShardingSpec pieces = without_margins(to);
   std::vector<Move> moves;
+  if (!from.margins.empty()) {  // an input that becomes a partial sum
+    ALPA_CHECK(from.margins == to.margins && from.dim_axes == to.dim_axes);
+    moves = Search(shape, dtype, pieces, mesh).run(without_margins(from));
+    for (Move& move : moves) move.before.margins = move.after.margins = to.margins;
+    return moves;
+  }
   if (from != pieces) moves = Search(shape, dtype, pieces, mesh).run(from);
   if (to.margins.empty()) return moves;
   Move last{.kind = Move::Kind::margins, .axes = {}, .before = pieces, .after = to};

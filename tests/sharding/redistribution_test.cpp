@@ -285,6 +285,8 @@ TEST(Redistribution, MarginsAreFetchedLast) {
   EXPECT_EQ(path("[S0,R]", "[S0~1~1,R]"), "margins [S0~1~1,R]; ");
   EXPECT_EQ(path("[R,R]", "[R,S1~0~2]"), "slice [R,S1]; margins [R,S1~0~2]; ");
   EXPECT_EQ(path("[S0,S1]", "[S0~1~1,S1~1~1]"), "margins [S0~1~1,S1~1~1]; ");
+  EXPECT_EQ(path("[S0~1~1,R]", "[S0~1~1,R]+P1"), "to_partial [S0~1~1,R]+P1; ");
+  EXPECT_EQ(path("[S0,R]", "[S0~1~1,R]+P1"), "to_partial [S0,R]+P1; margins [S0~1~1,R]+P1; ");
   const auto moves = redistribution({8, 8}, DType::f32, parse_sharding_spec("[S0,S1]"),
                                     parse_sharding_spec("[S0~1~1,S1]"), mesh);
   ASSERT_EQ(moves.size(), 1U);

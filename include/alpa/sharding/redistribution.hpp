@@ -44,8 +44,8 @@ struct Move {
 /// made last. Cost: bytes
 /// that a ring sends per device plus a fixed charge per collective (see move_cost); ties are
 /// broken by the layouts' order, so the answer is the same everywhere.
-/// @pre both fit the mesh, `from` has no margins (unless they are equal); a partial maximum is only
-/// ever resolved, never made.
+/// @pre both fit the mesh; where `from` has margins, `to` has the same and differs in its partial
+/// axes only; a partial maximum is only ever resolved, never made.
 [[nodiscard]] std::vector<Move> redistribution(const Shape& shape, DType dtype,
                                                const ShardingSpec& from, const ShardingSpec& to,
                                                const DeviceMesh& mesh);
