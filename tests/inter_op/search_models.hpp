@@ -92,6 +92,7 @@ inline std::vector<Plan> methods(const SearchRequest& request) {
     wanted.parallel.method = method;
     wanted.world_size = num_devices(request.cluster);
     wanted.global_batch = request.global_batch;
+    wanted.samples_of_group = request.samples_of_group;
     try {
       plans.push_back(plan_by_method(wanted, request.graph));
     } catch (const PlanError&) {  // too few layers or samples for it
