@@ -264,6 +264,7 @@ class Accountant {
   }
 
   void hold_source(const Flow& flow) {
+    if (flow.total) return;
     const Tensor& tensor = run_.graph.tensor(flow.tensor);
     LayoutTable& layouts = run_.options.layouts(flow.tensor);
     const std::int64_t bytes = layouts.bytes(source_);
@@ -393,7 +394,7 @@ bool is_direct(const Flow& flow) {
 }
 
 bool readers_hold(const Graph& graph, const Flow& flow) {
-  return lives_in_one_scope(flow) && !flow.sent && !flow.weight &&
+  return lives_in_one_scope(flow) && !flow.sent && !flow.weight && !flow.total &&
          scope_of(flow.made_in) != Scope::prepare &&
          graph.tensor(flow.tensor).role != Role::accumulator;
 }

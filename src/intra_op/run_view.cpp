@@ -133,6 +133,9 @@ class Viewer {
         sum.followers.push_back(flow_of_.at(here[i]));
         --sum.others;
       }
+      const TensorId total = op.results[0];
+      const bool alike = graph_.tensor(total).dtype == graph_.tensor(op.operands[0]).dtype;
+      view_.flows[index(total)].total = sum.others == 1 && alike;
       view_.sums.push_back(sum);
     }
   }

@@ -37,7 +37,8 @@ struct Flow {
   Phase sent_in = Phase::forward;
   /// A parameter or a replica: copies may be made once a step.
   bool weight = false;
-  int leader = -1;  ///< flow with whose buffer this gradient sum may be shared
+  int leader = -1;     ///< flow with whose buffer this gradient sum may be shared
+  bool total = false;  ///< of gradient sums that may all share one buffer: its other name
 };
 
 /// Gradient sums of a parameter whose sum an operator of the run takes.

@@ -168,6 +168,7 @@ std::string StageProblem::key_of(const Flow& flow) const {
   add(static_cast<int>(flow.made_in));
   add(flow.sent ? static_cast<int>(flow.sent_in) : -1);
   add(flow.leader < 0 ? 0 : 1);
+  add(flow.total ? 1 : 0);
   for (const Retention r : retentions_of(run_.graph.tensor(flow.tensor), constraints_)) {
     add(static_cast<int>(r));
   }
@@ -292,7 +293,7 @@ void StageProblem::add_direct(const Group& group) {
 void StageProblem::hold_source(const Group& group) {
   const Flow& flow = group.front();
   const Tensor& tensor = run_.graph.tensor(flow.tensor);
-  if (flow.leader >= 0) return;
+  if (flow.leader >= 0 || flow.total) return;
   LayoutTable& layouts = run_.options.layouts(flow.tensor);
   Amounts bytes;
   for (const int s : source_layouts(flow)) bytes.push_back(layouts.bytes(s));
