@@ -213,7 +213,7 @@ void add_attention(std::vector<Case>& cases, const Attention& attention) {
                            (attention.causal ? " causal" : "") +
                            (attention.dropout.probability > 0 ? " dropout" : "") +
                            (attention.documents ? " documents" : "");
-  cases.push_back({"attention" + name, attention, forward, {query, {row}}});
+  cases.push_back({"attention" + name, attention, forward, {query, {row, lse}}});
   cases.push_back(
       {"attention_gradient" + name, AttentionGradient{attention}, backward, {query, key, key}});
 }

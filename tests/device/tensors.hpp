@@ -169,10 +169,11 @@ inline std::vector<Tensor> run(Device& device, const Kernel& kernel,
   return results;
 }
 
-/// Largest |a - b| / (|b| + max |b|): relative to the element and to the tensor.
-inline double difference(const Tensor& a, const Tensor& b) {
+/// Largest |a - b| / (|b| + max |b|): relative to the element and to the tensor, of which the
+/// largest value counts as `least` or more.
+inline double difference(const Tensor& a, const Tensor& b, double least = 1e-30) {
   EXPECT_EQ(a.values.size(), b.values.size());
-  double largest = 1e-30;
+  double largest = least;
   for (const double value : b.values) largest = std::max(largest, std::abs(value));
   double worst = 0.0;
   for (std::size_t i = 0; i < a.values.size(); ++i) {
