@@ -1,29 +1,11 @@
 #include "constraints.hpp"
 
-#include <algorithm>
-
 #include "alpa/base/error.hpp"
-#include "alpa/graph/glob.hpp"
+#include "alpa/plan/layouts.hpp"
+#include "alpa/plan/methods.hpp"
 
 namespace alpa {
 namespace {
-
-std::optional<PipelineKind> schedule_of(const ParallelConfig& parallel) {
-  switch (parallel.schedule) {
-    case PipelineSchedule::automatic:
-      return std::nullopt;
-    case PipelineSchedule::gpipe:
-      return PipelineKind::gpipe;
-    case PipelineSchedule::one_forward_one_backward:
-      return PipelineKind::one_f_one_b;
-    case PipelineSchedule::interleaved:
-    case PipelineSchedule::zero_bubble:
-      throw PlanError(
-          "parallel.schedule: interleaved and zero_bubble are not in this version; "
-          "expected auto, gpipe or 1f1b");
-  }
-  check_failed("known schedule", SourceLine::here());
-}
 
 void check_counts(const ParallelConfig& parallel, const Graph& graph, int devices) {
   if (parallel.recompute != Recompute::automatic && parallel.recompute != Recompute::none) {
@@ -47,32 +29,14 @@ void check_counts(const ParallelConfig& parallel, const Graph& graph, int device
   }
 }
 
-using Layouts = std::vector<std::pair<std::string, Strategy>>;
-
-Layouts layouts_of(const ParallelConfig& parallel, const Graph& graph) {
-  Layouts layouts;
-  for (const auto& [pattern, text] : parallel.layouts) {
-    layouts.emplace_back(pattern, parse_strategy(text));
-    const bool matched =
-        std::any_of(graph.operators.begin(), graph.operators.end(),
-                    [&](const Operator& op) { return glob_matches_whole(pattern, op.name); });
-    if (matched) continue;
-    throw PlanError("parallel.layouts: '" + pattern + "' matches no operator of the model");
-  }
-  return layouts;
-}
-
-/// The last pattern that names the operator decides; a strategy that its rule does not have on the
-/// mesh leaves none.
-AllowedStrategies only(Layouts layouts) {
+/// A strategy that an operator's rule does not have on the mesh leaves none.
+AllowedStrategies only(NamedStrategies layouts) {
   return [layouts = std::move(layouts)](
              const Operator& op, const DeviceMesh& mesh) -> std::optional<std::vector<Strategy>> {
-    const auto given = std::find_if(layouts.rbegin(), layouts.rend(), [&](const auto& layout) {
-      return glob_matches_whole(layout.first, op.name);
-    });
-    if (given == layouts.rend()) return std::nullopt;
-    if (!apply_strategy(op.rule, given->second, mesh).layout) return std::vector<Strategy>{};
-    return std::vector{given->second};
+    const Strategy* given = strategy_of(layouts, op.name);
+    if (given == nullptr) return std::nullopt;
+    if (!apply_strategy(op.rule, *given, mesh).layout) return std::vector<Strategy>{};
+    return std::vector{*given};
   };
 }
 
@@ -88,7 +52,7 @@ SearchConstraints constraints_of(const RunConfig& config, const Graph& graph, in
     constraints.logical_mesh.emplace(parallel.logical_mesh->begin(), parallel.logical_mesh->end());
   }
   constraints.schedule = schedule_of(parallel);
-  Layouts layouts = layouts_of(parallel, graph);
+  NamedStrategies layouts = layouts_of(parallel, graph);
   if (!layouts.empty()) constraints.stage.strategies = only(std::move(layouts));
   return constraints;
 }

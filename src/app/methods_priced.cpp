@@ -32,6 +32,22 @@ double best_rate(const RunConfig& config, const ClusterSpec& cluster) {
   return best;
 }
 
+MethodPrice price_of_method(const Target& target, const Graph& graph, const Plan& plan) {
+  MethodPrice found;
+  if (target.cluster) {
+    const PlanPrice it = price(graph, plan, *target.cluster, target.workspace);
+    found = {missing_bytes(plan, it.arenas, target), it.step_time};
+    if (found.missing.value > 0) return found;
+  }
+  // Which device of a stage needs most is looked at where it decides.
+  std::vector<Bytes> arenas;
+  for (const StageMemory& stage : stage_memory(graph, plan, target.workspace)) {
+    arenas.push_back(stage.arena);
+  }
+  found.missing = missing_bytes(plan, arenas, target);
+  return found;
+}
+
 PricedMethod price_method(const RunConfig& config, const Target& target, Method method) {
   PricedMethod priced;
   priced.figures.method = std::string(name_of(method));
@@ -48,6 +64,7 @@ PricedMethod price_method(const RunConfig& config, const Target& target, Method 
       priced.figures.does_not_fit_by = missing;
     else
       priced.figures.step_time = it.price->step_time;
+    priced.figures.microbatches = it.plan.num_microbatches;
     priced.plan = it.plan;
   } catch (const PlanError& error) {  // an answer: this method has no plan here
     priced.figures.reason = error.what();
@@ -65,11 +82,10 @@ MethodRequest method_request(const ParallelConfig& parallel, const RunConfig& co
                              const Target& target) {
   MethodRequest request{parallel, target.ranks, config.training.global_batch,
                         samples_of_group(config.model)};
-  if (!target.cluster) return request;
   request.price = [&target](const Graph& graph, const Plan& plan) {
-    const PlanPrice it = price(graph, plan, *target.cluster, target.workspace);
-    return MethodPrice{missing_bytes(plan, it.arenas, target), it.step_time};
+    return price_of_method(target, graph, plan);
   };
+  if (!target.cluster) return request;
   const double rate = best_rate(config, *target.cluster);
   request.least_time = [rate](Flops flops) { return Seconds{flops.value / rate}; };
   return request;
@@ -88,10 +104,12 @@ std::vector<PricedMethod> price_methods(
 }
 
 std::string compare_table(const std::vector<ComparedMethod>& compared) {
-  std::vector<std::vector<std::string>> rows{{"method", "step time", "too large by"}};
+  std::vector<std::vector<std::string>> rows{
+      {"method", "microbatches", "step time", "too large by"}};
   std::string reasons;
   for (const ComparedMethod& c : compared) {
-    rows.push_back({c.method, c.step_time ? to_text(*c.step_time) : "-",
+    rows.push_back({c.method, c.microbatches > 0 ? std::to_string(c.microbatches) : "-",
+                    c.step_time ? to_text(*c.step_time) : "-",
                     c.does_not_fit_by ? to_text(*c.does_not_fit_by) : "-"});
     if (!c.reason.empty()) reasons += c.method + ": " + c.reason + "\n";
   }

@@ -14,7 +14,8 @@
 
 namespace alpa {
 
-/// A request for the plan of a method by hand; where the cluster is known, priced on it.
+/// A request for the plan of a method by hand: for so many microbatches that it fits, and where the
+/// cluster is known those of least price on it.
 [[nodiscard]] MethodRequest method_request(const ParallelConfig& parallel, const RunConfig& config,
                                            const Target& target);
 

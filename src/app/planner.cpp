@@ -139,7 +139,10 @@ void compare(const RunConfig& config, const std::vector<PricedMethod>& methods,
   for (const PricedMethod& method : methods) made.compared.push_back(method.figures);
   const bool is_automatic = config.parallel.method == Method::automatic;
   const Planned* other = is_automatic ? &made : automatic ? &*automatic : nullptr;
-  if (other != nullptr) made.compared.push_back({"auto", other->price->step_time, {}, ""});
+  if (other != nullptr) {
+    made.compared.push_back(
+        {"auto", other->price->step_time, {}, "", other->plan.num_microbatches});
+  }
 }
 
 /// The search's plan beside one by hand, where there is one.

@@ -1,5 +1,7 @@
 #include "alpa/graph/glob.hpp"
 
+#include <cctype>
+
 namespace alpa {
 namespace {
 
@@ -37,6 +39,20 @@ bool glob_matches(std::string_view pattern, std::string_view name) {
     if (matches_whole(pattern, name.substr(0, dot))) return true;
   }
   return false;
+}
+
+std::string without_numbers(const std::string& name) {
+  std::string text;
+  for (const char c : name) {
+    const bool digit = std::isdigit(static_cast<unsigned char>(c)) != 0;
+    const bool after_dot = text.empty() || text.back() == '.' || text.back() == '*';
+    if (!digit || !after_dot) {
+      text += c;
+    } else if (text.empty() || text.back() != '*') {
+      text += '*';
+    }
+  }
+  return text;
 }
 
 }  // namespace alpa

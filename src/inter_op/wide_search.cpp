@@ -224,7 +224,25 @@ class Scan {
 
 namespace {
 
-/// Plans by hand are plans of the space too: where choices are hard to find, they are a beginning.
+/// What is asked for, as methods by hand read it.
+ParallelConfig parallel_of(const SearchConstraints& constraints) {
+  ParallelConfig parallel;
+  parallel.microbatches = constraints.microbatches;
+  parallel.stages = constraints.stages;
+  if (constraints.logical_mesh) {
+    parallel.logical_mesh.emplace(constraints.logical_mesh->begin(),
+                                  constraints.logical_mesh->end());
+  }
+  if (constraints.schedule) {
+    parallel.schedule = *constraints.schedule == PipelineKind::gpipe
+                            ? PipelineSchedule::gpipe
+                            : PipelineSchedule::one_forward_one_backward;
+  }
+  return parallel;
+}
+
+/// Plans by hand, each offered as it is priced: they are plans of the space too, and where choices
+/// are hard to find, they are a beginning.
 void offer_plans_by_hand(SearchWork& work) {
   const SearchWork::Clock clock(work, "plans by hand");
   for (const Method method :
@@ -232,8 +250,8 @@ void offer_plans_by_hand(SearchWork& work) {
         Method::inter_only, Method::pipedream, Method::heuristic, Method::megatron}) {
     if (work.stopped()) return;
     MethodRequest request;
+    request.parallel = parallel_of(work.request().constraints);
     request.parallel.method = method;
-    request.parallel.microbatches = work.request().constraints.microbatches;
     request.world_size = work.devices();
     request.global_batch = work.request().global_batch;
     request.samples_of_group = work.request().samples_of_group;
@@ -243,12 +261,10 @@ void offer_plans_by_hand(SearchWork& work) {
       return {*std::max_element(offered.over.begin(), offered.over.end()), offered.price.step_time};
     };
     try {
-      const Plan plan = plan_by_method(request, [&](std::int64_t microbatch) {
+      (void)plan_by_method(request, [&](std::int64_t microbatch) {
         return work.graph(static_cast<int>(request.global_batch / microbatch));
       });
-      const Graph& graph = work.graph(plan.num_microbatches);
-      if (meets(plan, graph, work.request().constraints)) (void)work.offer(plan);
-    } catch (const PlanError&) {  // too few layers or samples for it
+    } catch (const PlanError&) {  // too few layers or samples, or not what is asked for
     }
   }
 }

@@ -1,7 +1,6 @@
 #include "groups.hpp"
 
 #include <algorithm>
-#include <cctype>
 #include <set>
 
 #include "alpa/base/error.hpp"
@@ -17,21 +16,6 @@ std::vector<std::string> parameter_names(const Graph& graph) {
     if (graph.tensor(id).trained) names.push_back(graph.tensor(id).name);
   }
   return names;
-}
-
-/// "layers.*.norm1" for "layers.12.norm1".
-std::string without_numbers(const std::string& name) {
-  std::string text;
-  for (const char c : name) {
-    const bool digit = std::isdigit(static_cast<unsigned char>(c)) != 0;
-    const bool after_dot = text.empty() || text.back() == '.' || text.back() == '*';
-    if (!digit || !after_dot) {
-      text += c;
-    } else if (text.empty() || text.back() != '*') {
-      text += '*';
-    }
-  }
-  return text;
 }
 
 /// What a glob could have said: each parameter and each path above one.

@@ -76,12 +76,20 @@ const std::vector<Bad> kBad = {
     {"layout_of_nothing", Method::data, 2,
      [](ParallelConfig& p) { p.layouts = {{"nothing.*", "b@0"}}; }, ExitCode::configuration,
      "'nothing.*' matches no operator"},
+    {"layout_of_almost", Method::data, 2,
+     [](ParallelConfig& p) { p.layouts = {{"layers.*.liner", "b@0"}}; }, ExitCode::configuration,
+     "did you mean layers.*.linear?"},
+    {"layout_of_a_part", Method::data, 2, [](ParallelConfig& p) { p.layouts = {{"gelu", "b@0"}}; },
+     ExitCode::configuration, "layers.*.gelu"},
+    {"layout_of_an_axis", Method::data, 2,
+     [](ParallelConfig& p) { p.layouts = {{"layers.1.linear", "b@2"}}; }, ExitCode::configuration,
+     "the mesh has no axis 2"},
     {"layout_text", Method::data, 2,
      [](ParallelConfig& p) { p.layouts = {{"layers.1.linear", "b0"}}; }, ExitCode::configuration,
      "'b0' is not of the form"},
     {"layout_of_another_rule", Method::data, 2,
      [](ParallelConfig& p) { p.layouts = {{"layers.1.linear", "z@0"}}; }, ExitCode::configuration,
-     "layers.1.linear: strategy 'z@0'"},
+     "layers.1.linear: strategy 'z@0': the operator has no factor 'z'; it can split b (8)"},
     {"plan_without_file", Method::plan, 2, nothing, ExitCode::configuration, "parallel.plan"},
 };
 
@@ -156,17 +164,61 @@ TEST(Methods, MegatronPassesOverWhatCannotBeBetter) {
   EXPECT_LT(few.seen.size(), all.seen.size());
 }
 
-TEST(Methods, ChooseSchedulesAndMicrobatches) {
+TEST(Methods, ChooseMicrobatches) {
   const law::Case test = model();
-  const Plan data = law::plan_of(test, Method::data, 4);
-  EXPECT_EQ(data.num_microbatches, 1);
-  const Plan inter = law::plan_of(test, Method::inter_only, 2);
-  EXPECT_EQ(inter.schedule, PipelineKind::gpipe);
-  EXPECT_EQ(inter.num_microbatches, 8);
-  EXPECT_EQ(law::plan_of(test, Method::pipedream, 2).schedule, PipelineKind::one_f_one_b);
-  ParallelConfig gpipe;
-  gpipe.schedule = PipelineSchedule::gpipe;
-  EXPECT_EQ(law::plan_of(test, Method::pipedream, 2, gpipe).schedule, PipelineKind::gpipe);
+  EXPECT_EQ(law::plan_of(test, Method::data, 4).num_microbatches, 1);
+  EXPECT_EQ(law::plan_of(test, Method::inter_only, 2).num_microbatches, 8);
+}
+
+// GPipe keeps every microbatch's activations until the last one is done, for nothing.
+TEST(Methods, SeveralMicrobatchesFollowOneAnother) {
+  const law::Case test = model();
+  for (const Method method :
+       {Method::data, Method::zero1, Method::zero2, Method::zero3, Method::megatron,
+        Method::intra_only, Method::inter_only, Method::pipedream, Method::heuristic}) {
+    ParallelConfig parallel;
+    for (const std::int64_t count : {1, 4}) {
+      parallel.microbatches = count;
+      const Plan plan = law::plan_of(test, method, 2, parallel);
+      EXPECT_EQ(plan.schedule, count == 1 ? PipelineKind::gpipe : PipelineKind::one_f_one_b)
+          << name_of(method);
+    }
+    parallel.schedule = PipelineSchedule::gpipe;
+    EXPECT_EQ(law::plan_of(test, method, 2, parallel).schedule, PipelineKind::gpipe)
+        << name_of(method);
+  }
+}
+
+/// The number of microbatches of a method on 2 ranks, by prices that depend on it alone.
+int microbatches_by(Method method, const std::function<MethodPrice(int)>& price) {
+  const law::Case test = model();
+  MethodRequest request{{}, 2, 32};
+  request.parallel.method = method;
+  request.price = [&](const Graph&, const Plan& plan) { return price(plan.num_microbatches); };
+  return plan_by_method(request, test.make_graph).num_microbatches;
+}
+
+TEST(Methods, TakeTheFewestMicrobatchesThatFit) {
+  for (int fewest = 1; fewest <= 16; fewest *= 2) {
+    const auto price = [&](int count) {
+      return MethodPrice{{std::max(0, fewest - count)}, {1.0 * count}};
+    };
+    EXPECT_EQ(microbatches_by(Method::data, price), fewest);
+    EXPECT_EQ(microbatches_by(Method::pipedream, price), fewest);
+  }
+  const auto never = [](int count) { return MethodPrice{{100 - count}, {1.0}}; };
+  EXPECT_EQ(microbatches_by(Method::data, never), 16) << "what needs least";
+  EXPECT_EQ(microbatches_by(Method::pipedream, never), 32);
+}
+
+TEST(Methods, PipelinesTakeTheMicrobatchesOfLeastPrice) {
+  for (int best = 1; best <= 32; best *= 2) {
+    const auto price = [&](int count) {
+      return MethodPrice{{0}, {1.0 * std::max(best, count) / std::min(best, count)}};
+    };
+    EXPECT_EQ(microbatches_by(Method::pipedream, price), best);
+    EXPECT_EQ(microbatches_by(Method::zero1, price), 1) << "more only add launches";
+  }
 }
 
 // inter_only: no cut of the layers has a smaller largest stage.

@@ -75,7 +75,7 @@ TEST(PlanFile, ShowsFiguresAndDoesNotReadThem) {
   figures.cluster_fingerprint = 0x11ab;
   figures.predicted = PredictedFigures{{4.5}, 1.0, 2.0, 3.0, 0.25, 64.0, 7.5};
   figures.search = SearchFigures{{4.5}, 4.0, 0.125, 84, 12, "done"};
-  figures.compared = {{"zero2", Seconds{5.5}, {}, ""}, {"data", {}, Bytes{53}, ""}};
+  figures.compared = {{"zero2", Seconds{5.5}, {}, "", 32}, {"data", {}, Bytes{53}, ""}};
   const std::string text = to_yaml(e.plan, e.graph, figures);
   EXPECT_NE(text.find("parameters: 1234"), std::string::npos);
   EXPECT_NE(text.find("flops: 99.5"), std::string::npos);
@@ -84,7 +84,7 @@ TEST(PlanFile, ShowsFiguresAndDoesNotReadThem) {
        {"fingerprint: \"00000000000011ab\"", "forward: 0.25", "update: 2.0", "seconds: 0.375",
         "step_time: 4.5", "speedup_over_one_device: 7.5", "objective: 4.5", "lower_bound: 4.0",
         "gap: 0.125", "ilp_problems: 84", "distinct_subproblems: 12", "stopped: done",
-        "step_time: 5.5", "does_not_fit_by: 53"}) {
+        "step_time: 5.5", "microbatches: 32", "does_not_fit_by: 53"}) {
     EXPECT_NE(text.find(line), std::string::npos) << line << "\n" << text;
   }
   EXPECT_EQ(parse_plan(text, "plan.yaml"), e.plan);

@@ -38,11 +38,20 @@ class Planning(RunTest):
 
     def test_a_method_that_does_not_fit_says_by_how_much(self):
         result = self.plan("p3.16xlarge-8", "--compare", "parallel.memory_limit=150KiB",
-                           "parallel.method=zero3")
+                           "parallel.method=zero3", "parallel.microbatches=1")
         rows = {line.split()[0]: line.split() for line in result.out.splitlines() if line.split()}
-        self.assertEqual(rows["data"][1], "-")
+        self.assertEqual(rows["data"][1:3], ["1", "-"])
         self.assertIn(rows["data"][-1], ("B", "KiB", "MiB"))
         self.plan("p3.16xlarge-8", "parallel.memory_limit=10KiB", expect=NO_PLAN)
+
+    def test_the_fewest_microbatches_that_fit_are_taken(self):
+        result = self.plan("p3.16xlarge-4", "--compare", "parallel.memory_limit=120KiB",
+                           "parallel.method=zero3")
+        rows = {line.split()[0]: line.split() for line in result.out.splitlines() if line.split()}
+        self.assertGreater(int(rows["zero3"][1]), 1)
+        self.assertNotEqual(rows["zero3"][2], "-")
+        plan = (self.folder / "plan" / "plan.yaml").read_text()
+        self.says(plan, f"\nmicrobatches: {rows['zero3'][1]}\n", "name: \"1f1b\"")
 
     def test_time_line(self):
         self.plan("p3.16xlarge-16", "--simulate", "parallel.method=megatron",

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <string_view>
 
 namespace alpa {
@@ -13,5 +14,8 @@ namespace alpa {
 /// Does the pattern match the whole name? "layers.*.attention.qkv" matches one operator a layer and
 /// nothing below it.
 [[nodiscard]] bool glob_matches_whole(std::string_view pattern, std::string_view name);
+
+/// "layers.*.norm1" for "layers.12.norm1": what a glob of like names says.
+[[nodiscard]] std::string without_numbers(const std::string& name);
 
 }  // namespace alpa

@@ -3,6 +3,7 @@
 #include <compare>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "alpa/base/units.hpp"
@@ -15,7 +16,8 @@ namespace alpa {
 /// The graph of a training step for a microbatch of that many samples.
 using GraphOfMicrobatch = std::function<Graph(std::int64_t microbatch)>;
 
-/// What a plan takes: bytes that its largest device is short of, then time.
+/// What a plan takes: bytes that its largest device is short of, then time (0 where the devices'
+/// speed is not known).
 struct MethodPrice {
   Bytes missing;
   Seconds step_time;
@@ -28,8 +30,8 @@ struct MethodRequest {
   int world_size = 1;
   std::int64_t global_batch = 1;
   std::int64_t samples_of_group = 1;  ///< microbatches hold a multiple of so many
-  /// Where set, the degrees and the microbatches of megatron that are left to `auto` are those of
-  /// the least price.
+  /// Where set, the microbatches, and the degrees of megatron, that are left to `auto` are those of
+  /// the least price. Called for the plan that is returned, if any fits what is given.
   std::function<MethodPrice(const Graph& graph, const Plan& plan)> price{};
   /// Time in which no device can do so many FLOPs of products; unset: 0. Arrangements that cannot
   /// be better by it are not priced.
@@ -41,6 +43,10 @@ struct MethodRequest {
 void check_microbatches(const std::string& what, std::int64_t count, std::int64_t global_batch,
                         std::int64_t samples_of_group);
 
+/// What parallel.schedule fixes; nothing for auto.
+/// @throws PlanError (configuration) for schedules that this version does not have
+[[nodiscard]] std::optional<PipelineKind> schedule_of(const ParallelConfig& parallel);
+
 /// The plan of a method of DESIGN section 4, without a search:
 ///
 ///   data        one stage, the batch split over all ranks, gradients summed once a step
@@ -51,14 +57,15 @@ void check_microbatches(const std::string& what, std::int64_t count, std::int64_
 ///               equal numbers of layers a stage. Degrees left to `auto`: of least price among all
 ///               that make the ranks; without prices pipeline 1, tensor 1, data what remains
 ///   intra_only  one stage: data x tensor with tensor the largest power of 2 up to sqrt(ranks)
-///   inter_only  one rank a stage, layers cut so that the largest FLOPs of a stage are least, GPipe
-///   pipedream   one rank a stage, equal numbers of layers, 1F1B
+///   inter_only  one rank a stage, layers cut so that the largest FLOPs of a stage are least
+///   pipedream   one rank a stage, equal numbers of layers
 ///   heuristic   one stage, each parameter split along its largest dimension
 ///
-/// `auto` microbatches: 1 without a pipeline, else the fewest that divide the batch, of at least
-/// four per stage; megatron with prices: of least price, without a pipeline the fewest that fit.
-/// The schedule by default: 1F1B where there are stages, except inter_only. `parallel.layouts` then
-/// replaces strategies by operator name.
+/// `auto` microbatches, without prices: 1 without a pipeline, else the fewest that divide the
+/// batch, of at least four per stage. With prices: from those on, the fewest that fit; in a
+/// pipeline more or fewer as long as the price falls. 1F1B wherever there are several microbatches,
+/// unless `parallel.schedule` says GPipe: it takes no longer and holds one stash a stage behind,
+/// not one a microbatch. `parallel.layouts` then replaces strategies by operator name.
 /// @throws PlanError (no_plan) if the model has too few layers or samples for the ranks,
 ///         (configuration) if degrees, mesh or stages contradict each other or the ranks
 [[nodiscard]] Plan plan_by_method(const MethodRequest& request, const GraphOfMicrobatch& graph);

@@ -54,7 +54,8 @@ struct ComparedMethod {
   std::string method;
   std::optional<Seconds> step_time;
   std::optional<Bytes> does_not_fit_by;
-  std::string reason;  ///< where there is no such plan at all
+  std::string reason;    ///< where there is no such plan at all
+  int microbatches = 0;  ///< of the plan, where there is one
 };
 
 struct PlanFigures {
