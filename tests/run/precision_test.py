@@ -1,5 +1,6 @@
 """bf16 and fp16 as a user sees them: near to fp32, alike on all ranks, the same bits after a resume."""
 
+import itertools
 import math
 import sys
 from pathlib import Path
@@ -13,28 +14,32 @@ model: {preset: mlp, layers: 3, hidden: 32, features: 16, classes: 8}
 data: {source: synthetic, synthetic: {kind: classes}}
 training: {steps: 50, global_batch: 16, precision: fp32, seed: 1,
            evaluate: {every: never, samples: 16}}
-optimizer: {name: adamw, learning_rate: 0.005}
+optimizer: {name: adamw, learning_rate: 0.002}
 parallel: {method: data}
 checkpoint: {every: never}
 """
 
 PLANS = ((1, ["parallel.method=data"]), (2, ["parallel.method=zero3", "parallel.microbatches=2"]),
          (3, ["parallel.method=pipedream", "parallel.microbatches=4"]))
+# Of a loss: one rounding of bf16, two of fp16.
+NEAR = {"bf16": 2**-8, "fp16": 2**-10}
 
 
 class NearFp32(harness.RunTest):
-    """Over 50 steps. Adam makes whole steps of gradients that are rounding alone (biases of keys)."""
+    """Over 50 steps, at a learning rate that does not blow roundings up. Adam makes whole steps of
+    gradients that are near 0: at a rate of 0.01 the transformer of fp16 is 0.5 % away from fp32
+    after 10 steps and 1.2 % after 23, momentum at 0.05 only 0.002 % and 0.009 %."""
 
     def check_model(self, config):
         self.run_program("fp32", "training.precision=fp32", config=config)
         expected = losses(self.folder / "fp32")
-        self.assertLess(sum(expected[-5:]), 0.98 * sum(expected[:5]))
-        for precision in ("bf16", "fp16"):
+        self.assertLess(sum(expected[-5:]), 0.9 * sum(expected[:5]))
+        for precision, near in NEAR.items():
             for ranks, plan in PLANS:
                 run = f"{precision}-{ranks}"
                 self.run_program(run, f"training.precision={precision}", *plan, ranks=ranks,
                                  config=config)
-                self.assert_close(losses(self.folder / run), expected, 0.02, run)
+                self.assert_close(losses(self.folder / run), expected, near, run)
                 self.assertNotEqual(losses(self.folder / run), expected)
 
     def test_mlp(self):
@@ -44,22 +49,27 @@ class NearFp32(harness.RunTest):
 
     def test_gpt(self):
         file = self.folder / "gpt.yaml"
-        file.write_text(harness.SMALL.replace("steps: 8", "steps: 50").replace("dropout: 0.1",
-                                                                              "dropout: 0.0"))
+        text = harness.SMALL
+        for old, new in (("steps: 8", "steps: 50"), ("dropout: 0.1", "dropout: 0.0"),
+                         ("learning_rate: 0.01", "learning_rate: 0.002")):
+            self.assertIn(old, text)
+            text = text.replace(old, new)
+        file.write_text(text)
         self.check_model(file)
 
 
 class LossScale(harness.RunTest):
     FP16 = ("training.precision=fp16", "training.loss_scale={initial: 1.0e12, growth_interval: 4}",
             "training.steps=40", "checkpoint.every=10", "checkpoint.keep=4")
+    CONSTANT = "optimizer.schedule={name: constant, warmup: 0}"
 
     def test_overflow_is_skipped_and_training_recovers(self):
-        self.run_program("fp32", "training.precision=fp32", "training.steps=40")
+        self.run_program("fp32", "training.precision=fp32", "training.steps=40", self.CONSTANT)
         calm = losses(self.folder / "fp32")
         patterns = []
         for ranks, plan in PLANS:
             run = f"run{ranks}"
-            self.run_program(run, *self.FP16, *plan, ranks=ranks)
+            self.run_program(run, *self.FP16, self.CONSTANT, *plan, ranks=ranks)
             lines = metrics(self.folder / run)
             patterns.append([line["skipped"] for line in lines])
             self.assertTrue(lines[0]["skipped"])
@@ -69,7 +79,13 @@ class LossScale(harness.RunTest):
                 self.assertEqual(line["grad_norm"] is None, line["skipped"])
             grown = [a for a, b in zip(lines, lines[1:]) if b["loss_scale"] > a["loss_scale"]]
             self.assertGreater(len(grown), 1)
-            self.assertLess(lines[-1]["loss"], 0.95 * calm[0])  # of which half were skipped
+            # That of fp32 after as many updates, but for the batch, which is another.
+            updates = [0, *itertools.accumulate(not line["skipped"] for line in lines)]
+            expected = [calm[count] for count in updates[:-1]]
+            self.assert_close([line["loss"] for line in lines], expected, 0.1, run)
+            last = sum(line["loss"] for line in lines[-10:])
+            self.assert_close([last], [sum(expected[-10:])], 0.05, run)
+            self.assertLess(lines[-1]["loss"], 0.85 * calm[0])
         # The threshold itself may differ by a rounding; the first steps are far above it.
         first = next(i for i, skipped in enumerate(patterns[0]) if not skipped)
         self.assertGreater(first, 5)
