@@ -28,6 +28,7 @@ class InProcessLaw : public ::testing::TestWithParam<std::tuple<CommunicatorLaw,
 TEST_P(InProcessLaw, Holds) {
   const auto& [law, ranks] = GetParam();
   run_ranks(ranks, kPatient, law.check);
+  EXPECT_FALSE(HasFailure()) << "the law does not hold on every rank";
 }
 
 INSTANTIATE_TEST_SUITE_P(All, InProcessLaw,

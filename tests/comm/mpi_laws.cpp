@@ -25,7 +25,13 @@ Communicator* world = nullptr;  // of this process; set by main
 
 class MpiLaw : public ::testing::TestWithParam<test::CommunicatorLaw> {};
 
-TEST_P(MpiLaw, Holds) { GetParam().check(*world); }
+TEST_P(MpiLaw, Holds) {
+  GetParam().check(*world);
+  std::int32_t violated = HasFailure() ? 1 : 0;
+  wait(*world->all_reduce(std::as_writable_bytes(std::span(&violated, 1)), DType::i32,
+                          Reduction::sum));
+  EXPECT_EQ(violated, 0) << "ranks on which the law does not hold";
+}
 
 INSTANTIATE_TEST_SUITE_P(All, MpiLaw, ::testing::ValuesIn(test::communicator_laws()),
                          [](const auto& instance) { return instance.param.name; });

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import golden
+from encoder import HEADS, HIDDEN, WIDE, block_parameters
 from golden import same, transposed
-from gpt import block_parameters, HIDDEN, HEADS, WIDE
 
 LAYERS, VOCABULARY, TIME, BATCH = 2, 11, 6, 3
 EPSILON = 1e-12

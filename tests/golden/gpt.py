@@ -5,9 +5,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import golden
-from golden import same, transposed
+from encoder import HEADS, HIDDEN, WIDE, block_parameters, causal
+from golden import same
 
-LAYERS, HIDDEN, HEADS, WIDE, VOCABULARY, TIME, BATCH = 2, 8, 2, 12, 11, 6, 3
+LAYERS, VOCABULARY, TIME, BATCH = 2, 11, 6, 3
 
 
 class Gpt(nn.Module):
@@ -28,38 +29,10 @@ class Gpt(nn.Module):
         return F.linear(x, self.tokens.weight)
 
 
-def causal(batch):
-    """True where a query must not see a key, for each head of each sample."""
-    hidden = torch.ones(TIME, TIME, dtype=torch.bool).triu(1)
-    return hidden.expand(batch * HEADS, TIME, TIME)
-
-
 def of_other_documents(documents):
+    """True where a query must not see a key, for each head of each sample."""
     hidden = documents[:, :, None] != documents[:, None, :]
     return hidden.repeat_interleave(HEADS, dim=0)
-
-
-def block_parameters(index, layer):
-    """Parameters of an encoder layer under the program's names and in its shapes."""
-    size = HIDDEN // HEADS
-    name = f"layers.{index}"
-    attention = layer.self_attn
-    return [
-        (f"{name}.norm1.weight", layer.norm1.weight, same),
-        (f"{name}.norm1.bias", layer.norm1.bias, same),
-        (f"{name}.attention.qkv.weight", attention.in_proj_weight,
-         lambda w: w.t().reshape(HIDDEN, 3, HEADS, size)),
-        (f"{name}.attention.qkv.bias", attention.in_proj_bias, lambda b: b.reshape(3, HEADS, size)),
-        (f"{name}.attention.output.weight", attention.out_proj.weight,
-         lambda w: w.t().reshape(HEADS, size, HIDDEN)),
-        (f"{name}.attention.output.bias", attention.out_proj.bias, same),
-        (f"{name}.norm2.weight", layer.norm2.weight, same),
-        (f"{name}.norm2.bias", layer.norm2.bias, same),
-        (f"{name}.feed_forward.in.weight", layer.linear1.weight, transposed),
-        (f"{name}.feed_forward.in.bias", layer.linear1.bias, same),
-        (f"{name}.feed_forward.out.weight", layer.linear2.weight, transposed),
-        (f"{name}.feed_forward.out.bias", layer.linear2.bias, same),
-    ]
 
 
 def parameters(model):
@@ -92,7 +65,7 @@ def make(name, smoothing, with_documents, reduction, seed):
     ignored[0, 1] = ignored[2, 3:] = True
     inputs = {"tokens": tokens, "labels": labels.masked_fill(ignored, -1),
               "weights": (~ignored).double()}
-    hidden = causal(BATCH)
+    hidden = causal(TIME)
     if with_documents:
         inputs["documents"] = torch.tensor([[0, 0, 0, 1, 1, 1], [0, 1, 1, 1, 1, 2], [0] * 6])
         hidden = hidden | of_other_documents(inputs["documents"])

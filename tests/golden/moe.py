@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import golden
+from encoder import HEADS, HIDDEN, WIDE, attention_parameters, block_parameters, causal
 from golden import same, transposed
-from gpt import HEADS, HIDDEN, WIDE, block_parameters
 
 VOCABULARY, TIME, BATCH = 11, 6, 4
 EXPERTS, CHOICES, GROUP, FACTOR, AUXILIARY = 4, 2, 12, 1.0, 0.05
@@ -80,28 +80,10 @@ class MoeGpt(nn.Module):
         self.norm = nn.LayerNorm(HIDDEN)
 
     def forward(self, tokens):
-        hidden = torch.ones(TIME, TIME, dtype=torch.bool).triu(1)
+        hidden = causal(TIME)
         x = self.tokens(tokens) + self.positions(torch.arange(TIME))
         x = self.sparse(self.dense(x, src_mask=hidden), src_mask=hidden)
         return F.linear(self.norm(x), self.tokens.weight)
-
-
-def attention_parameters(index, block):
-    """Those of block_parameters that are not of a feed-forward."""
-    size = HIDDEN // HEADS
-    name, attention = f"layers.{index}", block.self_attn
-    return [
-        (f"{name}.norm1.weight", block.norm1.weight, same),
-        (f"{name}.norm1.bias", block.norm1.bias, same),
-        (f"{name}.attention.qkv.weight", attention.in_proj_weight,
-         lambda w: w.t().reshape(HIDDEN, 3, HEADS, size)),
-        (f"{name}.attention.qkv.bias", attention.in_proj_bias, lambda b: b.reshape(3, HEADS, size)),
-        (f"{name}.attention.output.weight", attention.out_proj.weight,
-         lambda w: w.t().reshape(HEADS, size, HIDDEN)),
-        (f"{name}.attention.output.bias", attention.out_proj.bias, same),
-        (f"{name}.norm2.weight", block.norm2.weight, same),
-        (f"{name}.norm2.bias", block.norm2.bias, same),
-    ]
 
 
 def parameters(model):
