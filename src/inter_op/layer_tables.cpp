@@ -15,7 +15,7 @@ constexpr std::size_t kMostTables = 6;  ///< of a mesh
 constexpr int kTypicalInFlight = 4;     ///< stashes that tables weigh against state
 constexpr std::size_t kMostThreads = 4;
 constexpr double kSame = 1e-6;               ///< relative gain that is none
-constexpr std::size_t kTiedOperators = 600;  ///< more than these are tied
+constexpr std::size_t kTiedOperators = 600;  ///< of a graph, above which equal layers are tied
 
 StageTimes plus(StageTimes a, const StageTimes& b) {
   a.prepare += b.prepare;
@@ -48,6 +48,7 @@ struct Job {
   const MeshCosts* costs = nullptr;
   const Graph* graph = nullptr;
   const StageConstraints* constraints = nullptr;
+  std::shared_ptr<const intra_op::GraphIndex> index;
   std::stop_token stop;
   int microbatches = 1;
   Bytes room;
@@ -66,8 +67,9 @@ std::optional<HullPoint> solve(Job& job, double price) {
   const StageWeights times = question.weights;
   question.weights.state_byte = price;
   question.weights.stash_byte = price * stashes;
-  question.tied = ties(*job.graph, 0, question.last_layer);
+  question.tied = ties(*job.graph);
   question.one_layout = true;
+  question.named = false;
   question.limits.cbc_columns = 0;
   question.limits.sweeps = 30;
   question.limits.stop = job.stop;
@@ -100,8 +102,8 @@ void refine(Job& job, std::vector<HullPoint>& hull) {
 void run(Job& job) {
   if (job.stop.stop_requested()) return;
   if (job.model == nullptr) {
-    job.made =
-        std::make_unique<StageModel>(*job.graph, *job.costs, job.microbatches, *job.constraints);
+    job.made = std::make_unique<StageModel>(*job.graph, *job.costs, job.microbatches,
+                                            *job.constraints, job.index);
     job.model = job.made.get();
   }
   std::vector<HullPoint> hull;
@@ -148,12 +150,7 @@ StageFigures LayerTable::of(int first, int last) const {
           {transient_[begin][end - 1 - begin]}};
 }
 
-bool ties(const Graph& graph, int first_layer, int last_layer) {
-  const auto count = std::count_if(
-      graph.operators.begin(), graph.operators.end(),
-      [&](const Operator& op) { return first_layer <= op.layer && op.layer <= last_layer; });
-  return static_cast<std::size_t>(count) > kTiedOperators;
-}
+bool ties(const Graph& graph) { return graph.operators.size() > kTiedOperators; }
 
 void LayerTables::prepare(int microbatches, const std::vector<PlacedMesh>& meshes) {
   std::vector<Job> jobs;
@@ -166,6 +163,7 @@ void LayerTables::prepare(int microbatches, const std::vector<PlacedMesh>& meshe
     job.costs = &costs;
     job.graph = &work_.graph(microbatches);
     job.constraints = &work_.stage_constraints();
+    job.index = work_.index(microbatches);
     job.stop = work_.request().stop;
     job.microbatches = microbatches;
     job.room = work_.capacity(at.first_device, at.mesh);

@@ -54,7 +54,7 @@ class LayerTables {
   std::map<std::pair<int, std::string>, MeshTables> tables_;
 };
 
-/// Whether identical layers are tied to identical choices when so many of them are asked about.
-[[nodiscard]] bool ties(const Graph& graph, int first_layer, int last_layer);
+/// Whether identical layers of a graph are tied to identical choices.
+[[nodiscard]] bool ties(const Graph& graph);
 
 }  // namespace alpa

@@ -12,24 +12,6 @@ namespace {
 
 constexpr std::int64_t kDefaultEffort = 20'000;
 
-/// What is asked for, or every strategy of the rule; an axis of one device splits nothing, so that
-/// its uses need not be told apart.
-std::optional<std::vector<Strategy>> allowed_strategies(const StageConstraints& constraints,
-                                                        const Operator& op,
-                                                        const DeviceMesh& mesh) {
-  if (constraints.strategies) {
-    if (auto chosen = constraints.strategies(op, mesh)) return chosen;
-  }
-  const auto& extents = mesh.extents;
-  if (std::find(extents.begin(), extents.end(), 1) == extents.end()) return std::nullopt;
-  std::vector<Strategy> all = all_strategies(op.rule, mesh);
-  std::erase_if(all, [&](const Strategy& strategy) {
-    return std::any_of(strategy.uses.begin(), strategy.uses.end(),
-                       [&](const AxisUse& use) { return extent(mesh, use.axis) == 1; });
-  });
-  return all;
-}
-
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -38,10 +20,6 @@ double now() {
 
 SearchWork::SearchWork(const SearchRequest& request)
     : request_(request), devices_(num_devices(request.cluster)), clock_since_(now()) {
-  constraints_.strategies = [this](const Operator& op, const DeviceMesh& mesh) {
-    return allowed_strategies(request_.constraints.stage, op, mesh);
-  };
-  constraints_.retentions = request.constraints.stage.retentions;
   if (devices_ < 1) throw PlanError("cluster: it has no devices");
   if (request.global_batch < 1) throw PlanError("search: expected a global batch of at least 1");
   const SearchConstraints& constraints = request.constraints;
@@ -75,6 +53,16 @@ const Graph& SearchWork::graph(int microbatches) {
   return *made;
 }
 
+const std::shared_ptr<const intra_op::GraphIndex>& SearchWork::index(int microbatches) {
+  auto& made = indices_[microbatches];
+  if (!made) {
+    const Graph& of = graph(microbatches);
+    const Clock clock(*this, "graphs");
+    made = index_of(of);
+  }
+  return made;
+}
+
 const MeshCosts& SearchWork::costs(int first_device, const DeviceMesh& mesh) {
   auto& made = costs_[{first_device, mesh.extents}];
   if (!made) {
@@ -95,7 +83,8 @@ const StageModel& SearchWork::model(int microbatches, int first_device, const De
   if (!made) {
     const Graph& of = graph(microbatches);
     const Clock clock(*this, "models");
-    made = std::make_unique<StageModel>(of, mesh_costs, microbatches, constraints_);
+    made = std::make_unique<StageModel>(of, mesh_costs, microbatches, stage_constraints(),
+                                        index(microbatches));
   }
   return *made;
 }

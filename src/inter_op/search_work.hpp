@@ -37,6 +37,7 @@ class SearchWork {
   [[nodiscard]] std::vector<DeviceMesh> meshes(int devices) const;
 
   [[nodiscard]] const Graph& graph(int microbatches);
+  [[nodiscard]] const std::shared_ptr<const intra_op::GraphIndex>& index(int microbatches);
   [[nodiscard]] const MeshCosts& costs(int first_device, const DeviceMesh& mesh);
   [[nodiscard]] Bytes capacity(int first_device, const DeviceMesh& mesh);
   [[nodiscard]] const StageModel& model(int microbatches, int first_device, const DeviceMesh& mesh);
@@ -47,7 +48,9 @@ class SearchWork {
                  std::unique_ptr<StageModel> model);
 
   /// Of operators and tensors, for models.
-  [[nodiscard]] const StageConstraints& stage_constraints() const { return constraints_; }
+  [[nodiscard]] const StageConstraints& stage_constraints() const {
+    return request_.constraints.stage;
+  }
 
   /// Prices and packs a plan; it becomes the best if it is the cheapest that fits.
   struct Offered {
@@ -95,12 +98,12 @@ class SearchWork {
   void switch_clock(const std::string& phase);
 
   const SearchRequest& request_;
-  StageConstraints constraints_;
   int devices_ = 0;
   int layers_ = 0;
   std::vector<int> microbatch_counts_;
   std::pair<int, int> stage_counts_;
   std::map<int, std::unique_ptr<Graph>> graphs_;
+  std::map<int, std::shared_ptr<const intra_op::GraphIndex>> indices_;
   std::map<std::pair<int, std::vector<int>>, std::unique_ptr<MeshCosts>> costs_;
   std::map<std::pair<int, std::string>, std::unique_ptr<StageModel>> models_;
   std::optional<Plan> best_, least_memory_plan_;

@@ -69,7 +69,7 @@ bool StagePoints::may_be_few() {
       double bits = 0.0;
       for (const Operator& op : graph.operators) {
         const auto& allowed = work_.stage_constraints().strategies;
-        const auto some = allowed(op, mesh);
+        const auto some = allowed ? allowed(op, mesh) : std::nullopt;
         const std::size_t count = some ? some->size() : all_strategies(op.rule, mesh).size();
         if (count > 1) bits += std::log2(static_cast<double>(count));
         if (bits > kMostBits) return false;

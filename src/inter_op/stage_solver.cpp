@@ -29,38 +29,67 @@ const std::optional<StageAnswer>& StageSolver::solve(const Draft& draft, std::si
   question.weights.forward = question.weights.backward = draft.microbatches;
   question.memory = memory;
   question.in_flight = stashes;
-  question.tied = ties(work_.graph(draft.microbatches), stage.first_layer, stage.last_layer);
+  question.tied = ties(work_.graph(draft.microbatches));
   question.limits.stop = work_.request().stop;
   question.one_layout = true;
-  question.limits.cbc_columns = 4'000;
+  question.limits.cbc_columns = 600;
   question.limits.cbc_nodes = 100;
   question.limits.sweeps = 100;
   work_.solved(key);
   return answers_[key] = model.solve(question);
 }
 
-std::optional<double> StageSolver::offer(const Draft& draft) {
-  const std::string key = key_of(draft);
-  if (const auto known = offered_.find(key); known != offered_.end()) return known->second;
-  auto& outcome = offered_[key];
+std::vector<Bytes> StageSolver::rooms_of(const Draft& draft) {
   std::vector<Bytes> rooms;
   for (const DraftStage& stage : draft.stages) {
     rooms.push_back(work_.capacity(stage.first_device, stage.mesh));
   }
+  return rooms;
+}
+
+std::optional<std::vector<const StageAnswer*>> StageSolver::solve_all(
+    const Draft& draft, const std::vector<Bytes>& rooms) {
+  std::vector<const StageAnswer*> answers;
+  for (std::size_t s = 0; s < draft.stages.size(); ++s) {
+    const auto& answer = solve(draft, s, rooms[s]);
+    if (!answer) return std::nullopt;
+    answers.push_back(&*answer);
+  }
+  return answers;
+}
+
+const BorderTraffic& StageSolver::traffic(int microbatches) {
+  const auto known = traffic_.find(microbatches);
+  if (known != traffic_.end()) return known->second;
+  return traffic_.emplace(microbatches, border_traffic(work_.graph(microbatches))).first->second;
+}
+
+std::optional<double> StageSolver::modelled(const Draft& draft) {
+  const auto [known, is_new] = modelled_.try_emplace(key_of(draft));
+  if (!is_new) return known->second;
+  const auto answers = solve_all(draft, rooms_of(draft));
+  if (!answers) return std::nullopt;
+  std::vector<StageTimes> times;
+  for (const StageAnswer* answer : *answers) times.push_back(answer->figures.times);
+  const auto transfers = estimated_transfers(draft, traffic(draft.microbatches), work_.cluster());
+  return known->second = modelled_price(work_.cluster(), draft, times, transfers);
+}
+
+std::optional<double> StageSolver::offer(const Draft& draft) {
+  const std::string key = key_of(draft);
+  if (const auto known = offered_.find(key); known != offered_.end()) return known->second;
+  auto& outcome = offered_[key];
+  std::vector<Bytes> rooms = rooms_of(draft);
   for (int attempt = 0; attempt < kMostAttempts && !work_.stopped(); ++attempt) {
-    std::vector<const StageAnswer*> answers;
-    for (std::size_t s = 0; s < draft.stages.size(); ++s) {
-      const auto& answer = solve(draft, s, rooms[s]);
-      if (!answer) return outcome;
-      answers.push_back(&*answer);
-    }
+    const auto answers = solve_all(draft, rooms);
+    if (!answers) return outcome;
     std::vector<StageTimes> times;
-    for (const StageAnswer* answer : answers) times.push_back(answer->figures.times);
+    for (const StageAnswer* answer : *answers) times.push_back(answer->figures.times);
     // What lowering finds is never less: no need to look.
     const double modelled = modelled_price(work_.cluster(), draft, times, {});
     if (modelled >= work_.best_time()) return outcome = modelled;
     const auto offered =
-        work_.offer(assemble(draft, answers, work_.graph(draft.microbatches), work_.cluster()));
+        work_.offer(assemble(draft, *answers, work_.graph(draft.microbatches), work_.cluster()));
     if (offered.fits) {
       outcome = offered.price.step_time.value;
       return outcome;
@@ -86,7 +115,7 @@ void StageSolver::offer_smallest(const Draft& draft) {
                         .update = 1e-6,
                         .state_byte = 1.0,
                         .stash_byte = static_cast<double>(in_flight(draft, s))};
-    question.tied = ties(work_.graph(draft.microbatches), stage.first_layer, stage.last_layer);
+    question.tied = ties(work_.graph(draft.microbatches));
     question.limits.stop = work_.request().stop;
     question.one_layout = true;
     question.limits.cbc_columns = 0;

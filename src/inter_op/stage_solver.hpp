@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "search_work.hpp"
+#include "structure_programme.hpp"
 
 namespace alpa {
 
@@ -13,6 +14,10 @@ namespace alpa {
 class StageSolver {
  public:
   explicit StageSolver(SearchWork& work) : work_(work) {}
+
+  /// What the figures of the best choice of each stage within its memory come to; nothing where one
+  /// has none.
+  [[nodiscard]] std::optional<double> modelled(const Draft& draft);
 
   /// Best choice of each stage within its memory; where packing takes more than the figures say, a
   /// stage is chosen again with that much less. The plan's price if one was found that fits.
@@ -25,8 +30,15 @@ class StageSolver {
   [[nodiscard]] const std::optional<StageAnswer>& solve(const Draft& draft, std::size_t s,
                                                         Bytes memory);
 
+  [[nodiscard]] std::optional<std::vector<const StageAnswer*>> solve_all(
+      const Draft& draft, const std::vector<Bytes>& rooms);
+  [[nodiscard]] std::vector<Bytes> rooms_of(const Draft& draft);
+  [[nodiscard]] const BorderTraffic& traffic(int microbatches);
+
   SearchWork& work_;
   std::map<std::string, std::optional<StageAnswer>> answers_;
+  std::map<std::string, std::optional<double>> modelled_;
+  std::map<int, BorderTraffic> traffic_;
   std::map<std::string, std::optional<double>> offered_;
 };
 

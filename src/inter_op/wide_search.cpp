@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <set>
 
 #include "alpa/base/error.hpp"
@@ -22,7 +23,9 @@ constexpr std::size_t kMostDrafts = 8;   ///< that are chosen, priced and packed
 constexpr double kFarAbove = 1.25;       ///< of the best price: not worth choosing
 constexpr std::size_t kManyTables = 64;  ///< (numbers of microbatches x meshes)
 constexpr std::size_t kManyOperators = 400;
-constexpr int kMostMoves = 12;  ///< improvements of the best draft
+constexpr int kMostMoves = 12;     ///< improvements of the best draft
+constexpr int kMostLowered = 16;   ///< drafts
+constexpr double kClose = 0.9995;  ///< to the best price: not worth lowering
 
 /// Drafts that differ from one in one border, one mesh, the number of microbatches or the depth.
 std::vector<Draft> neighbours(SearchWork& work, const Draft& draft) {
@@ -70,18 +73,35 @@ std::vector<Draft> neighbours(SearchWork& work, const Draft& draft) {
   return all;
 }
 
-void climb(SearchWork& work, StageSolver& solver) {
+/// Drafts by what their figures come to.
+using Modelled = std::multimap<double, Draft>;
+
+/// Goes from the best draft to the best of its neighbours as long as that is better.
+void climb(SearchWork& work, StageSolver& solver, Modelled& drafts) {
   std::set<std::string> seen;
-  for (int move = 0; move < kMostMoves && work.has_best() && !work.stopped(); ++move) {
-    const Draft from = draft_of(*work.best());
-    const double before = work.best_time();
+  for (const auto& [time, draft] : drafts) seen.insert(key_of(draft));
+  for (int move = 0; move < kMostMoves && !drafts.empty(); ++move) {
+    const double before = drafts.begin()->first;
+    const Draft from = drafts.begin()->second;
     for (const Draft& next : neighbours(work, from)) {
       if (work.stopped()) return;
       if (!seen.insert(key_of(next)).second) continue;
       work.tell("neighbours", static_cast<double>(move) / kMostMoves);
-      (void)solver.offer(next);
+      if (const auto time = solver.modelled(next)) drafts.emplace(*time, next);
     }
-    if (work.best_time() >= before) break;
+    if (drafts.begin()->first >= before) break;
+  }
+}
+
+/// Lowers and packs the best until no other can be better by much.
+void confirm(SearchWork& work, StageSolver& solver, const Modelled& drafts) {
+  int lowered = 0;
+  for (const auto& [time, draft] : drafts) {
+    if (work.stopped() || lowered == kMostLowered) break;
+    if (time >= work.best_time() * kClose) break;
+    work.tell("prices", static_cast<double>(lowered) / kMostLowered);
+    (void)solver.offer(draft);
+    ++lowered;
   }
 }
 
@@ -274,19 +294,21 @@ void offer_plans_by_hand(SearchWork& work) {
 TierResult wide_search(SearchWork& work) {
   TierResult result;
   result.lower_bound = work_bound(work);
-  if (work.request().seeds.empty()) offer_plans_by_hand(work);
   LayerTables tables(work);
   StageSolver solver(work);
-  const std::vector<RatedDraft> drafts = Scan(work, tables).run();
+  Modelled modelled;
   std::size_t tried = 0;
-  for (const RatedDraft& draft : drafts) {
+  for (const RatedDraft& draft : Scan(work, tables).run()) {
     if (work.stopped() || tried == kMostDrafts) break;
-    if (work.has_best() && draft.time > work.best_time() * kFarAbove) break;
+    const double best = modelled.empty() ? work.best_time() : modelled.begin()->first;
+    if (draft.time > best * kFarAbove) break;
     work.tell("plans", static_cast<double>(tried) / kMostDrafts);
-    (void)solver.offer(draft.draft);
+    if (const auto time = solver.modelled(draft.draft)) modelled.emplace(*time, draft.draft);
     ++tried;
   }
-  climb(work, solver);
+  climb(work, solver, modelled);
+  confirm(work, solver, modelled);
+  if (!work.has_best() && work.request().seeds.empty()) offer_plans_by_hand(work);
   result.lower_bound = std::min(result.lower_bound + work.norm(), work.best_time());
   return result;
 }

@@ -13,8 +13,8 @@ namespace alpa {
 /// Plans of little memory, for where nothing fits: offered to `work`.
 void search_least_memory(SearchWork& work);
 
-/// No plan takes less time: the kernels that each must run, shared out evenly over all devices at the
-/// best rates of any size.
+/// No plan takes less time: the kernels that each must run, shared out evenly over all devices at
+/// the best rates of any size.
 [[nodiscard]] double work_bound(SearchWork& work);
 
 }  // namespace alpa

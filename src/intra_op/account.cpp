@@ -74,12 +74,8 @@ class Accountant {
       const Tensor& tensor = run_.graph.tensor(t);
       hold_state(tensor.layer, layouts.bytes(layouts.number(replicated(tensor.shape.size()))));
     }
-    answer_.figures.state += {step_state_bytes(run_.graph)};
-    answer_.figures.transient = most_at_once(held_, -1);
-    for (std::size_t l = 0; l < answer_.by_layer.size(); ++l) {
-      answer_.by_layer[l].transient = most_at_once(held_, run_.view.first + static_cast<int>(l));
-    }
-    return {std::move(answer_), std::move(matters_)};
+    add_up_layers();
+    return {std::move(answer_), std::move(matters_), std::move(retention_)};
   }
 
  private:
@@ -93,16 +89,34 @@ class Accountant {
     return answer_.by_layer[static_cast<std::size_t>(l - run_.view.first)];
   }
 
+  void add_up_layers() {
+    StageFigures& all = answer_.figures;
+    all.state += {step_state_bytes(run_.graph)};
+    all.transient = most_at_once(held_, -1);
+    for (std::size_t l = 0; l < answer_.by_layer.size(); ++l) {
+      StageFigures& each = answer_.by_layer[l];
+      if (run_.view.counts[l] == 0) {
+        each = layer(run_.view.seen_as[l]);
+      } else {
+        each.transient = most_at_once(held_, run_.view.first + static_cast<int>(l));
+      }
+      all.times.prepare += each.times.prepare;
+      all.times.forward += each.times.forward;
+      all.times.backward += each.times.backward;
+      all.times.reduce += each.times.reduce;
+      all.times.update += each.times.update;
+      all.state += each.state;
+      all.stash += each.stash;
+    }
+  }
+
   void take(Phase phase, int at_layer, double seconds) {
-    of_phase(answer_.figures.times, phase) += {seconds};
     of_phase(layer(at_layer).times, phase) += {seconds};
   }
   void hold_state(int at_layer, std::int64_t bytes) {
-    answer_.figures.state += {placed_bytes(bytes)};
     layer(at_layer).state += {placed_bytes(bytes)};
   }
   void hold_stash(int at_layer, std::int64_t bytes) {
-    answer_.figures.stash += {placed_bytes(bytes)};
     layer(at_layer).stash += {placed_bytes(bytes)};
   }
   void hold(Life life, int at_layer, std::int64_t bytes) {
@@ -251,7 +265,7 @@ class Accountant {
     const std::string& name = run_.graph.tensor(flow.tensor).name;
     matters_.insert(name);
     if (chosen != (flow.weight ? Retention::step : Retention::keep)) {
-      answer_.retention[name] = chosen;
+      retention_.emplace_back(flow.tensor, chosen);
     }
   }
 
@@ -312,7 +326,6 @@ class Accountant {
         const int layout = layouts.whole(option(reader.op).operands[static_cast<std::size_t>(i)]);
         if (!seen.insert(layout).second) continue;
         const std::int64_t bytes = placed_bytes(layouts.bytes(layout)) * run_.num_microbatches;
-        answer_.figures.state += {bytes};
         layer(op(reader.op).layer).state += {bytes};
       }
     }
@@ -337,6 +350,7 @@ class Accountant {
   const RunChoice& choice_;
   StageAnswer answer_;
   std::set<std::string> matters_;
+  std::vector<std::pair<TensorId, Retention>> retention_;
   std::vector<Held> held_;
   // Of the flow that is being counted:
   int source_ = -1;

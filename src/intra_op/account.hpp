@@ -29,8 +29,10 @@ struct RunChoice {
 };
 
 struct Account {
-  StageAnswer answer;             ///< figures, by_layer, retention and borders
+  StageAnswer answer;             ///< figures, by_layer and borders
   std::set<std::string> matters;  ///< tensors whose retention makes a difference
+  /// Retentions that make a difference and are not the default, of what is seen.
+  std::vector<std::pair<TensorId, Retention>> retention;
 };
 
 /// Adds up times and bytes of a choice. Knows nothing of the integer program, which must come to

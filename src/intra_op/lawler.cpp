@@ -119,6 +119,9 @@ std::optional<std::vector<StageAnswer>> enumerate(const RunContext& run,
     });
     if (repeats) continue;
     counted.answer.strategies = std::move(strategies);
+    for (const auto& [t, chosen] : counted.retention) {
+      counted.answer.retention[run.graph.tensor(t).name] = chosen;
+    }
     answers.push_back(std::move(counted.answer));
   } while (count_up(digits, sizes));
   return answers;

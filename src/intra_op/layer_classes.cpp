@@ -11,11 +11,14 @@ namespace {
 /// texts are equal layers.
 class LayerText {
  public:
-  LayerText(const Graph& graph, const Uses& uses, const OperatorOptions& options, int layer)
-      : graph_(graph), uses_(uses), options_(options), layer_(layer) {
-    const auto& ops = uses.ops_of_layer[static_cast<std::size_t>(layer)];
-    for (const int o : ops) position_.emplace(o, static_cast<int>(position_.size()));
-    for (const int o : ops) describe(o);
+  LayerText(const Graph& graph, const Uses& uses, const std::vector<int>& tensor_class,
+            const std::vector<int>& op_class, int layer)
+      : graph_(graph),
+        uses_(uses),
+        tensor_class_(tensor_class),
+        op_class_(op_class),
+        layer_(layer) {
+    for (const int o : uses.ops_of_layer[static_cast<std::size_t>(layer)]) describe(o);
   }
 
   [[nodiscard]] const std::string& text() const { return text_; }
@@ -26,7 +29,7 @@ class LayerText {
   void describe(int o) {
     const Operator& op = graph_.operators[static_cast<std::size_t>(o)];
     text_ += '\n';
-    add(options_.list_number(static_cast<std::size_t>(o)));
+    add(op_class_[static_cast<std::size_t>(o)]);
     add(static_cast<int>(op.phase));
     for (const TensorId t : op.operands) tensor(t);
     text_ += '>';
@@ -51,15 +54,14 @@ class LayerText {
     }
     add(number_.try_emplace(t, static_cast<int>(number_.size())).first->second);
     add(static_cast<int>(tensor.role));
-    add(options_.layout_class(t));
+    add(tensor_class_[t.index()]);
     const auto [maker, result] = uses_.maker[t.index()];
-    const auto here = position_.find(maker);
-    if (here != position_.end()) {
-      add(here->second);
+    const int layer =
+        maker < 0 ? tensor.layer : graph_.operators[static_cast<std::size_t>(maker)].layer;
+    if (maker >= 0 && layer == layer_) {
+      add(uses_.place[static_cast<std::size_t>(maker)]);
       add(result);
     } else {
-      const int layer =
-          maker < 0 ? tensor.layer : graph_.operators[static_cast<std::size_t>(maker)].layer;
       text_ += 'd';
       add(layer - layer_);
     }
@@ -68,9 +70,9 @@ class LayerText {
 
   const Graph& graph_;
   const Uses& uses_;
-  const OperatorOptions& options_;
+  const std::vector<int>& tensor_class_;
+  const std::vector<int>& op_class_;
   int layer_;
-  std::map<int, int> position_;
   std::map<TensorId, int> number_;
   std::string text_;
 };
@@ -78,11 +80,12 @@ class LayerText {
 }  // namespace
 
 std::vector<int> layer_classes(const Graph& graph, const Uses& uses,
-                               const OperatorOptions& options) {
+                               const std::vector<int>& tensor_class,
+                               const std::vector<int>& op_class) {
   std::map<std::string, int> known;
   std::vector<int> classes;
   for (int l = 0; l < graph.num_layers; ++l) {
-    const LayerText layer(graph, uses, options, l);
+    const LayerText layer(graph, uses, tensor_class, op_class, l);
     classes.push_back(
         known.try_emplace(layer.text(), static_cast<int>(known.size())).first->second);
   }

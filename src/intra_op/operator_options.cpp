@@ -1,6 +1,7 @@
 #include "operator_options.hpp"
 
 #include <algorithm>
+#include <set>
 
 #include "alpa/base/error.hpp"
 #include "alpa/graph/aliasing.hpp"
@@ -25,85 +26,19 @@ bool last_device_contributes(const ShardingSpec& spec, const DeviceMesh& mesh) {
   return true;
 }
 
-/// The letters of a rule by the place of their factor: rules that differ in names alone look alike.
-class PlainLetters {
- public:
-  explicit PlainLetters(const ShardingRule& rule) : rule_(rule) {}
-  [[nodiscard]] char of(char letter) const {
-    const int f = rule_.factor(letter);
-    return f < 0 ? letter : static_cast<char>('A' + f);
-  }
-  void append(std::string& key, const std::vector<Dims>& all) const {
-    for (const Dims& dims : all) {
-      for (const char c : dims) key += of(c);
-      key += ',';
-    }
-    key += ';';
-  }
-  void append(std::string& key, Strategy strategy) const {
-    for (AxisUse& use : strategy.uses) use.factor = of(use.factor);
-    key += '/' + to_string(strategy);
-  }
-
- private:
-  const ShardingRule& rule_;
-};
-
 }  // namespace
 
-bool is_scalar(const Tensor& tensor) {
-  return tensor.role == Role::step_scalar || tensor.role == Role::global_scalar;
-}
-
-bool is_sum_of_accumulators(const Graph& graph, const Operator& op) {
-  return op.phase == Phase::reduce && is_sum(op.kernel) &&
-         std::all_of(op.operands.begin(), op.operands.end(),
-                     [&](TensorId t) { return graph.tensor(t).role == Role::accumulator; });
-}
-
-OperatorOptions::OperatorOptions(const Graph& graph, const MeshCosts& costs)
+OperatorOptions::OperatorOptions(const Graph& graph, const GraphIndex& index,
+                                 const MeshCosts& costs)
     : graph_(graph),
+      index_(index),
       costs_(costs),
-      of_op_(graph.operators.size()),
-      number_(graph.operators.size()) {
-  std::map<std::pair<Shape, DType>, int> classes;
-  for (const Tensor& t : graph.tensors) {
-    const auto [it, is_new] =
-        classes.try_emplace({t.shape, t.dtype}, static_cast<int>(tables_.size()));
-    if (is_new) tables_.push_back(std::make_unique<LayoutTable>(t.shape, t.dtype, costs));
-    class_of_.push_back(it->second);
+      lists_(index.op_of_list.size()),
+      of_op_(graph.operators.size(), nullptr) {
+  for (const TensorId t : index.tensor_of_class) {
+    const Tensor& tensor = graph.tensor(t);
+    tables_.push_back(std::make_unique<LayoutTable>(tensor.shape, tensor.dtype, costs));
   }
-}
-
-/// Whatever decides about options and times; not the names.
-std::string OperatorOptions::key_of(const Operator& op) const {
-  std::string key = kernel_kind(op.kernel) + '|' + std::to_string(static_cast<int>(op.phase)) + '|';
-  for (const Factor& f : op.rule.factors) {
-    key += std::to_string(f.size) + (f.whole ? "w" : f.even ? "e" : "") + ',';
-  }
-  for (const FactorWindow& w : op.rule.windows) {
-    key += std::to_string(op.rule.factor(w.factor)) + '~' +
-           std::to_string(op.rule.factor(w.dimension)) + '~' + std::to_string(w.before) + '~' +
-           std::to_string(w.after) + ',';
-  }
-  const PlainLetters letters(op.rule);
-  letters.append(key, op.rule.operands);
-  letters.append(key, op.rule.results);
-  for (const auto r : op.rule.reduction) key += static_cast<char>('0' + static_cast<int>(r));
-  for (const auto& group : op.rule.linear) {
-    key += '(';
-    for (const int i : group) key += std::to_string(i) + ' ';
-  }
-  key += '|' + std::to_string(op.rule.flops_per_point);
-  for (const auto* list : {&op.operands, &op.results}) {
-    for (const TensorId t : *list) {
-      const Tensor& tensor = graph_.tensor(t);
-      key += '|' + std::to_string(class_of_[t.index()]) + (is_scalar(tensor) ? "s" : "") +
-             (is_state(tensor) ? "p" : "");
-    }
-  }
-  if (is_sum_of_accumulators(graph_, op)) key += "sum";
-  return key;
 }
 
 double OperatorOptions::kernel_seconds(const Operator& op, const OperatorLayout& layout,
@@ -154,36 +89,51 @@ Option OperatorOptions::make(const Operator& op, const Strategy& strategy,
   return option;
 }
 
-void OperatorOptions::add(std::size_t index, const std::vector<Strategy>* chosen) {
-  const Operator& op = graph_.operators[index];
-  std::string key = key_of(op);
-  if (chosen != nullptr) {
-    for (const Strategy& s : *chosen) PlainLetters(op.rule).append(key, s);
-    key += "/only";
-  }
-  number_[index] = numbers_.try_emplace(key, static_cast<int>(numbers_.size())).first->second;
-  for (const Factor& f : op.rule.factors) key += f.name;
-  auto& shared = shared_[key];
-  if (shared == nullptr) {
-    const auto strategies = chosen != nullptr ? *chosen : all_strategies(op.rule, costs_.mesh());
-    Options options;
-    std::map<std::pair<std::vector<int>, std::vector<int>>, bool> seen;
-    for (const Strategy& strategy : strategies) {
-      const auto result = apply_strategy(op.rule, strategy, costs_.mesh());
-      if (!result.layout) continue;
-      bool storable = true;
-      for (std::size_t r = 0; r < op.results.size(); ++r) {
-        storable = storable && (!is_state(graph_.tensor(op.results[r])) ||
-                                result.layout->results[r].partial_axes.empty());
-      }
-      if (!storable) continue;
-      Option option = make(op, strategy, *result.layout);
-      if (!seen.try_emplace({option.operands, option.results}, true).second) continue;
-      options.push_back(std::move(option));
+Options OperatorOptions::options_of(const Operator& op,
+                                    const std::vector<Strategy>& strategies) const {
+  Options options;
+  std::set<std::pair<std::vector<int>, std::vector<int>>> seen;
+  for (const Strategy& strategy : strategies) {
+    const auto result = apply_strategy(op.rule, strategy, costs_.mesh());
+    if (!result.layout) continue;
+    bool storable = true;
+    for (std::size_t r = 0; r < op.results.size(); ++r) {
+      storable = storable && (!is_state(graph_.tensor(op.results[r])) ||
+                              result.layout->results[r].partial_axes.empty());
     }
-    shared = std::make_shared<const Options>(std::move(options));
+    if (!storable) continue;
+    Option option = make(op, strategy, *result.layout);
+    if (!seen.emplace(option.operands, option.results).second) continue;
+    options.push_back(std::move(option));
   }
-  of_op_[index] = shared;
+  return options;
+}
+
+void OperatorOptions::add(std::size_t op) {
+  auto& list = lists_[static_cast<std::size_t>(index_.op_list[op])];
+  if (list == nullptr) {
+    list = std::make_unique<Options>(
+        options_of(graph_.operators[op], splitting_strategies(graph_.operators[op].rule)));
+  }
+  of_op_[op] = list.get();
+}
+
+void OperatorOptions::add(std::size_t op, const std::vector<Strategy>& chosen) {
+  std::string key;
+  for (const Strategy& s : chosen) key += to_string(s) + '/';
+  auto& list = chosen_[{index_.op_list[op], std::move(key)}];
+  if (list == nullptr) list = std::make_unique<Options>(options_of(graph_.operators[op], chosen));
+  of_op_[op] = list.get();
+}
+
+/// Those that split no factor over an axis of one device: it splits nothing.
+std::vector<Strategy> OperatorOptions::splitting_strategies(const ShardingRule& rule) const {
+  std::vector<Strategy> all = all_strategies(rule, costs_.mesh());
+  std::erase_if(all, [&](const Strategy& strategy) {
+    return std::any_of(strategy.uses.begin(), strategy.uses.end(),
+                       [&](const AxisUse& use) { return extent(costs_.mesh(), use.axis) == 1; });
+  });
+  return all;
 }
 
 Option OperatorOptions::option(std::size_t index, const Strategy& strategy) const {

@@ -9,6 +9,7 @@
 #include "alpa/graph/graph.hpp"
 #include "alpa/sharding/strategy.hpp"
 
+#include "graph_index.hpp"
 #include "layout_table.hpp"
 
 namespace alpa::intra_op {
@@ -29,46 +30,45 @@ using Options = std::vector<Option>;
 /// and choices share a list.
 class OperatorOptions {
  public:
-  OperatorOptions(const Graph& graph, const MeshCosts& costs);
+  /// @param graph, index, costs kept by reference
+  OperatorOptions(const Graph& graph, const GraphIndex& index, const MeshCosts& costs);
 
-  /// Fills options(): every strategy of the rule, or those of `chosen`. Strategies that give equal
-  /// layouts are one option.
-  void add(std::size_t op, const std::vector<Strategy>* chosen);
+  /// Fills options(): every strategy of the rule. Strategies that give equal layouts are one
+  /// option.
+  void add(std::size_t op);
+  /// The same for those of `chosen`.
+  void add(std::size_t op, const std::vector<Strategy>& chosen);
 
   [[nodiscard]] const Options& options(std::size_t op) const { return *of_op_[op]; }
   /// The option of a strategy of the rule, whether it stands among options() or not.
   /// @throws PlanError if it is not one of the rule's
   [[nodiscard]] Option option(std::size_t op, const Strategy& strategy) const;
   [[nodiscard]] LayoutTable& layouts(TensorId tensor) const {
-    return *tables_[static_cast<std::size_t>(class_of_[tensor.index()])];
+    return *tables_[static_cast<std::size_t>(layout_class(tensor))];
   }
   /// Tensors of one shape and dtype are of one class.
-  [[nodiscard]] int layout_class(TensorId tensor) const { return class_of_[tensor.index()]; }
-  /// Operators whose lists of options differ in the names of factors alone have one number.
-  [[nodiscard]] int list_number(std::size_t op) const { return number_[op]; }
+  [[nodiscard]] int layout_class(TensorId tensor) const {
+    return index_.tensor_class[tensor.index()];
+  }
   [[nodiscard]] const MeshCosts& costs() const { return costs_; }
 
  private:
   [[nodiscard]] Option make(const Operator& op, const Strategy& strategy,
                             const OperatorLayout& layout) const;
+  [[nodiscard]] Options options_of(const Operator& op,
+                                   const std::vector<Strategy>& strategies) const;
+  [[nodiscard]] std::vector<Strategy> splitting_strategies(const ShardingRule& rule) const;
   [[nodiscard]] double kernel_seconds(const Operator& op, const OperatorLayout& layout,
                                       std::size_t operands) const;
-  [[nodiscard]] std::string key_of(const Operator& op) const;
 
   const Graph& graph_;
+  const GraphIndex& index_;
   const MeshCosts& costs_;
-  std::vector<int> class_of_;
-  std::vector<std::unique_ptr<LayoutTable>> tables_;
-  std::map<std::string, int> numbers_;
-  std::map<std::string, std::shared_ptr<const Options>> shared_;
-  std::vector<std::shared_ptr<const Options>> of_op_;
-  std::vector<int> number_;
+  std::vector<std::unique_ptr<LayoutTable>> tables_;  ///< by class
+  std::vector<std::unique_ptr<const Options>>
+      lists_;  ///< of all strategies, by GraphIndex::op_list
+  std::map<std::pair<int, std::string>, std::unique_ptr<const Options>> chosen_;
+  std::vector<const Options*> of_op_;
 };
-
-/// A sum of gradient sums, which may share a buffer.
-[[nodiscard]] bool is_sum_of_accumulators(const Graph& graph, const Operator& op);
-
-/// f64 scalars of the step state: they take part in no move.
-[[nodiscard]] bool is_scalar(const Tensor& tensor);
 
 }  // namespace alpa::intra_op

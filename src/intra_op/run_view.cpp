@@ -1,11 +1,9 @@
 #include "run_view.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <set>
-
-#include "operator_options.hpp"
-
 namespace alpa::intra_op {
 namespace {
 
@@ -13,16 +11,39 @@ bool in_place(Role role) {
   return role == Role::parameter || role == Role::optimizer_state || role == Role::accumulator;
 }
 
+constexpr int kFewest = 4;  ///< equal layers of which one is left out
+
+/// Lets the second layer of each run of equal ones stand for those between it and the last.
+void condense(const GraphIndex& index, const std::vector<int>& classes, RunView& view) {
+  const auto at = [](int layer) { return static_cast<std::size_t>(layer); };
+  for (int begin = view.first; begin <= view.last;) {
+    int end = begin + 1;
+    while (end <= view.last && classes[at(end)] == classes[at(begin)]) ++end;
+    if (end - begin >= kFewest && index.reach[at(begin)] <= 1) {
+      view.counts[at(begin + 1 - view.first)] = end - begin - 2;
+      for (int l = begin + 2; l < end - 1; ++l) {
+        view.counts[at(l - view.first)] = 0;
+        view.seen_as[at(l - view.first)] = begin + 1;
+      }
+    }
+    begin = end;
+  }
+}
+
 class Viewer {
  public:
-  Viewer(const Graph& graph, const Uses& uses, RunView& view)
-      : graph_(graph), uses_(uses), view_(view) {}
+  Viewer(const Graph& graph, const GraphIndex& index, RunView& view)
+      : graph_(graph), index_(index), uses_(index.uses), view_(view) {}
 
   void run() {
     std::set<int> tensors;
     for (int l = view_.first; l <= view_.last; ++l) {
+      if (!seen(l)) continue;
       const auto& ops = uses_.ops_of_layer[static_cast<std::size_t>(l)];
       view_.ops.insert(view_.ops.end(), ops.begin(), ops.end());
+      for (const TensorId t : index_.parameters[static_cast<std::size_t>(l)]) {
+        tensors.insert(t.value);
+      }
     }
     std::sort(view_.ops.begin(), view_.ops.end());
     view_.phase_end.assign(5, 0);
@@ -35,12 +56,6 @@ class Viewer {
       for (const TensorId t : op.operands) tensors.insert(t.value);
       for (const TensorId t : op.results) tensors.insert(t.value);
     }
-    for (std::size_t t = 0; t < graph_.tensors.size(); ++t) {
-      const Tensor& tensor = graph_.tensors[t];
-      if (tensor.role == Role::parameter && inside(tensor.layer)) {
-        tensors.insert(static_cast<int>(t));
-      }
-    }
     for (const int t : tensors) add({t});
     share_sums();
   }
@@ -49,7 +64,8 @@ class Viewer {
   [[nodiscard]] const Operator& op_at(int op) const {
     return graph_.operators[static_cast<std::size_t>(op)];
   }
-  [[nodiscard]] bool inside(int layer) const { return view_.first <= layer && layer <= view_.last; }
+  [[nodiscard]] bool inside(int layer) const { return view_.holds(layer); }
+  [[nodiscard]] bool seen(int layer) const { return view_.count(layer) > 0; }
 
   void add(TensorId id) {
     const Tensor& tensor = graph_.tensor(id);
@@ -58,7 +74,12 @@ class Viewer {
     flow.tensor = id;
     const auto [maker, result] = uses_.maker[id.index()];
     const bool made_here = maker >= 0 && inside(op_at(maker).layer);
-    find_readers(flow, id);
+    const int home = maker >= 0 ? op_at(maker).layer : tensor.layer;
+    if (tensor.role != Role::input && inside(home)) {
+      if (!seen(home)) return;  // another one stands for it
+      flow.count = view_.count(home);
+    }
+    find_readers(flow, id, home);
     if (tensor.role == Role::input) {
       flow.source = Flow::Source::input;
     } else if (made_here) {
@@ -82,9 +103,24 @@ class Viewer {
     view_.flows.push_back(std::move(flow));
   }
 
-  void find_readers(Flow& flow, TensorId id) const {
-    for (const auto& [op, operand] : uses_.readers[id.index()]) {
-      if (!inside(op_at(op).layer)) continue;
+  /// The operator that is seen in place of one that reads what the layer `home` makes: of a layer
+  /// next to it in a run of equal layers its like in the next one that is seen; else nothing.
+  [[nodiscard]] int seen_reader(int op, int home) const {
+    const int layer = op_at(op).layer;
+    if (!inside(layer)) return -1;
+    if (seen(layer)) return op;
+    if (!inside(home) || std::abs(layer - home) != 1) return -1;
+    const int step = layer - home;
+    int next = layer;
+    while (!seen(next)) next += step;
+    const auto place = static_cast<std::size_t>(uses_.place[static_cast<std::size_t>(op)]);
+    return uses_.ops_of_layer[static_cast<std::size_t>(next)][place];
+  }
+
+  void find_readers(Flow& flow, TensorId id, int home) const {
+    for (const auto& [reader, operand] : uses_.readers[id.index()]) {
+      const int op = seen_reader(reader, home);
+      if (op < 0) continue;
       if (!flow.readers.empty() && flow.readers.back().op == op) {
         flow.readers.back().operands.push_back(operand);
       } else {
@@ -145,6 +181,7 @@ class Viewer {
   }
 
   const Graph& graph_;
+  const GraphIndex& index_;
   const Uses& uses_;
   RunView& view_;
   std::map<int, int> position_;
@@ -168,27 +205,16 @@ Scope scope_of(Phase phase) {
   return Scope::finish;
 }
 
-Uses::Uses(const Graph& graph)
-    : readers(graph.tensors.size()),
-      maker(graph.tensors.size(), {-1, -1}),
-      ops_of_layer(static_cast<std::size_t>(graph.num_layers)) {
-  for (std::size_t o = 0; o < graph.operators.size(); ++o) {
-    const Operator& op = graph.operators[o];
-    ops_of_layer[static_cast<std::size_t>(op.layer)].push_back(static_cast<int>(o));
-    for (std::size_t i = 0; i < op.operands.size(); ++i) {
-      readers[op.operands[i].index()].emplace_back(static_cast<int>(o), static_cast<int>(i));
-    }
-    for (std::size_t r = 0; r < op.results.size(); ++r) {
-      maker[op.results[r].index()] = {static_cast<int>(o), static_cast<int>(r)};
-    }
-  }
-}
-
-RunView view_of(const Graph& graph, const Uses& uses, int first, int last) {
+RunView view_of(const Graph& graph, const GraphIndex& index, int first, int last,
+                const std::vector<int>* classes) {
   RunView view;
   view.first = first;
   view.last = last;
-  Viewer(graph, uses, view).run();
+  const auto layers = static_cast<std::size_t>(last - first) + 1;
+  view.counts.assign(layers, 1);
+  for (int l = first; l <= last; ++l) view.seen_as.push_back(l);
+  if (classes != nullptr) condense(index, *classes, view);
+  Viewer(graph, index, view).run();
   return view;
 }
 

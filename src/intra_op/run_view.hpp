@@ -4,6 +4,8 @@
 
 #include "alpa/graph/graph.hpp"
 
+#include "graph_index.hpp"
+
 namespace alpa::intra_op {
 
 /// Parts of a step between which copies of tensors live or not: `reduce` and `update` are one.
@@ -39,6 +41,7 @@ struct Flow {
   bool weight = false;
   int leader = -1;     ///< flow with whose buffer this gradient sum may be shared
   bool total = false;  ///< of gradient sums that may all share one buffer: its other name
+  int count = 1;       ///< flows that it stands for
 };
 
 /// Gradient sums of a parameter whose sum an operator of the run takes.
@@ -51,21 +54,26 @@ struct SharedSum {
 /// The operators and tensors of consecutive layers.
 struct RunView {
   int first = 0, last = 0;
-  std::vector<int> ops;  ///< in order
+  /// [layer - first] how many layers it stands for; 0: another stands for it.
+  std::vector<int> counts;
+  std::vector<int> seen_as;  ///< [layer - first] the layer that stands for it, as a rule itself
+  std::vector<int> ops;      ///< in order
   std::vector<Flow> flows;
   std::vector<SharedSum> sums;
   std::vector<TensorId> unread_state;  ///< stored whole and changed by no operator
   std::vector<int> phase_end;          ///< position after the last operator, by phase
+
+  [[nodiscard]] bool holds(int layer) const { return first <= layer && layer <= last; }
+  [[nodiscard]] int count(int layer) const {
+    return counts[static_cast<std::size_t>(layer - first)];
+  }
 };
 
-/// Uses of every tensor of a graph, by operator; found once.
-struct Uses {
-  explicit Uses(const Graph& graph);
-  std::vector<std::vector<std::pair<int, int>>> readers;  ///< [tensor] (operator, operand)
-  std::vector<std::pair<int, int>> maker;                 ///< [tensor] (operator, result) or -1
-  std::vector<std::vector<int>> ops_of_layer;
-};
-
-[[nodiscard]] RunView view_of(const Graph& graph, const Uses& uses, int first, int last);
+/// The operators of layers first..last.
+/// @param classes of the layers, if equal ones are to take equal choices: of each run of equal
+/// layers in which nothing reaches beyond the next layer, the first two and the last are seen and
+/// the second stands for those between.
+[[nodiscard]] RunView view_of(const Graph& graph, const GraphIndex& index, int first, int last,
+                              const std::vector<int>* classes = nullptr);
 
 }  // namespace alpa::intra_op

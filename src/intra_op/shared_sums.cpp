@@ -12,7 +12,8 @@ void StageProblem::add_sums() {
     const int node = node_of(sum.op);
     auto& costs = problem_.nodes[static_cast<std::size_t>(node)].costs;
     for (std::size_t p = 0; p < costs.size(); ++p) {
-      costs[p] += weight(op(sum.op).phase) * sum_seconds(options(sum.op)[p], sum, 0);
+      costs[p] +=
+          count(op(sum.op)) * weight(op(sum.op).phase) * sum_seconds(options(sum.op)[p], sum, 0);
     }
     for (const int f : sum.followers) {
       add_sharing(sum, run_.view.flows[static_cast<std::size_t>(f)]);
@@ -47,7 +48,7 @@ void StageProblem::add_sharing(const SharedSum& sum, const Flow& follower) {
     }
     if (k < apart) bytes[k] = placed_bytes(layouts.bytes(layout(k)));
   }
-  hold_state(node, bytes);
+  hold_state(node, bytes, follower.count);
   std::vector<double> costs;
   for (const int s : of_follower) {
     for (std::size_t k = 0; k < all; ++k) costs.push_back(s == layout(k) ? 0.0 : kForbidden);
@@ -69,7 +70,7 @@ void StageProblem::add_sharing(const SharedSum& sum, const Flow& follower) {
     for (std::size_t k = 0; k < all; ++k) {
       const double seconds =
           k < apart ? kernel + layouts.path(layout(k), wanted[p].front()).seconds : 0.0;
-      costs.push_back(weight(op(sum.op).phase) * seconds);
+      costs.push_back(count(op(sum.op)) * weight(op(sum.op).phase) * seconds);
     }
   }
   add_edge(node_of(sum.op), node, std::move(costs));

@@ -1,6 +1,7 @@
 #include "alpa/intra_op/stage_model.hpp"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "alpa/base/error.hpp"
@@ -19,20 +20,80 @@ using intra_op::RunContext;
 using intra_op::RunView;
 using intra_op::StageProblem;
 
-void name_strategies(StageAnswer& answer, const RunContext& run, const RunChoice& choice) {
-  for (const int o : run.view.ops) {
-    const auto i = static_cast<std::size_t>(o);
-    answer.strategies.emplace_hint(answer.strategies.end(), run.graph.operators[i].name,
-                                   choice.options[i]->strategy);
+/// Calls visit(operator seen, operator) for each operator of the run, those that another stands for
+/// included.
+template <typename Visit>
+void for_each_operator(const RunContext& run, const intra_op::Uses& uses, const Visit& visit) {
+  for (int l = run.view.first; l <= run.view.last; ++l) {
+    const int seen = run.view.seen_as[static_cast<std::size_t>(l - run.view.first)];
+    const auto& ops = uses.ops_of_layer[static_cast<std::size_t>(l)];
+    const auto& ops_seen = uses.ops_of_layer[static_cast<std::size_t>(seen)];
+    for (std::size_t k = 0; k < ops.size(); ++k) {
+      visit(static_cast<std::size_t>(ops_seen[k]), static_cast<std::size_t>(ops[k]));
+    }
   }
 }
 
-StageAnswer answer_of(const RunContext& run, const RunChoice& choice, const StageWeights& weights) {
-  StageAnswer answer = intra_op::account(run, choice).answer;
-  name_strategies(answer, run, choice);
+void name_strategies(StageAnswer& answer, const RunContext& run, const RunChoice& choice,
+                     const intra_op::Uses& uses) {
+  for_each_operator(run, uses, [&](std::size_t seen, std::size_t op) {
+    const Option* option = choice.options[seen];
+    if (seen != op) {  // the same one by number: names of factors may differ
+      option = run.options.options(op).data() + (option - run.options.options(seen).data());
+    }
+    answer.strategies.emplace_hint(answer.strategies.end(), run.graph.operators[op].name,
+                                   option->strategy);
+  });
+}
+
+/// Retentions, of the like tensors of layers that others stand for, too.
+void name_retentions(StageAnswer& answer, const RunContext& run,
+                     const std::vector<std::pair<TensorId, Retention>>& chosen,
+                     const intra_op::Uses& uses) {
+  std::map<TensorId, Retention> of_seen(chosen.begin(), chosen.end());
+  if (of_seen.empty()) return;
+  const auto name = [&](const std::vector<TensorId>& seen, const std::vector<TensorId>& here) {
+    for (std::size_t i = 0; i < seen.size(); ++i) {
+      const auto it = of_seen.find(seen[i]);
+      if (it != of_seen.end()) answer.retention[run.graph.tensor(here[i]).name] = it->second;
+    }
+  };
+  for_each_operator(run, uses, [&](std::size_t seen, std::size_t op) {
+    name(run.graph.operators[seen].operands, run.graph.operators[op].operands);
+    name(run.graph.operators[seen].results, run.graph.operators[op].results);
+  });
+}
+
+StageAnswer answer_of(const RunContext& run, const RunChoice& choice, const StageWeights& weights,
+                      const intra_op::Uses* uses) {
+  intra_op::Account counted = intra_op::account(run, choice);
+  StageAnswer answer = std::move(counted.answer);
+  if (uses != nullptr) {
+    name_strategies(answer, run, choice, *uses);
+    name_retentions(answer, run, counted.retention, *uses);
+  }
   answer.cost = weighted(answer.figures, weights);
   answer.lower_bound = answer.cost;
   return answer;
+}
+
+/// Classes of operators that tell apart what only some of them are allowed.
+std::vector<int> classes_under(const Graph& graph, const intra_op::GraphIndex& index,
+                               const std::map<std::size_t, std::vector<Strategy>>& chosen) {
+  std::map<std::pair<int, std::string>, int> numbers;
+  std::vector<int> classes;
+  for (std::size_t o = 0; o < graph.operators.size(); ++o) {
+    std::string only;
+    const auto it = chosen.find(o);
+    if (it != chosen.end()) {
+      only = "only";
+      const intra_op::PlainLetters letters(graph.operators[o].rule);
+      for (const Strategy& s : it->second) letters.append(only, s);
+    }
+    const auto next = static_cast<int>(numbers.size());
+    classes.push_back(numbers.try_emplace({index.op_class[o], only}, next).first->second);
+  }
+  return classes;
 }
 
 }  // namespace
@@ -47,19 +108,34 @@ double weighted(const StageFigures& figures, const StageWeights& weights) {
 }
 
 struct StageModel::Tables {
-  Tables(const Graph& g, const MeshCosts& c, int m, const StageConstraints& given)
-      : graph(g), costs(c), constraints(given), microbatches(m), uses(g), options(g, costs) {
+  Tables(const Graph& g, const MeshCosts& c, int m, const StageConstraints& given,
+         std::shared_ptr<const intra_op::GraphIndex> i)
+      : graph(g),
+        costs(c),
+        constraints(given),
+        microbatches(m),
+        index(i ? std::move(i) : index_of(g)),
+        options(g, *index, costs),
+        classes(index->layer_class) {
+    std::map<std::size_t, std::vector<Strategy>> chosen;
     for (std::size_t o = 0; o < graph.operators.size(); ++o) {
-      std::optional<std::vector<Strategy>> chosen;
-      if (constraints.strategies) chosen = constraints.strategies(graph.operators[o], costs.mesh());
-      options.add(o, chosen ? &*chosen : nullptr);
+      std::optional<std::vector<Strategy>> only;
+      if (constraints.strategies) only = constraints.strategies(graph.operators[o], costs.mesh());
+      if (only) {
+        options.add(o, *only);
+        chosen.emplace(o, std::move(*only));
+      } else {
+        options.add(o);
+      }
     }
-    classes = intra_op::layer_classes(graph, uses, options);
+    if (chosen.empty()) return;
+    classes = intra_op::layer_classes(graph, index->uses, index->tensor_class,
+                                      classes_under(graph, *index, chosen));
   }
 
-  [[nodiscard]] RunView view(int first, int last) const {
+  [[nodiscard]] RunView view(int first, int last, bool tied = false) const {
     ALPA_CHECK(0 <= first && first <= last && last < graph.num_layers);
-    return intra_op::view_of(graph, uses, first, last);
+    return intra_op::view_of(graph, *index, first, last, tied ? &classes : nullptr);
   }
 
   [[nodiscard]] StageProblem problem(const RunContext& run, const StageQuestion& question,
@@ -71,14 +147,20 @@ struct StageModel::Tables {
   MeshCosts costs;
   StageConstraints constraints;
   int microbatches;
-  intra_op::Uses uses;
+  std::shared_ptr<const intra_op::GraphIndex> index;
   intra_op::OperatorOptions options;
   std::vector<int> classes;
 };
 
+std::shared_ptr<const intra_op::GraphIndex> index_of(const Graph& graph) {
+  return std::make_shared<const intra_op::GraphIndex>(graph);
+}
+
 StageModel::StageModel(const Graph& graph, const MeshCosts& costs, int num_microbatches,
-                       const StageConstraints& constraints)
-    : tables_(std::make_unique<Tables>(graph, costs, num_microbatches, constraints)) {}
+                       const StageConstraints& constraints,
+                       std::shared_ptr<const intra_op::GraphIndex> index)
+    : tables_(std::make_unique<Tables>(graph, costs, num_microbatches, constraints,
+                                       std::move(index))) {}
 StageModel::~StageModel() = default;
 StageModel::StageModel(StageModel&&) noexcept = default;
 StageModel& StageModel::operator=(StageModel&&) noexcept = default;
@@ -86,13 +168,17 @@ StageModel& StageModel::operator=(StageModel&&) noexcept = default;
 const std::vector<int>& StageModel::layer_classes() const { return tables_->classes; }
 
 std::optional<StageAnswer> StageModel::solve(const StageQuestion& question) const {
-  const RunView view = tables_->view(question.first_layer, question.last_layer);
-  const RunContext run{tables_->graph, tables_->options, view, tables_->microbatches};
+  const RunView view = tables_->view(question.first_layer, question.last_layer, question.tied);
+  return solve_seen(question, {tables_->graph, tables_->options, view, tables_->microbatches});
+}
+
+std::optional<StageAnswer> StageModel::solve_seen(const StageQuestion& question,
+                                                  const RunContext& run) const {
   // Most answers fit without being asked to, and are far easier to find.
   if (question.memory) {
     StageQuestion free = question;
     free.memory.reset();
-    auto answer = solve(free);
+    auto answer = solve_seen(free, run);
     if (!answer) return std::nullopt;
     const StageFigures& f = answer->figures;
     const Bytes need = f.state + f.stash * std::int64_t{question.in_flight} + f.transient;
@@ -102,7 +188,8 @@ std::optional<StageAnswer> StageModel::solve(const StageQuestion& question) cons
   if (!problem.contradiction()) {
     const Solution solution = alpa::solve(problem.problem(), question.limits);
     if (!solution.choice.empty()) {
-      StageAnswer answer = answer_of(run, problem.decode(solution.choice), question.weights);
+      StageAnswer answer = answer_of(run, problem.decode(solution.choice), question.weights,
+                                     question.named ? &tables_->index->uses : nullptr);
       answer.lower_bound = std::min(solution.lower_bound, answer.cost);
       answer.proof = solution.proof;
       answer.stopped = solution.stopped;
@@ -113,11 +200,11 @@ std::optional<StageAnswer> StageModel::solve(const StageQuestion& question) cons
   if (!question.one_layout) return std::nullopt;
   StageQuestion wider = question;
   wider.one_layout = false;
-  return solve(wider);
+  return solve_seen(wider, run);
 }
 
 std::vector<StageAnswer> StageModel::best(const StageQuestion& question, int count) const {
-  const RunView view = tables_->view(question.first_layer, question.last_layer);
+  const RunView view = tables_->view(question.first_layer, question.last_layer, question.tied);
   const RunContext run{tables_->graph, tables_->options, view, tables_->microbatches};
   StageProblem problem = tables_->problem(run, question, false);
   std::vector<StageAnswer> answers;
@@ -128,7 +215,8 @@ std::vector<StageAnswer> StageModel::best(const StageQuestion& question, int cou
   while (static_cast<int>(answers.size()) < count) {
     const std::optional<Solution> solution = choices.next();
     if (!solution) break;
-    StageAnswer answer = answer_of(run, problem.decode(solution->choice), question.weights);
+    StageAnswer answer =
+        answer_of(run, problem.decode(solution->choice), question.weights, &tables_->index->uses);
     if (!seen.insert({answer.strategies, answer.retention}).second) continue;
     answer.lower_bound = std::min(solution->lower_bound, answer.cost);
     answer.proof = solution->proof;
@@ -165,11 +253,11 @@ StageAnswer StageModel::evaluate(int first_layer, int last_layer, const StagePla
   }
   choice.retention = [&](const Tensor& tensor) { return retention_of(stage, tensor); };
   choice.arrivals = stage.arrivals;
-  return answer_of(run, choice, weights);
+  return answer_of(run, choice, weights, &tables_->index->uses);
 }
 
 StageModel::NamedProblem StageModel::problem(const StageQuestion& question) const {
-  const RunView view = tables_->view(question.first_layer, question.last_layer);
+  const RunView view = tables_->view(question.first_layer, question.last_layer, question.tied);
   const RunContext run{tables_->graph, tables_->options, view, tables_->microbatches};
   StageProblem problem = tables_->problem(run, question, true);
   return {std::move(problem.problem()), std::move(problem.node_names),

@@ -105,7 +105,8 @@ void StageProblem::add_operators(const LayerClasses* classes) {
     for (std::size_t p = 0; p < costs.size(); ++p) {
       if (named_)
         option_names[static_cast<std::size_t>(node)][p] = to_string(options(o)[p].strategy);
-      if (options(o)[p].sum_seconds.empty()) costs[p] += weight(each.phase) * options(o)[p].seconds;
+      if (!options(o)[p].sum_seconds.empty()) continue;  // in add_sums
+      costs[p] += count(each) * weight(each.phase) * options(o)[p].seconds;
     }
     for (std::size_t r = 0; r < each.results.size(); ++r) {
       if (run_.graph.tensor(each.results[r]).role != Role::optimizer_state) continue;
@@ -114,7 +115,7 @@ void StageProblem::add_operators(const LayerClasses* classes) {
         bytes.push_back(
             placed_bytes(run_.options.layouts(each.results[r]).bytes(option.results[r])));
       }
-      hold_state(node, bytes);
+      hold_state(node, bytes, count(each));
     }
   }
 }
@@ -123,7 +124,8 @@ void StageProblem::add_constants() {
   std::int64_t bytes = step_state_bytes(run_.graph);
   for (const TensorId t : run_.view.unread_state) {
     const Tensor& tensor = run_.graph.tensor(t);
-    bytes += placed_bytes(bytes_of(tensor.shape, tensor.dtype).value);
+    bytes +=
+        run_.view.count(tensor.layer) * placed_bytes(bytes_of(tensor.shape, tensor.dtype).value);
   }
   const int node = add_node(1, "constant");
   hold_state(node, {bytes});
@@ -188,11 +190,11 @@ std::vector<StageProblem::Group> StageProblem::grouped_flows(const LayerClasses*
     if (classes != nullptr) {
       const auto [it, is_new] = known.try_emplace(key_of(flow), groups.size());
       if (!is_new) {
-        groups[it->second].flows.push_back(&flow);
+        groups[it->second].add(flow);
         continue;
       }
     }
-    groups.push_back({{&flow}});
+    groups.emplace_back(flow);
   }
   return groups;
 }

@@ -49,9 +49,15 @@ class StageProblem {
   struct Copy;       ///< what may be done about one layout of a tensor
   struct Gathering;  ///< a tensor with several readers while its nodes are made
   struct Group {     ///< flows that are tied
+    explicit Group(const Flow& flow) { add(flow); }
+    void add(const Flow& flow) {
+      flows.push_back(&flow);
+      flows_in_all += flow.count;
+    }
     std::vector<const Flow*> flows;
     [[nodiscard]] const Flow& front() const { return *flows.front(); }
-    [[nodiscard]] double count() const { return static_cast<double>(flows.size()); }
+    double flows_in_all = 0.0;
+    [[nodiscard]] double count() const { return flows_in_all; }
   };
 
   [[nodiscard]] const Operator& op(int o) const {
@@ -61,6 +67,8 @@ class StageProblem {
     return run_.options.options(static_cast<std::size_t>(o));
   }
   [[nodiscard]] int node_of(int o) const { return node_of_op_[static_cast<std::size_t>(o)]; }
+  /// Layers that an operator's layer stands for.
+  [[nodiscard]] double count(const Operator& op) const { return run_.view.count(op.layer); }
   [[nodiscard]] double weight(Phase phase) const {
     return weights_[static_cast<std::size_t>(phase)];
   }

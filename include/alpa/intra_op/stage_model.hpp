@@ -45,6 +45,8 @@ struct StageQuestion {
   /// Limit of state + in_flight * stash + transient, as `StageFigures` counts them.
   std::optional<Bytes> memory = {};
   int in_flight = 1;
+  /// Without: the answer's figures alone.
+  bool named = true;
   /// Identical layers take identical strategies: far smaller problems, and a restriction, so that
   /// `lower_bound` holds for tied choices only.
   bool tied = false;
@@ -83,6 +85,13 @@ struct StageAnswer {
   int core_nodes = 0;
 };
 
+namespace intra_op {
+struct GraphIndex;
+struct RunContext;
+}  // namespace intra_op
+/// What is alike in a graph, found once for the models of all meshes.
+[[nodiscard]] std::shared_ptr<const intra_op::GraphIndex> index_of(const Graph& graph);
+
 /// The options that a mesh has for the operators of a graph, with their times and bytes, and the
 /// moves between them. Built once for a mesh, then asked for any run of layers. Immutable; threads
 /// may ask at once.
@@ -94,8 +103,10 @@ struct StageAnswer {
 class StageModel {
  public:
   /// @param graph of one microbatch; kept by reference
+  /// @param index of the graph; made if null
   StageModel(const Graph& graph, const MeshCosts& costs, int num_microbatches,
-             const StageConstraints& constraints);
+             const StageConstraints& constraints,
+             std::shared_ptr<const intra_op::GraphIndex> index = nullptr);
   ~StageModel();
   StageModel(StageModel&&) noexcept;
   StageModel& operator=(StageModel&&) noexcept;
@@ -128,6 +139,8 @@ class StageModel {
   [[nodiscard]] const std::vector<int>& layer_classes() const;
 
  private:
+  [[nodiscard]] std::optional<StageAnswer> solve_seen(const StageQuestion& question,
+                                                      const intra_op::RunContext& run) const;
   struct Tables;
   std::unique_ptr<Tables> tables_;
 };
