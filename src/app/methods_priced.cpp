@@ -48,7 +48,14 @@ MethodPrice price_of_method(const Target& target, const Graph& graph, const Plan
   return found;
 }
 
-PricedMethod price_method(const RunConfig& config, const Target& target, Method method) {
+MethodPrice modelled_price(const Target& target, PlanModels& models, const Graph& graph,
+                           const Plan& plan) {
+  const ModelledPlan it = models.of(graph, plan);
+  return {missing_bytes(plan, it.memory, target), it.step_time};
+}
+
+PricedMethod price_method(const RunConfig& config, const Target& target, Method method,
+                          PlanModels* models) {
   PricedMethod priced;
   priced.figures.method = std::string(name_of(method));
   ParallelConfig parallel = config.parallel;
@@ -57,15 +64,22 @@ PricedMethod price_method(const RunConfig& config, const Target& target, Method 
     parallel.data = parallel.tensor = parallel.pipeline = std::nullopt;
   }
   try {
-    Plan plan = plan_by_method(method_request(parallel, config, target), graphs_of(config));
-    const Planned it = planned(config, target, std::move(plan));
-    const Bytes missing = missing_bytes(it.plan, it.price->arenas, target);
-    if (missing.value > 0)
-      priced.figures.does_not_fit_by = missing;
+    const MethodRequest request = method_request(parallel, config, target, models);
+    priced.plan = plan_by_method(request, graphs_of(config));
+    MethodPrice found;
+    if (models != nullptr) {
+      const std::int64_t batch = config.training.global_batch;
+      const Graph graph = build_graph(config, batch / priced.plan->num_microbatches);
+      found = request.price(graph, *priced.plan);
+    } else {
+      const Planned it = planned(config, target, *priced.plan);
+      found = {missing_bytes(it.plan, it.price->arenas, target), it.price->step_time};
+    }
+    if (found.missing.value > 0)
+      priced.figures.does_not_fit_by = found.missing;
     else
-      priced.figures.step_time = it.price->step_time;
-    priced.figures.microbatches = it.plan.num_microbatches;
-    priced.plan = it.plan;
+      priced.figures.step_time = found.step_time;
+    priced.figures.microbatches = priced.plan->num_microbatches;
   } catch (const PlanError& error) {  // an answer: this method has no plan here
     priced.figures.reason = error.what();
   }
@@ -79,11 +93,12 @@ GraphOfMicrobatch graphs_of(const RunConfig& config) {
 }
 
 MethodRequest method_request(const ParallelConfig& parallel, const RunConfig& config,
-                             const Target& target) {
+                             const Target& target, PlanModels* models) {
   MethodRequest request{parallel, target.ranks, config.training.global_batch,
                         samples_of_group(config.model)};
-  request.price = [&target](const Graph& graph, const Plan& plan) {
-    return price_of_method(target, graph, plan);
+  request.price = [&target, models](const Graph& graph, const Plan& plan) {
+    return models != nullptr ? modelled_price(target, *models, graph, plan)
+                             : price_of_method(target, graph, plan);
   };
   if (!target.cluster) return request;
   const double rate = best_rate(config, *target.cluster);
@@ -92,13 +107,15 @@ MethodRequest method_request(const ParallelConfig& parallel, const RunConfig& co
 }
 
 std::vector<PricedMethod> price_methods(
-    const RunConfig& config, const Target& target,
+    const RunConfig& config, const Target& target, MethodPricing pricing,
     const std::function<void(const std::string& method, double share)>& told) {
+  std::optional<PlanModels> models;
+  if (pricing == MethodPricing::modelled && target.cluster) models.emplace(*target.cluster);
   std::vector<PricedMethod> priced;
   for (const Method method : kMethods) {
     const double share = static_cast<double>(priced.size()) / static_cast<double>(kMethods.size());
     told(std::string(name_of(method)), share);
-    priced.push_back(price_method(config, target, method));
+    priced.push_back(price_method(config, target, method, models ? &*models : nullptr));
   }
   return priced;
 }

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "alpa/config/run_config.hpp"
+#include "alpa/inter_op/plan_models.hpp"
 #include "alpa/plan/methods.hpp"
 #include "alpa/plan/plan.hpp"
 #include "alpa/plan/plan_file.hpp"
@@ -16,11 +18,15 @@ namespace alpa {
 
 /// A request for the plan of a method by hand: for so many microbatches that it fits, and where the
 /// cluster is known those of least price on it.
+/// @param models if given, prices are those of figures, not of lowered programs; kept by reference
 [[nodiscard]] MethodRequest method_request(const ParallelConfig& parallel, const RunConfig& config,
-                                           const Target& target);
+                                           const Target& target, PlanModels* models = nullptr);
 
 /// The graphs of the model.
 [[nodiscard]] GraphOfMicrobatch graphs_of(const RunConfig& config);
+
+/// How methods are priced: by lowering their plans, or by the figures of their stages alone.
+enum class MethodPricing : std::uint8_t { lowered, modelled };
 
 /// A method's plan and what it takes, or why it has none.
 struct PricedMethod {
@@ -32,7 +38,7 @@ struct PricedMethod {
 /// schedule, layouts), in a fixed order.
 /// @param told name of the method that comes next
 [[nodiscard]] std::vector<PricedMethod> price_methods(
-    const RunConfig& config, const Target& target,
+    const RunConfig& config, const Target& target, MethodPricing pricing,
     const std::function<void(const std::string& method, double share)>& told);
 
 /// Step times side by side.

@@ -61,6 +61,9 @@ Plan read_plan(const RunConfig& config, int ranks, const std::string& file) {
   return plan;
 }
 
+/// Graphs of more operators are not lowered for mere comparison.
+constexpr std::size_t kManyOperators = 600;
+
 /// What the whole step takes on the first device alone, the others idle.
 Seconds one_device_time(const RunConfig& config, const Target& target) {
   MethodRequest request;
@@ -69,11 +72,15 @@ Seconds one_device_time(const RunConfig& config, const Target& target) {
   request.samples_of_group = samples_of_group(config.model);
   Plan plan = plan_by_method(request, graphs_of(config));
   plan.world_size = target.ranks;
-  return price(graph_of(config, plan), plan, *target.cluster, target.workspace).step_time;
+  const Graph graph = graph_of(config, plan);
+  if (graph.operators.size() > kManyOperators) {
+    return PlanModels(*target.cluster).of(graph, plan).step_time;
+  }
+  return price(graph, plan, *target.cluster, target.workspace).step_time;
 }
 
 SearchRequest search_request(const RunConfig& config, const Target& target,
-                             const std::vector<PricedMethod>& methods, const PlanningTalk& talk) {
+                             const PlanningTalk& talk) {
   SearchRequest request;
   request.graph = graphs_of(config);
   request.global_batch = config.training.global_batch;
@@ -83,12 +90,15 @@ SearchRequest search_request(const RunConfig& config, const Target& target,
   request.workspace = target.workspace;
   request.constraints =
       constraints_of(config, build_graph(config, config.training.global_batch), target.ranks);
-  for (const PricedMethod& method : methods) {
-    if (method.plan) request.seeds.push_back(*method.plan);
-  }
   request.effort = config.parallel.search.nodes.value_or(0);
   request.progress = talk.progress;
   return request;
+}
+
+std::function<void(const std::string&, double)> talk_of(const PlanningTalk& talk) {
+  return [&talk](const std::string& method, double share) {
+    talk.progress("price " + method, share, std::nullopt);
+  };
 }
 
 /// The best plan by hand that fits, where the search has none.
@@ -114,14 +124,14 @@ std::optional<Plan> best_by_hand(const std::vector<PricedMethod>& methods) {
                   ExitCode::no_plan);
 }
 
-Planned search_plan(const RunConfig& config, const Target& target,
-                    const std::vector<PricedMethod>& methods, const PlanningTalk& talk,
+Planned search_plan(const RunConfig& config, const Target& target, const PlanningTalk& talk,
                     const Deadline& deadline) {
-  SearchRequest request = search_request(config, target, methods, talk);
+  SearchRequest request = search_request(config, target, talk);
   request.stop = deadline.token();
   const SearchResult result = search(request);
   if (!result.plan) {
-    const auto by_hand = best_by_hand(methods);
+    const auto by_hand =
+        best_by_hand(price_methods(config, target, MethodPricing::lowered, talk_of(talk)));
     if (!by_hand) refuse(config, target, result);
     talk.warning("the search found no plan (" + result.stopped + "): a plan by hand, " +
                  by_hand->method + ", is taken");
@@ -132,6 +142,25 @@ Planned search_plan(const RunConfig& config, const Target& target,
                                result.ilp_problems,    result.distinct_subproblems, result.stopped};
   found.phases = result.phases;
   return found;
+}
+
+/// A plan by hand takes the place of the search's where it is better.
+void take_better(const RunConfig& config, const Target& target,
+                 const std::vector<PricedMethod>& methods, Planned& made) {
+  for (const PricedMethod& method : methods) {
+    if (!method.figures.step_time || *method.figures.step_time >= made.price->step_time) continue;
+    Planned other = planned(config, target, *method.plan);
+    const bool fits = missing_bytes(other.plan, other.price->arenas, target).value <= 0;
+    if (!fits || other.price->step_time >= made.price->step_time) continue;
+    made.plan = std::move(other.plan);
+    made.plan.method = "auto";
+    made.graph = std::move(other.graph);
+    made.price = std::move(other.price);
+    SearchFigures& search = *made.search;
+    search.objective = made.price->step_time;
+    search.lower_bound = std::min(search.lower_bound, search.objective.value);
+    search.gap = 1.0 - search.lower_bound / search.objective.value;
+  }
 }
 
 void compare(const RunConfig& config, const std::vector<PricedMethod>& methods,
@@ -147,14 +176,13 @@ void compare(const RunConfig& config, const std::vector<PricedMethod>& methods,
 
 /// The search's plan beside one by hand, where there is one.
 std::optional<Planned> try_searching(const RunConfig& config, const Target& target,
-                                     const std::vector<PricedMethod>& methods,
                                      const PlanningTalk& talk, const Deadline& deadline) {
   RunConfig changed = config;
   ParallelConfig& parallel = changed.parallel;
   parallel.method = Method::automatic;
   parallel.data = parallel.tensor = parallel.pipeline = std::nullopt;
   try {
-    return search_plan(changed, target, methods, talk, deadline);
+    return search_plan(changed, target, talk, deadline);
   } catch (const Error& error) {
     if (error.code() != ExitCode::no_plan && error.code() != ExitCode::configuration) throw;
     return std::nullopt;
@@ -202,20 +230,18 @@ Planned make_plan(const RunConfig& config, const Target& target,
   const auto file = file_of(config, plan_file);
   const bool searches = !file && config.parallel.method == Method::automatic;
   const Deadline deadline(config.parallel.search.seconds);
-  std::vector<PricedMethod> methods;
-  if (searches || compares) {
-    methods = price_methods(config, target, [&](const std::string& method, double share) {
-      talk.progress("price " + method, share, std::nullopt);
-    });
-    phases.end("plans by hand");
-  }
-  Planned made = searches ? search_plan(config, target, methods, talk, deadline)
-                          : made_by_hand(config, target, file);
+  Planned made =
+      searches ? search_plan(config, target, talk, deadline) : made_by_hand(config, target, file);
   std::vector<std::pair<std::string, Seconds>> inner = std::move(made.phases);
   phases.end(searches ? "search" : "plan");
   if (searches || compares) {
+    const bool lowers = compares || made.graph.operators.size() <= kManyOperators;
+    const auto methods = price_methods(
+        config, target, lowers ? MethodPricing::lowered : MethodPricing::modelled, talk_of(talk));
+    if (searches) take_better(config, target, methods, made);
+    phases.end("plans by hand");
     std::optional<Planned> automatic;
-    if (!searches) automatic = try_searching(config, target, methods, talk, deadline);
+    if (!searches) automatic = try_searching(config, target, talk, deadline);
     compare(config, methods, automatic, made);
     phases.end("compare");
   }

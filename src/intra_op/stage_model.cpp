@@ -234,26 +234,63 @@ std::optional<std::vector<StageAnswer>> StageModel::all(int first_layer, int las
   return intra_op::enumerate(run, tables_->constraints, limit);
 }
 
+namespace {
+
+/// Whether the layers that others stand for choose as those do.
+bool chooses_alike(const RunContext& run, const intra_op::GraphIndex& index,
+                   const StagePlan& stage) {
+  bool alike = true;
+  const auto same_retention = [&](const std::vector<TensorId>& a, const std::vector<TensorId>& b) {
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      const Tensor& x = run.graph.tensor(a[i]);
+      const Tensor& y = run.graph.tensor(b[i]);
+      alike = alike && retention_of(stage, x) == retention_of(stage, y);
+    }
+  };
+  const auto strategy = [&](std::size_t op) {
+    const auto it = stage.strategies.find(run.graph.operators[op].name);
+    return it == stage.strategies.end() ? nullptr : &it->second;
+  };
+  for_each_operator(run, index.uses, [&](std::size_t seen, std::size_t op) {
+    if (seen == op || !alike) return;
+    const Strategy* a = strategy(seen);
+    const Strategy* b = strategy(op);
+    alike = a != nullptr && b != nullptr && *a == *b && index.op_list[seen] == index.op_list[op];
+    if (stage.retention.empty()) return;
+    same_retention(run.graph.operators[seen].operands, run.graph.operators[op].operands);
+    same_retention(run.graph.operators[seen].results, run.graph.operators[op].results);
+  });
+  return alike;
+}
+
+}  // namespace
+
 StageAnswer StageModel::evaluate(int first_layer, int last_layer, const StagePlan& stage,
                                  const StageWeights& weights) const {
-  const RunView view = tables_->view(first_layer, last_layer);
-  const RunContext run{tables_->graph, tables_->options, view, tables_->microbatches};
-  std::vector<Option> options(tables_->graph.operators.size());
+  const auto run_of = [&](const RunView& view) {
+    return RunContext{tables_->graph, tables_->options, view, tables_->microbatches};
+  };
+  RunView view = tables_->view(first_layer, last_layer, stage.arrivals.empty());
+  if (!chooses_alike(run_of(view), *tables_->index, stage)) {
+    view = tables_->view(first_layer, last_layer);
+  }
+  const RunContext run = run_of(view);
+  std::vector<Option> options(view.ops.size());
   RunChoice choice;
-  choice.options.resize(options.size(), nullptr);
-  for (const int o : view.ops) {
-    const auto i = static_cast<std::size_t>(o);
+  choice.options.resize(tables_->graph.operators.size(), nullptr);
+  for (std::size_t k = 0; k < options.size(); ++k) {
+    const auto i = static_cast<std::size_t>(view.ops[k]);
     const std::string& name = tables_->graph.operators[i].name;
     const auto strategy = stage.strategies.find(name);
     if (strategy == stage.strategies.end()) {
       throw PlanError("operator " + name + " has no strategy");
     }
-    options[i] = tables_->options.option(i, strategy->second);
-    choice.options[i] = &options[i];
+    options[k] = tables_->options.option(i, strategy->second);
+    choice.options[i] = &options[k];
   }
   choice.retention = [&](const Tensor& tensor) { return retention_of(stage, tensor); };
   choice.arrivals = stage.arrivals;
-  return answer_of(run, choice, weights, &tables_->index->uses);
+  return answer_of(run, choice, weights, nullptr);
 }
 
 StageModel::NamedProblem StageModel::problem(const StageQuestion& question) const {

@@ -123,7 +123,7 @@ class StageModel {
   [[nodiscard]] std::optional<std::vector<StageAnswer>> all(int first_layer, int last_layer,
                                                             std::size_t limit) const;
 
-  /// The answer for strategies and retention that are given, e.g. of a plan by hand.
+  /// Figures for strategies and retention that are given, e.g. of a plan by hand.
   [[nodiscard]] StageAnswer evaluate(int first_layer, int last_layer, const StagePlan& stage,
                                      const StageWeights& weights) const;
 

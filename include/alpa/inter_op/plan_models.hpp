@@ -1,0 +1,37 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "alpa/cluster/cluster_spec.hpp"
+#include "alpa/graph/graph.hpp"
+#include "alpa/plan/plan.hpp"
+
+namespace alpa {
+
+/// What a plan takes as far as the figures of its stages say, without lowering it.
+struct ModelledPlan {
+  Seconds step_time;          ///< without the norm; messages between stages are estimated
+  std::vector<Bytes> memory;  ///< [stage] before packing: never more than its arena
+};
+
+/// Prices plans by `StageModel`s that are made once for a number of microbatches and a mesh: a
+/// hundredth of the work of `price`, for choosing among plans by hand of large models. Stages lie
+/// on consecutive devices.
+class PlanModels {
+ public:
+  /// @param cluster kept by reference
+  explicit PlanModels(const ClusterSpec& cluster);
+  ~PlanModels();
+  PlanModels(const PlanModels&) = delete;
+  PlanModels& operator=(const PlanModels&) = delete;
+
+  /// @param graph of the plan's number of microbatches; the first one of each is kept
+  [[nodiscard]] ModelledPlan of(const Graph& graph, const Plan& plan);
+
+ private:
+  struct Made;
+  std::unique_ptr<Made> made_;
+};
+
+}  // namespace alpa

@@ -1,0 +1,58 @@
+#include "alpa/inter_op/plan_models.hpp"
+
+#include <map>
+#include <string>
+
+#include "alpa/cluster/mesh_costs.hpp"
+#include "alpa/intra_op/stage_model.hpp"
+
+#include "drafts.hpp"
+#include "stage_points.hpp"
+#include "structure_programme.hpp"
+
+namespace alpa {
+
+struct PlanModels::Made {
+  struct OfCount {
+    explicit OfCount(const Graph& g) : graph(g), index(index_of(graph)) {}
+    Graph graph;
+    std::shared_ptr<const intra_op::GraphIndex> index;
+    BorderTraffic traffic = border_traffic(graph);
+    std::map<std::string, StageModel> models;
+  };
+
+  const ClusterSpec& cluster;
+  std::map<int, OfCount> counts;
+
+  const StageModel& model(OfCount& of, int microbatches, const StagePlan& stage) {
+    const MeshCosts costs(cluster, stage.ranks, stage.mesh);
+    const auto known = of.models.find(costs.key());
+    if (known != of.models.end()) return known->second;
+    return of.models.emplace(costs.key(), StageModel(of.graph, costs, microbatches, {}, of.index))
+        .first->second;
+  }
+};
+
+PlanModels::PlanModels(const ClusterSpec& cluster) : made_(new Made{cluster, {}}) {}
+PlanModels::~PlanModels() = default;
+
+ModelledPlan PlanModels::of(const Graph& graph, const Plan& plan) {
+  const int count = plan.num_microbatches;
+  auto& kept = made_->counts.try_emplace(count, graph).first->second;
+  const Draft draft = draft_of(plan);
+  ModelledPlan found;
+  std::vector<StageTimes> times;
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    const DraftStage& layers = draft.stages[s];
+    const StageAnswer answer =
+        made_->model(kept, count, plan.stages[s])
+            .evaluate(layers.first_layer, layers.last_layer, plan.stages[s], {});
+    times.push_back(answer.figures.times);
+    found.memory.push_back(memory_of(answer.figures, in_flight(draft, s)));
+  }
+  const auto transfers = estimated_transfers(draft, kept.traffic, made_->cluster);
+  found.step_time = {modelled_price(made_->cluster, draft, times, transfers)};
+  return found;
+}
+
+}  // namespace alpa
