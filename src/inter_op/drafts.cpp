@@ -9,6 +9,8 @@
 namespace alpa {
 namespace {
 
+constexpr int kRoundsSeen = 4;  ///< microbatches per stage after which 1F1B repeats itself
+
 /// Who shares the cores of which hosts.
 std::vector<SharedCores> shared_cores(const ClusterSpec& cluster, const Draft& draft) {
   std::vector<SharedCores> all;
@@ -161,8 +163,19 @@ double modelled_price(const ClusterSpec& cluster, const Draft& draft,
     most.reduce = std::max(most.reduce, stages[s].reduce * slow);
     most.update = std::max(most.update, stages[s].update * slow);
   }
-  const Seconds pipeline =
-      makespan(draft.schedule, draft.warm_up, draft.microbatches, stages, transfers, shared);
+  const auto of = [&](int microbatches) {
+    return makespan(draft.schedule, draft.warm_up, microbatches, stages, transfers, shared);
+  };
+  // A long pipeline goes on as it has begun.
+  const int enough = kRoundsSeen * static_cast<int>(stages.size());
+  Seconds pipeline{0.0};
+  if (draft.schedule == PipelineKind::one_f_one_b && draft.microbatches > 2 * enough) {
+    const Seconds seen = of(2 * enough);
+    const Seconds each = (seen - of(enough)) * (1.0 / enough);
+    pipeline = seen + each * static_cast<double>(draft.microbatches - 2 * enough);
+  } else {
+    pipeline = of(draft.microbatches);
+  }
   return (pipeline + most.prepare + most.reduce + most.update).value;
 }
 

@@ -57,7 +57,8 @@ struct Draft {
 /// Divisors, ascending.
 [[nodiscard]] std::vector<int> divisors(std::int64_t number);
 
-/// Price of a draft whose stages take these times, without the norm: as `price` adds it up.
+/// Price of a draft whose stages take these times, without the norm: as `price` adds it up, but for
+/// long 1F1B pipelines, whose steady state is not followed to the end.
 [[nodiscard]] double modelled_price(const ClusterSpec& cluster, const Draft& draft,
                                     const std::vector<StageTimes>& stages,
                                     const std::vector<StageTransfer>& transfers);

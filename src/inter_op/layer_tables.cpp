@@ -71,7 +71,8 @@ std::optional<HullPoint> solve(Job& job, double price) {
   question.one_layout = true;
   question.named = false;
   question.limits.cbc_columns = 0;
-  question.limits.sweeps = 30;
+  question.limits.sweeps = 100;
+  question.limits.table_entries = kTableEntries;
   question.limits.stop = job.stop;
   job.prices.push_back(price);
   auto answer = job.model->solve(question);

@@ -54,6 +54,9 @@ class LayerTables {
   std::map<std::pair<int, std::string>, MeshTables> tables_;
 };
 
+/// Larger tables of variable elimination take longer than bounds that rule options out.
+inline constexpr std::int64_t kTableEntries = 1 << 17;
+
 /// Whether identical layers of a graph are tied to identical choices.
 [[nodiscard]] bool ties(const Graph& graph);
 

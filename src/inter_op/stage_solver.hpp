@@ -35,7 +35,19 @@ class StageSolver {
   [[nodiscard]] std::vector<Bytes> rooms_of(const Draft& draft);
   [[nodiscard]] const BorderTraffic& traffic(int microbatches);
 
+  /// Answers of one stage whatever its memory, on the lower convex hull of time over bytes, as far
+  /// as it was looked at: cheapest first.
+  struct Hull {
+    std::vector<StageAnswer> points;
+    bool has_smallest = false;
+  };
+  [[nodiscard]] std::optional<StageAnswer> solve_tied(const StageModel& model,
+                                                      const StageQuestion& question, Hull& hull);
+  void refine(const StageModel& model, const StageQuestion& question, Hull& hull,
+              std::size_t& fits);
+
   SearchWork& work_;
+  std::map<std::string, Hull> hulls_;
   std::map<std::string, std::optional<StageAnswer>> answers_;
   std::map<std::string, std::optional<double>> modelled_;
   std::map<int, BorderTraffic> traffic_;

@@ -274,12 +274,16 @@ StageAnswer StageModel::evaluate(int first_layer, int last_layer, const StagePla
   if (!chooses_alike(run_of(view), *tables_->index, stage)) {
     view = tables_->view(first_layer, last_layer);
   }
-  const RunContext run = run_of(view);
-  std::vector<Option> options(view.ops.size());
+  return evaluate_seen(run_of(view), stage, weights);
+}
+
+StageAnswer StageModel::evaluate_seen(const RunContext& run, const StagePlan& stage,
+                                      const StageWeights& weights) const {
+  std::vector<Option> options(run.view.ops.size());
   RunChoice choice;
   choice.options.resize(tables_->graph.operators.size(), nullptr);
   for (std::size_t k = 0; k < options.size(); ++k) {
-    const auto i = static_cast<std::size_t>(view.ops[k]);
+    const auto i = static_cast<std::size_t>(run.view.ops[k]);
     const std::string& name = tables_->graph.operators[i].name;
     const auto strategy = stage.strategies.find(name);
     if (strategy == stage.strategies.end()) {
@@ -291,6 +295,50 @@ StageAnswer StageModel::evaluate(int first_layer, int last_layer, const StagePla
   choice.retention = [&](const Tensor& tensor) { return retention_of(stage, tensor); };
   choice.arrivals = stage.arrivals;
   return answer_of(run, choice, weights, nullptr);
+}
+
+StageAnswer StageModel::joined(const StageQuestion& question, const StageAnswer& before,
+                               const StageAnswer& after, int split) const {
+  const intra_op::Uses& uses = tables_->index->uses;
+  StagePlan stage;
+  stage.mesh = tables_->costs.mesh();
+  const auto take = [&](const StageAnswer& from, int first, int last) {
+    for (int l = first; l <= last; ++l) {
+      for (const int o : uses.ops_of_layer[static_cast<std::size_t>(l)]) {
+        const std::string& name = tables_->graph.operators[static_cast<std::size_t>(o)].name;
+        stage.strategies[name] = from.strategies.at(name);
+      }
+    }
+  };
+  take(before, question.first_layer, split - 1);
+  take(after, split, question.last_layer);
+  const auto keep = [&](const std::vector<TensorId>& tensors, const StageAnswer& from) {
+    for (const TensorId t : tensors) {
+      const std::string& name = tables_->graph.tensor(t).name;
+      const auto chosen = from.retention.find(name);
+      if (chosen != from.retention.end()) stage.retention.insert(*chosen);
+    }
+  };
+  // What a layer makes is kept as that layer's answer says; what comes from outside, as its first.
+  for (const bool made : {true, false}) {
+    for (int l = question.first_layer; l <= question.last_layer; ++l) {
+      for (const int o : uses.ops_of_layer[static_cast<std::size_t>(l)]) {
+        const Operator& op = tables_->graph.operators[static_cast<std::size_t>(o)];
+        keep(made ? op.results : op.operands, l < split ? before : after);
+      }
+    }
+  }
+  std::vector<int> classes = tables_->classes;
+  for (int l = split; l <= question.last_layer; ++l) {
+    classes[static_cast<std::size_t>(l)] += tables_->graph.num_layers;
+  }
+  const RunView view = intra_op::view_of(tables_->graph, *tables_->index, question.first_layer,
+                                         question.last_layer, &classes);
+  StageAnswer answer = evaluate_seen(
+      {tables_->graph, tables_->options, view, tables_->microbatches}, stage, question.weights);
+  answer.strategies = std::move(stage.strategies);
+  answer.retention = std::move(stage.retention);
+  return answer;
 }
 
 StageModel::NamedProblem StageModel::problem(const StageQuestion& question) const {

@@ -127,6 +127,10 @@ class StageModel {
   [[nodiscard]] StageAnswer evaluate(int first_layer, int last_layer, const StagePlan& stage,
                                      const StageWeights& weights) const;
 
+  /// Two answers to a question, the first up to the layer before `split`, the second from there on.
+  [[nodiscard]] StageAnswer joined(const StageQuestion& question, const StageAnswer& before,
+                                   const StageAnswer& after, int split) const;
+
   /// The integer program of a question, unreduced, with the names of nodes and options.
   struct NamedProblem {
     Problem problem;
@@ -139,6 +143,8 @@ class StageModel {
   [[nodiscard]] const std::vector<int>& layer_classes() const;
 
  private:
+  [[nodiscard]] StageAnswer evaluate_seen(const intra_op::RunContext& run, const StagePlan& stage,
+                                          const StageWeights& weights) const;
   [[nodiscard]] std::optional<StageAnswer> solve_seen(const StageQuestion& question,
                                                       const intra_op::RunContext& run) const;
   struct Tables;
