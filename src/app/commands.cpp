@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <unistd.h>
 
 #include "alpa/base/error.hpp"
@@ -13,6 +14,7 @@
 
 #include "devices.hpp"
 #include "explain.hpp"
+#include "ilp_export.hpp"
 #include "interchange.hpp"
 #include "methods_priced.hpp"
 #include "plan_report.hpp"
@@ -123,6 +125,16 @@ void simulate_command(const RunConfig& config, const Planned& planned, const Tar
   print("wrote " + file.string());
 }
 
+/// @throws UserError (usage) where --export-ilp would find nothing
+void check_searches(const Options& options, const RunConfig& config) {
+  const bool searches = !options.plan && config.parallel.method == Method::automatic;
+  if (searches || options.compare) return;
+  throw UserError(
+      "--export-ilp: a plan by hand or from a file takes no integer program; expected "
+      "parallel.method=auto, or --compare",
+      ExitCode::usage);
+}
+
 /// On rank 0.
 void plan_for(const Options& options, const RunConfig& config, const Place& place,
               Process& process) {
@@ -138,6 +150,13 @@ void plan_for(const Options& options, const RunConfig& config, const Place& plac
     progress.say(phase, share, best);
   };
   talk.warning = [&](const std::string& text) { process.log.warning(text); };
+  std::optional<IlpExport> exported;
+  if (options.export_ilp) {
+    check_searches(options, config);
+    exported.emplace(*options.export_ilp);
+    talk.record = [&](const std::string& question, const Problem& problem,
+                      const Solution& solution) { exported->add(question, problem, solution); };
+  }
   const Planned made = make_plan(config, place.target, options.plan, options.compare, talk);
   progress.finish();
   const StageNeeds needs = needs_of(made, place.target);
@@ -148,6 +167,12 @@ void plan_for(const Options& options, const RunConfig& config, const Place& plac
   print(prediction_text(config, made));
   if (options.explain) print(explain(config, place.target, made));
   if (options.simulate) simulate_command(config, made, place.target);
+  if (exported) {
+    const std::size_t programs = exported->finish();
+    print("wrote " + *options.export_ilp + ": " + std::to_string(programs) +
+          (programs == 1 ? " integer program" : " integer programs") +
+          (programs == 0 ? " (so few plans that each was looked at)" : ""));
+  }
   if (options.check) return;
   write_plan(config, made, plan_figures(config, place.target, made, needs, place.hosts));
 }

@@ -8,14 +8,10 @@
 namespace alpa {
 namespace {
 
-/// Options of the design that this version does not have: they fail, they are not ignored.
-const std::vector<std::pair<std::string, std::string>> kAbsent = {
-    {"--export-ilp", "writing the search's integer programs"},
-};
-
-const std::vector<std::string> kKnown = {
-    "--plan-only", "--cluster",  "--plan",         "--resume", "--verify",  "--check", "--compare",
-    "--explain",   "--simulate", "--print-config", "--help",   "--version", "--export"};
+const std::vector<std::string> kKnown = {"--plan-only", "--cluster",      "--plan",    "--resume",
+                                         "--verify",    "--check",        "--compare", "--explain",
+                                         "--simulate",  "--print-config", "--help",    "--version",
+                                         "--export",    "--export-ilp"};
 
 /// --help may stand alone or name a section, which CLI11's own help cannot.
 bool take_help(const std::vector<std::string>& arguments, Options& options) {
@@ -34,11 +30,6 @@ void refuse_unknown(const std::vector<std::string>& arguments) {
   for (const std::string& argument : arguments) {
     if (!argument.starts_with("--")) continue;
     const std::string name = argument.substr(0, argument.find('='));
-    for (const auto& [absent, what] : kAbsent) {
-      if (name == absent) {
-        throw UserError(name + ": " + what + " is not in this version", ExitCode::usage);
-      }
-    }
     if (std::find(kKnown.begin(), kKnown.end(), name) != kKnown.end()) continue;
     const std::string nearest = nearest_word(name, kKnown);
     throw UserError("command line: unknown option " + name +
@@ -64,6 +55,8 @@ one without a launcher. The same command again goes on where the last one stoppe
                       --plan-only)
   --explain           also what was decided for each operator, what it costs, and what the next best
                       choice would cost (implies --plan-only)
+  --export-ilp DIR    also every integer program that the search solves, unreduced, as MPS, with the
+                      answer that it claims; DIR must be empty or not there (implies --plan-only)
   --simulate          also the time line of a step, as trace.json for chrome://tracing (implies
                       --plan-only)
   --resume WHAT       auto (default): go on from the newest checkpoint; none: start anew;
@@ -91,7 +84,7 @@ Options parse_options(const std::vector<std::string>& arguments) {
   CLI::App parser;
   parser.set_help_flag();
   std::vector<std::string> words;
-  std::string cluster, plan, verify, export_to;
+  std::string cluster, plan, verify, export_to, export_ilp;
   parser.add_option("words", words);
   parser.add_flag("--plan-only", options.plan_only);
   parser.add_flag("--check", options.check);
@@ -104,6 +97,7 @@ Options parse_options(const std::vector<std::string>& arguments) {
   parser.add_option("--plan", plan);
   parser.add_option("--verify", verify);
   parser.add_option("--export", export_to);
+  parser.add_option("--export-ilp", export_ilp);
   parser.add_option("--resume", options.resume);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
@@ -115,8 +109,9 @@ Options parse_options(const std::vector<std::string>& arguments) {
   if (!plan.empty()) options.plan = plan;
   if (!verify.empty()) options.verify = verify;
   if (!export_to.empty()) options.export_to = export_to;
+  if (!export_ilp.empty()) options.export_ilp = export_ilp;
   options.plan_only = options.plan_only || options.cluster.has_value() || options.compare ||
-                      options.explain || options.simulate;
+                      options.explain || options.simulate || options.export_ilp.has_value();
   if (!words.empty()) {
     options.config = words[0];
     options.overrides.assign(words.begin() + 1, words.end());

@@ -19,11 +19,12 @@ struct Options {
   bool version = false;
   bool help = false;
   std::string help_section;
-  std::optional<std::string> cluster;    ///< FILE
-  std::optional<std::string> plan;       ///< FILE
-  std::optional<std::string> verify;     ///< DIR
-  std::optional<std::string> export_to;  ///< FILE
-  std::string resume = "auto";           ///< auto, none or DIR
+  std::optional<std::string> cluster;     ///< FILE
+  std::optional<std::string> plan;        ///< FILE
+  std::optional<std::string> verify;      ///< DIR
+  std::optional<std::string> export_to;   ///< FILE
+  std::optional<std::string> export_ilp;  ///< DIR; implies plan_only
+  std::string resume = "auto";            ///< auto, none or DIR
 };
 
 /// @throws UserError (usage) saying what was found, what was expected, and the nearest option

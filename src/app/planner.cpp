@@ -92,6 +92,7 @@ SearchRequest search_request(const RunConfig& config, const Target& target,
       constraints_of(config, build_graph(config, config.training.global_batch), target.ranks);
   request.effort = config.parallel.search.nodes.value_or(0);
   request.progress = talk.progress;
+  request.record = talk.record;
   return request;
 }
 

@@ -8,6 +8,7 @@
 
 #include "alpa/config/run_config.hpp"
 #include "alpa/graph/graph.hpp"
+#include "alpa/intra_op/stage_model.hpp"
 #include "alpa/plan/plan.hpp"
 #include "alpa/plan/plan_file.hpp"
 #include "alpa/simulate/price.hpp"
@@ -20,6 +21,7 @@ namespace alpa {
 struct PlanningTalk {
   std::function<void(const std::string& phase, double share, std::optional<Seconds> best)> progress;
   std::function<void(const std::string& text)> warning;
+  StageRecorder record;  ///< of the search's integer programs; may be empty
 };
 
 /// A plan and what is known of it.

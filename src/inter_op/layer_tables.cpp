@@ -49,6 +49,7 @@ struct Job {
   const Graph* graph = nullptr;
   const StageConstraints* constraints = nullptr;
   std::shared_ptr<const intra_op::GraphIndex> index;
+  StageRecorder record;
   std::stop_token stop;
   int microbatches = 1;
   Bytes room;
@@ -104,7 +105,7 @@ void run(Job& job) {
   if (job.stop.stop_requested()) return;
   if (job.model == nullptr) {
     job.made = std::make_unique<StageModel>(*job.graph, *job.costs, job.microbatches,
-                                            *job.constraints, job.index);
+                                            *job.constraints, job.index, job.record);
     job.model = job.made.get();
   }
   std::vector<HullPoint> hull;
@@ -165,6 +166,7 @@ void LayerTables::prepare(int microbatches, const std::vector<PlacedMesh>& meshe
     job.graph = &work_.graph(microbatches);
     job.constraints = &work_.stage_constraints();
     job.index = work_.index(microbatches);
+    job.record = work_.request().record;
     job.stop = work_.request().stop;
     job.microbatches = microbatches;
     job.room = work_.capacity(at.first_device, at.mesh);

@@ -84,7 +84,7 @@ const StageModel& SearchWork::model(int microbatches, int first_device, const De
     const Graph& of = graph(microbatches);
     const Clock clock(*this, "models");
     made = std::make_unique<StageModel>(of, mesh_costs, microbatches, stage_constraints(),
-                                        index(microbatches));
+                                        index(microbatches), request_.record);
   }
   return *made;
 }

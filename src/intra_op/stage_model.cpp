@@ -9,6 +9,7 @@
 #include "account.hpp"
 #include "lawler.hpp"
 #include "layer_classes.hpp"
+#include "question_text.hpp"
 #include "stage_problem.hpp"
 
 namespace alpa {
@@ -109,10 +110,11 @@ double weighted(const StageFigures& figures, const StageWeights& weights) {
 
 struct StageModel::Tables {
   Tables(const Graph& g, const MeshCosts& c, int m, const StageConstraints& given,
-         std::shared_ptr<const intra_op::GraphIndex> i)
+         std::shared_ptr<const intra_op::GraphIndex> i, StageRecorder told)
       : graph(g),
         costs(c),
         constraints(given),
+        record(std::move(told)),
         microbatches(m),
         index(i ? std::move(i) : index_of(g)),
         options(g, *index, costs),
@@ -146,6 +148,7 @@ struct StageModel::Tables {
   const Graph& graph;
   MeshCosts costs;
   StageConstraints constraints;
+  StageRecorder record;
   int microbatches;
   std::shared_ptr<const intra_op::GraphIndex> index;
   intra_op::OperatorOptions options;
@@ -158,9 +161,9 @@ std::shared_ptr<const intra_op::GraphIndex> index_of(const Graph& graph) {
 
 StageModel::StageModel(const Graph& graph, const MeshCosts& costs, int num_microbatches,
                        const StageConstraints& constraints,
-                       std::shared_ptr<const intra_op::GraphIndex> index)
+                       std::shared_ptr<const intra_op::GraphIndex> index, StageRecorder record)
     : tables_(std::make_unique<Tables>(graph, costs, num_microbatches, constraints,
-                                       std::move(index))) {}
+                                       std::move(index), std::move(record))) {}
 StageModel::~StageModel() = default;
 StageModel::StageModel(StageModel&&) noexcept = default;
 StageModel& StageModel::operator=(StageModel&&) noexcept = default;
@@ -187,6 +190,10 @@ std::optional<StageAnswer> StageModel::solve_seen(const StageQuestion& question,
   const StageProblem problem = tables_->problem(run, question, false);
   if (!problem.contradiction()) {
     const Solution solution = alpa::solve(problem.problem(), question.limits);
+    if (tables_->record) {
+      tables_->record(intra_op::text_of(question, tables_->costs, tables_->microbatches),
+                      problem.problem(), solution);
+    }
     if (!solution.choice.empty()) {
       StageAnswer answer = answer_of(run, problem.decode(solution.choice), question.weights,
                                      question.named ? &tables_->index->uses : nullptr);

@@ -1,6 +1,9 @@
 """Plans for clusters that are not there: priced, compared, drawn as a time line."""
 
 import json
+import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +12,21 @@ import harness
 from harness import CONFIGURATION, NO_PLAN, SOURCE, USAGE, RunTest
 
 CLUSTERS = SOURCE / "configs" / "clusters"
+
+
+def cbc(file):
+    """Optimum as the program of that name finds it."""
+    answer = file.with_suffix(".cbc")
+    subprocess.run(["cbc", file, "solve", "solution", answer], check=True, timeout=120,
+                   stdout=subprocess.DEVNULL)
+    return float(re.search(r"Optimal - objective value (\S+)", answer.read_text()).group(1))
+
+def glpsol(file):
+    answer = file.with_suffix(".glpk")
+    subprocess.run(["glpsol", "--freemps", file, "-w", answer], check=True, timeout=120,
+                   stdout=subprocess.DEVNULL)
+    return float(re.search(r"^s mip \d+ \d+ o (\S+)", answer.read_text(), re.M).group(1))
+
 
 class Planning(RunTest):
     def plan(self, name, *arguments, **options):
@@ -52,6 +70,27 @@ class Planning(RunTest):
         self.assertNotEqual(rows["zero3"][2], "-")
         plan = (self.folder / "plan" / "plan.yaml").read_text()
         self.says(plan, f"\nmicrobatches: {rows['zero3'][1]}\n", "name: \"1f1b\"")
+
+    def test_other_solvers_find_what_the_search_claims(self):
+        out = self.folder / "ilp"
+        self.plan("p3.16xlarge-4", "parallel.method=auto", "parallel.memory_limit=150KiB",
+                  "--export-ilp", str(out))
+        rows = [line.split("\t") for line in (out / "index.tsv").read_text().splitlines()]
+        self.assertEqual(rows[0][0:2] + rows[0][4:7],
+                         ["file", "nodes", "claimed_optimum", "lower_bound", "proof"])
+        self.assertEqual({row[0] for row in rows[1:]}, {f.name for f in out.glob("*.mps")})
+        rows = sorted((row for row in rows[1:] if row[6] == "optimal"), key=lambda row: int(row[3]))
+        self.assertGreater(len(rows), 8)
+        small = rows[:4] + [row for row in rows if 200 < int(row[3]) < 500][:4]
+        solvers = [solver for solver in (cbc, glpsol) if shutil.which(solver.__name__)]
+        if not solvers:
+            self.skipTest("neither cbc nor glpsol is there")
+        for row in small:
+            for solver in solvers:
+                with self.subTest(solver=solver.__name__, question=row[7]):
+                    claimed = float(row[4])
+                    self.assertAlmostEqual(solver(out / row[0]), claimed, delta=1e-6 * claimed)
+        self.plan("p3.16xlarge-4", "parallel.method=auto", "--export-ilp", str(out), expect=73)
 
     def test_time_line(self):
         self.plan("p3.16xlarge-16", "--simulate", "parallel.method=megatron",

@@ -20,7 +20,8 @@ class CommandLine(harness.RunTest):
                 (["--frobnicate"], ["unknown option --frobnicate"]),
                 ([], ["expected CONFIG.yaml"]),
                 ([self.small, "steps"], ["found 'steps'", "section.key=value"]),
-                ([self.small, "--export-ilp"], ["--export-ilp", "not in this version"]),
+                ([self.small, "--export-ilp"], ["--export-ilp"]),
+                ([self.small, "--export-ilp", "ilp", "parallel.method=data"], ["by hand", "--compare"]),
                 ([self.small, "--plan"], ["--plan"])):
             with self.subTest(arguments=arguments):
                 self.says(self.command(*arguments, expect=USAGE).err, *parts)

@@ -39,6 +39,7 @@ struct SearchRequest {
   std::stop_token stop;     ///< asks for the best found so far
   /// Told now and then, from the calling thread: what is being done, share done, best so far.
   std::function<void(const std::string& phase, double share, std::optional<Seconds> best)> progress;
+  StageRecorder record;  ///< of the integer programs that are solved; may be empty
 };
 
 struct SearchResult {

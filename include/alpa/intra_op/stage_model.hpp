@@ -92,6 +92,11 @@ struct RunContext;
 /// What is alike in a graph, found once for the models of all meshes.
 [[nodiscard]] std::shared_ptr<const intra_op::GraphIndex> index_of(const Graph& graph);
 
+/// Told of every integer program that a model solves: the question in words, the program and what
+/// came out. Threads may call it at once.
+using StageRecorder = std::function<void(const std::string& question, const Problem& problem,
+                                         const Solution& solution)>;
+
 /// The options that a mesh has for the operators of a graph, with their times and bytes, and the
 /// moves between them. Built once for a mesh, then asked for any run of layers. Immutable; threads
 /// may ask at once.
@@ -104,9 +109,11 @@ class StageModel {
  public:
   /// @param graph of one microbatch; kept by reference
   /// @param index of the graph; made if null
+  /// @param record of what `solve` solves; may be empty
   StageModel(const Graph& graph, const MeshCosts& costs, int num_microbatches,
              const StageConstraints& constraints,
-             std::shared_ptr<const intra_op::GraphIndex> index = nullptr);
+             std::shared_ptr<const intra_op::GraphIndex> index = nullptr,
+             StageRecorder record = {});
   ~StageModel();
   StageModel(StageModel&&) noexcept;
   StageModel& operator=(StageModel&&) noexcept;
