@@ -177,10 +177,11 @@ struct Draw {
   bool one_hot = false;  ///< how its partial sums are cut
 };
 
-inline Draw draw(Device& device, const Subject& s, std::mt19937_64& random) {
+inline Draw draw(Device& device, const Subject& s, std::mt19937_64& random,
+                 DType dtype = DType::f64) {
   Draw d;
-  d.operands = make(s.each.operands, s.sizes, DType::f64, random);
-  d.initial = make(s.each.results, s.sizes, DType::f64, random);
+  d.operands = make(s.each.operands, s.sizes, dtype, random);
+  d.initial = make(s.each.results, s.sizes, dtype, random);
   d.expected = run(device, s.each.kernel, d.operands, d.initial);
   return d;
 }
@@ -206,7 +207,7 @@ inline Outputs run_pieces(Device& device, const Subject& s, const Draw& d, const
   return outputs;
 }
 
-constexpr double kTolerance = 1e-11;
+inline double tolerance(DType dtype) { return dtype == DType::f64 ? 1e-11 : 1e-5; }
 
 /// Do the devices' pieces stand for the expected tensor under the layout?
 inline bool stands_for(const Outputs& outputs, std::size_t result, const Tensor& expected,
@@ -224,7 +225,7 @@ inline bool stands_for(const Outputs& outputs, std::size_t result, const Tensor&
         }
       }
     }
-    if (!(difference(total, cut(expected, total.box)) < kTolerance)) return false;
+    if (!(difference(total, cut(expected, total.box)) < tolerance(expected.dtype))) return false;
   }
   return true;
 }

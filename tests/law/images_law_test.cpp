@@ -8,45 +8,11 @@
 namespace alpa::law {
 namespace {
 
-/// Blocks of two stages' strides, channels that nothing divides evenly, 32 x 32 pixels.
-WideResnetConfig tiny_wide_resnet(std::int64_t group) {
-  WideResnetConfig shape{
-      .layers = 14, .channels = 3, .width = 2, .image = 32, .classes = 5, .batch_norm = {}};
-  shape.batch_norm.group = group;
-  // The last images have one pixel: two samples that nearly agree would blow rounding up.
-  shape.batch_norm.epsilon = 0.1;
-  return shape;
-}
-
 Case case_of_images(std::int64_t group, OptimizerKind kind) {
-  ModelConfig model = preset_defaults(Preset::wide_resnet);
-  model.shape = tiny_wide_resnet(group);
-  Case made;
+  Case made = case_of_model(tiny_wide_resnet(group), kind);
   made.steps = 4;
-  made.learning_rate = 0.01;
-  made.vocabulary = {{"labels", 5}};
-  made.samples_of_group = samples_of_group(model);
   made.make_device = one_thread_cpu;
-  made.make_graph = [model, kind, batch = made.global_batch](std::int64_t microbatch) {
-    OptimizerConfig optimizer;
-    optimizer.name = kind;
-    ModelOptions options;
-    options.precision = Precision::fp64;
-    if (kind != OptimizerKind::momentum) options.clip_norm = 0.5;
-    options.microbatch = microbatch;
-    options.global_batch = batch;
-    return build_graph(model, optimizer, options);
-  };
   return made;
-}
-
-void expect_equal(const Outcome& truth, const Outcome& found) {
-  const Difference d = compare(truth, found);
-  EXPECT_TRUE(d.initial_equal);
-  EXPECT_LT(d.losses, 1e-9);
-  EXPECT_LT(d.norms, 1e-9);
-  EXPECT_LT(d.evaluation, 1e-9);
-  EXPECT_LT(d.state, 1e-9) << d.worst_tensor;
 }
 
 // A few plans where the suite is short; so many that every split of every operator is drawn where

@@ -1,6 +1,6 @@
 #include <cmath>
 #include <map>
-#include <tuple>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -48,21 +48,13 @@ std::vector<Setting> settings() {
   return all;
 }
 
-/// What one rank gives, once per model, optimizer and precision.
+/// What one rank gives in so many steps.
 const Outcome& truth_of(const TinyCase& tiny, int steps) {
-  static std::map<std::tuple<Preset, OptimizerKind, Precision>, Outcome> known;
-  const std::tuple key(tiny.preset, tiny.optimizer, tiny.precision);
-  auto it = known.find(key);
-  if (it == known.end()) {
-    Case test = case_of(tiny);
-    test.steps = steps;
-    it =
-        known.emplace(key, train(test, single_rank_plan(test.make_graph(test.global_batch)))).first;
-  }
-  return it->second;
+  Case test = case_of(tiny);
+  test.steps = steps;
+  static Truths<std::pair<TinyCase, int>> truths;
+  return truths.of({tiny, steps}, test);
 }
-
-std::unique_ptr<Device> one_thread_cpu() { return make_cpu_device(1); }
 
 void expect_executed_as_lowered(const Outcome& outcome, int steps) {
   for (std::size_t r = 0; r < outcome.executed.size(); ++r) {

@@ -12,8 +12,6 @@ namespace {
 
 constexpr int kSteps = 5;
 
-std::unique_ptr<Device> one_thread_cpu() { return make_cpu_device(1); }
-
 Case scaling_case() {
   Case test;
   test.vocabulary = {{"labels", 8}};

@@ -12,6 +12,7 @@ namespace {
 struct Image {
   std::int64_t rows, columns, side;
   Window window;
+  std::int64_t channels = 3, outputs = 2;
 };
 
 const std::vector<Image>& images() {
@@ -32,11 +33,16 @@ Subject subject_of(const Case& each, const Image& image) {
   const auto places = [&](std::int64_t extent) {
     return (extent + 2 * image.window.padding - image.side) / image.window.stride + 1;
   };
-  const std::map<char, std::int64_t> extents = {
-      {'b', 2},          {'y', image.rows},         {'x', image.columns},
-      {'c', 3},          {'h', places(image.rows)}, {'w', places(image.columns)},
-      {'k', image.side}, {'l', image.side},         {'o', 2},
-      {'v', 4}};
+  const std::map<char, std::int64_t> extents = {{'b', 2},
+                                                {'y', image.rows},
+                                                {'x', image.columns},
+                                                {'c', image.channels},
+                                                {'h', places(image.rows)},
+                                                {'w', places(image.columns)},
+                                                {'k', image.side},
+                                                {'l', image.side},
+                                                {'o', image.outputs},
+                                                {'v', 4}};
   Subject s{each, {}, {}, false};
   for (const auto& [letter, extent] : extents) s.sizes[letter] = {0, extent, extent};
   std::vector<Shape> operands, results;
@@ -71,9 +77,9 @@ void choose_places(Device& device, const Subject& s, Draw& d, std::mt19937_64& r
 }
 
 /// Checks all strategies; returns how many of them cut an image.
-int check(Device& device, const Subject& s, const DeviceMesh& mesh) {
+int check(Device& device, const Subject& s, const DeviceMesh& mesh, DType dtype = DType::f64) {
   std::mt19937_64 random(7);
-  Draw d = draw(device, s, random);
+  Draw d = draw(device, s, random, dtype);
   choose_places(device, s, d, random);
   int cut_images = 0;
   for (const Strategy& strategy : all_strategies(s.rule, mesh)) {
@@ -110,6 +116,30 @@ TEST(Windows, EveryStrategyWithItsMarginsGivesTheWhole) {
     }
   }
   for (const Case& each : cases_of({})) EXPECT_GT(cut[each.name], 100) << each.name;
+}
+
+// In fp32 convolutions are the library's. Pieces of odd sizes with margins, up to margins as large
+// as the pieces; channels that fill its vectors and channels that do not.
+TEST(Windows, PiecesInFp32ThroughTheLibraryGiveTheWhole) {
+  const std::vector<Image> odd = {{15, 9, 3, {.size = 3, .stride = 1, .padding = 1}, 5, 7},
+                                  {9, 21, 3, {.size = 3, .stride = 1, .padding = 1}, 16, 32},
+                                  {30, 18, 3, {.size = 3, .stride = 2, .padding = 1}, 16, 5},
+                                  {18, 30, 7, {.size = 7, .stride = 2, .padding = 3}, 3, 16},
+                                  {15, 9, 1, {.size = 1, .stride = 1, .padding = 0}, 17, 16},
+                                  {6, 9, 5, {.size = 5, .stride = 1, .padding = 2}, 4, 6}};
+  const auto device = make_cpu_device(2);
+  std::map<std::string, int> cut;
+  for (const Image& image : odd) {
+    const auto cases = cases_of(image.window);
+    for (std::size_t i = 0; i < 3; ++i) {  // the convolution and its two gradients
+      SCOPED_TRACE(std::to_string(image.rows) + " rows, side " + std::to_string(image.side));
+      const Subject s = subject_of(cases[i], image);
+      cut[s.each.name] += check(*device, s, {{3}}, DType::f32);
+      if (image.rows == 15) cut[s.each.name] += check(*device, s, {{3, 3}}, DType::f32);
+    }
+  }
+  EXPECT_EQ(cut.size(), 3U);
+  for (const auto& [name, times] : cut) EXPECT_GT(times, 30) << name;
 }
 
 TEST(Windows, ImagesThatWindowsShrinkStayWhole) {
