@@ -1,8 +1,11 @@
 #include "constraints.hpp"
 
 #include "alpa/base/error.hpp"
+#include "alpa/model/build_graph.hpp"
 #include "alpa/plan/layouts.hpp"
 #include "alpa/plan/methods.hpp"
+
+#include "methods_priced.hpp"
 
 namespace alpa {
 namespace {
@@ -55,6 +58,20 @@ SearchConstraints constraints_of(const RunConfig& config, const Graph& graph, in
   NamedStrategies layouts = layouts_of(parallel, graph);
   if (!layouts.empty()) constraints.stage.strategies = only(std::move(layouts));
   return constraints;
+}
+
+SearchRequest search_request(const RunConfig& config, const Target& target) {
+  SearchRequest request;
+  request.graph = graphs_of(config);
+  request.global_batch = config.training.global_batch;
+  request.samples_of_group = samples_of_group(config.model);
+  request.cluster = *target.cluster;
+  request.memory_limit = target.limit;
+  request.workspace = target.workspace;
+  request.constraints =
+      constraints_of(config, build_graph(config, config.training.global_batch), target.ranks);
+  request.effort = config.parallel.search.nodes.value_or(0);
+  return request;
 }
 
 }  // namespace alpa

@@ -4,6 +4,8 @@
 #include "alpa/graph/graph.hpp"
 #include "alpa/inter_op/search.hpp"
 
+#include "target.hpp"
+
 namespace alpa {
 
 /// What the configuration fixes of the search: parallel.{microbatches, stages, logical_mesh,
@@ -13,5 +15,10 @@ namespace alpa {
 ///         operators that there are not, and for numbers that cannot go together on so many devices
 [[nodiscard]] SearchConstraints constraints_of(const RunConfig& config, const Graph& graph,
                                                int devices);
+
+/// The search that the configuration asks for, with what it fixes.
+/// @pre target.cluster is there; the configuration outlives the request
+/// @throws PlanError as constraints_of
+[[nodiscard]] SearchRequest search_request(const RunConfig& config, const Target& target);
 
 }  // namespace alpa

@@ -9,6 +9,7 @@
 #include "alpa/model/build_graph.hpp"
 
 #include "constraints.hpp"
+#include "contradiction.hpp"
 #include "deadline.hpp"
 #include "methods_priced.hpp"
 #include "objection.hpp"
@@ -79,23 +80,6 @@ Seconds one_device_time(const RunConfig& config, const Target& target) {
   return price(graph, plan, *target.cluster, target.workspace).step_time;
 }
 
-SearchRequest search_request(const RunConfig& config, const Target& target,
-                             const PlanningTalk& talk) {
-  SearchRequest request;
-  request.graph = graphs_of(config);
-  request.global_batch = config.training.global_batch;
-  request.samples_of_group = samples_of_group(config.model);
-  request.cluster = *target.cluster;
-  request.memory_limit = target.limit;
-  request.workspace = target.workspace;
-  request.constraints =
-      constraints_of(config, build_graph(config, config.training.global_batch), target.ranks);
-  request.effort = config.parallel.search.nodes.value_or(0);
-  request.progress = talk.progress;
-  request.record = talk.record;
-  return request;
-}
-
 std::function<void(const std::string&, double)> talk_of(const PlanningTalk& talk) {
   return [&talk](const std::string& method, double share) {
     talk.progress("price " + method, share, std::nullopt);
@@ -114,11 +98,7 @@ std::optional<Plan> best_by_hand(const std::vector<PricedMethod>& methods) {
 
 [[noreturn]] void refuse(const RunConfig& config, const Target& target,
                          const SearchResult& result) {
-  if (!result.least_memory_plan) {
-    throw PlanError(
-        "parallel: no plan is left by what is given: take something away from microbatches, "
-        "stages, logical_mesh, schedule or layouts");
-  }
+  if (!result.least_memory_plan) refuse_together(config, target);
   const Plan& plan = *result.least_memory_plan;
   const PlanPrice it = price(graph_of(config, plan), plan, *target.cluster, target.workspace);
   throw UserError(memory_objection(config, target, plan, {it.totals, it.arenas}),
@@ -127,8 +107,12 @@ std::optional<Plan> best_by_hand(const std::vector<PricedMethod>& methods) {
 
 Planned search_plan(const RunConfig& config, const Target& target, const PlanningTalk& talk,
                     const Deadline& deadline) {
-  SearchRequest request = search_request(config, target, talk);
+  SearchRequest request = search_request(config, target);
+  request.progress = talk.progress;
+  request.record = talk.record;
   request.stop = deadline.token();
+  // Found out before the search has looked everywhere.
+  if (!config.parallel.layouts.empty() && !has_plan(request)) refuse_together(config, target);
   const SearchResult result = search(request);
   if (!result.plan) {
     const auto by_hand =

@@ -207,9 +207,9 @@ YamlNode compared_node(const std::vector<ComparedMethod>& compared) {
   for (const ComparedMethod& c : compared) {
     YamlNode node = YamlNode::mapping();
     node.set("method", YamlNode::of_text(c.method));
-    if (c.microbatches > 0) node.set("microbatches", number(c.microbatches));
     if (c.step_time) node.set("step_time", real(c.step_time->value));
     if (c.does_not_fit_by) node.set("does_not_fit_by", number(c.does_not_fit_by->value));
+    if (c.microbatches > 0) node.set("microbatches", number(c.microbatches));
     if (!c.reason.empty()) node.set("reason", YamlNode::of_text(c.reason));
     list.items.push_back(std::move(node));
   }

@@ -65,6 +65,11 @@ struct SearchResult {
 /// @throws PlanError (configuration) for constraints that contradict each other or the cluster
 [[nodiscard]] SearchResult search(const SearchRequest& request);
 
+/// Whether a plan of stages of equal size meets the constraints, memory and time aside. True where
+/// `stop` came before the answer.
+/// @throws PlanError (configuration) as `search`
+[[nodiscard]] bool has_plan(const SearchRequest& request);
+
 /// The constraints that leave exactly this plan.
 [[nodiscard]] SearchConstraints constraints_of(const Plan& plan);
 
