@@ -24,6 +24,7 @@
 #include "setup.hpp"
 #include "simulation.hpp"
 #include "version.hpp"
+#include "why_not.hpp"
 #include "world.hpp"
 
 namespace alpa {
@@ -144,6 +145,7 @@ void plan_for(const Options& options, const RunConfig& config, const Place& plac
         "expected hosts with links",
         ExitCode::usage);
   }
+  const std::vector<WhyNot> questions = why_not_questions(options);
   PlanningProgress progress(process, STDERR_FILENO, process.stderr_watched);
   PlanningTalk talk;
   talk.progress = [&](const std::string& phase, double share, std::optional<Seconds> best) {
@@ -167,6 +169,12 @@ void plan_for(const Options& options, const RunConfig& config, const Place& plac
   print(prediction_text(config, made));
   if (options.explain) print(explain(config, place.target, made));
   if (options.simulate) simulate_command(config, made, place.target);
+  talk.record = {};
+  for (const WhyNot& question : questions) {
+    const std::string answer = why_not(question, options, config, place.target, made, talk);
+    progress.finish();
+    print("\n" + answer);
+  }
   if (exported) {
     const std::size_t programs = exported->finish();
     print("wrote " + *options.export_ilp + ": " + std::to_string(programs) +
@@ -231,7 +239,7 @@ void plan_command(const Options& options, Communicator& world, int ranks, Proces
       options.cluster.has_value() || !std::holds_alternative<DetectCluster>(config.cluster);
   if (!elsewhere) {
     const bool measure = needs_prices(config, options.plan) || options.compare || options.explain ||
-                         options.simulate;
+                         options.simulate || !options.why_not.empty();
     const Place place = place_here(config, world, ranks, measure, process);
     if (root) plan_for(options, config, place, process);
   } else if (root) {

@@ -11,7 +11,7 @@ namespace {
 const std::vector<std::string> kKnown = {"--plan-only", "--cluster",      "--plan",    "--resume",
                                          "--verify",    "--check",        "--compare", "--explain",
                                          "--simulate",  "--print-config", "--help",    "--version",
-                                         "--export",    "--export-ilp"};
+                                         "--export",    "--export-ilp",   "--why-not"};
 
 /// --help may stand alone or name a section, which CLI11's own help cannot.
 bool take_help(const std::vector<std::string>& arguments, Options& options) {
@@ -57,6 +57,9 @@ one without a launcher. The same command again goes on where the last one stoppe
                       choice would cost (implies --plan-only)
   --export-ilp DIR    also every integer program that the search solves, unreduced, as MPS, with the
                       answer that it claims; DIR must be empty or not there (implies --plan-only)
+  --why-not SETTINGS  also plan with settings such as parallel.microbatches=4 or
+                      "parallel.method=zero3; parallel.stages=1" and say what they would cost beside
+                      the plan that is chosen; may be repeated
   --simulate          also the time line of a step, as trace.json for chrome://tracing (implies
                       --plan-only)
   --resume WHAT       auto (default): go on from the newest checkpoint; none: start anew;
@@ -98,6 +101,7 @@ Options parse_options(const std::vector<std::string>& arguments) {
   parser.add_option("--verify", verify);
   parser.add_option("--export", export_to);
   parser.add_option("--export-ilp", export_ilp);
+  parser.add_option("--why-not", options.why_not)->allow_extra_args(false);
   parser.add_option("--resume", options.resume);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());

@@ -24,6 +24,7 @@ struct Options {
   std::optional<std::string> verify;      ///< DIR
   std::optional<std::string> export_to;   ///< FILE
   std::optional<std::string> export_ilp;  ///< DIR; implies plan_only
+  std::vector<std::string> why_not;       ///< settings, each question by itself
   std::string resume = "auto";            ///< auto, none or DIR
 };
 

@@ -20,33 +20,13 @@ std::string percent(double share) {
   return text;
 }
 
-/// Kernels and collectives of a step, on average over the devices that work.
-struct Work {
-  double kernels = 0.0, collectives = 0.0;
-};
-
-Work work_of(const Plan& plan, const PlanPrice& price) {
-  Work sum;
-  double devices = 0.0;
-  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
-    const auto ranks = static_cast<double>(plan.stages[s].ranks.size());
-    const StageTimes& t = price.stages[s];
-    const double all = t.prepare.value + t.reduce.value + t.update.value +
-                       plan.num_microbatches * (t.forward.value + t.backward.value);
-    sum.collectives += ranks * price.collectives[s].value;
-    sum.kernels += ranks * (all - price.collectives[s].value);
-    devices += ranks;
-  }
-  return {sum.kernels / devices, sum.collectives / devices};
-}
-
 std::string where_it_goes(const Plan& plan, const PlanPrice& price) {
   const double step = price.step_time.value;
   if (!std::isfinite(step) || step <= 0) return "";
-  const Work work = work_of(plan, price);
-  const double waiting = std::max(0.0, 1.0 - (work.kernels + work.collectives) / step);
-  return "; a device's time: kernels " + percent(std::min(1.0, work.kernels / step)) +
-         ", collectives " + percent(std::min(1.0, work.collectives / step)) + ", waiting " +
+  const DeviceTime work = device_time(plan, price);
+  const double waiting = std::max(0.0, 1.0 - (work.kernels + work.collectives).value / step);
+  return "; a device's time: kernels " + percent(std::min(1.0, work.kernels.value / step)) +
+         ", collectives " + percent(std::min(1.0, work.collectives.value / step)) + ", waiting " +
          percent(waiting);
 }
 
@@ -115,6 +95,21 @@ std::string prediction_text(const RunConfig& config, const Planned& planned) {
   if (planned.search) text += search_text(*planned.search);
   if (!planned.compared.empty()) text += "\n" + compare_table(planned.compared);
   return text;
+}
+
+DeviceTime device_time(const Plan& plan, const PlanPrice& price) {
+  DeviceTime sum;
+  double devices = 0.0;
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    const auto ranks = static_cast<double>(plan.stages[s].ranks.size());
+    const StageTimes& t = price.stages[s];
+    const Seconds all = t.prepare + t.reduce + t.update +
+                        (t.forward + t.backward) * static_cast<double>(plan.num_microbatches);
+    sum.collectives += price.collectives[s] * ranks;
+    sum.kernels += (all - price.collectives[s]) * ranks;
+    devices += ranks;
+  }
+  return {sum.kernels * (1.0 / devices), sum.collectives * (1.0 / devices)};
 }
 
 std::string phases_text(const Planned& planned) {

@@ -28,6 +28,13 @@ namespace alpa {
 /// would take; empty without a price.
 [[nodiscard]] std::string prediction_text(const RunConfig& config, const Planned& planned);
 
+/// Kernels and collectives of a step, on average over the devices that work; where ranks share
+/// cores their sum may exceed the step, since a stage runs faster while others wait.
+struct DeviceTime {
+  Seconds kernels, collectives;
+};
+[[nodiscard]] DeviceTime device_time(const Plan& plan, const PlanPrice& price);
+
 /// Phases of planning and their seconds, in one line.
 [[nodiscard]] std::string phases_text(const Planned& planned);
 

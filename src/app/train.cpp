@@ -31,6 +31,7 @@
 #include "setup.hpp"
 #include "trainer.hpp"
 #include "version.hpp"
+#include "why_not.hpp"
 #include "world.hpp"
 
 namespace alpa {
@@ -223,7 +224,7 @@ class Run {
     }
     ProfileRequest request;
     if (continues(resume_from)) request.run_directory = directory_;
-    request.measure = needs_prices(config_, options_.plan);
+    request.measure = needs_prices(config_, options_.plan) || !options_.why_not.empty();
     request.info = [this](const std::string& text) { say(text); };
     request.warning = [this](const std::string& text) { process_.log.warning(text); };
     request.progress = [this](const std::string&, double) { process_.watchdog.alive(); };
@@ -240,10 +241,12 @@ class Run {
 
   /// The plan as text, and the text of the data as tokens.
   std::string prepare(const std::string& resume_from) {
+    const std::vector<WhyNot> questions = why_not_questions(options_);
     std::optional<std::string> text;
     if (continues(resume_from)) text = kept_plan();
     keeps_plan_ = text.has_value();
     if (!text) text = new_plan();
+    for (const WhyNot& question : questions) answer(question);
     process_.watchdog.enter(RunPhase::load);
     prepare_data(config_, directory_);
     return *text;
@@ -263,15 +266,27 @@ class Run {
 
   std::string new_plan() {
     PlanningProgress progress(process_, STDOUT_FILENO, process_.stdout_watched);
+    planned_ = make_plan(config_, target_, options_.plan, false, talk_of(progress));
+    progress.finish();
+    process_.log.info(phases_text(*planned_));
+    return to_yaml(planned_->plan, planned_->graph);
+  }
+
+  void answer(const WhyNot& question) {
+    PlanningProgress progress(process_, STDOUT_FILENO, process_.stdout_watched);
+    const std::string text =
+        why_not(question, options_, config_, target_, *planned_, talk_of(progress));
+    progress.finish();
+    say(text);
+  }
+
+  PlanningTalk talk_of(PlanningProgress& progress) {
     PlanningTalk talk;
     talk.progress = [&](const std::string& phase, double share, std::optional<Seconds> best) {
       progress.say(phase, share, best);
     };
     talk.warning = [&](const std::string& text) { process_.log.warning(text); };
-    planned_ = make_plan(config_, target_, options_.plan, false, talk);
-    progress.finish();
-    process_.log.info(phases_text(*planned_));
-    return to_yaml(planned_->plan, planned_->graph);
+    return talk;
   }
 
   /// On the screen and in the log.

@@ -71,6 +71,37 @@ class Planning(RunTest):
         plan = (self.folder / "plan" / "plan.yaml").read_text()
         self.says(plan, f"\nmicrobatches: {rows['zero3'][1]}\n", "name: \"1f1b\"")
 
+    def test_why_not_shows_what_a_plan_with_it_takes(self):
+        base = ("p3.16xlarge-4", "parallel.method=auto")
+        alone = {setting: re.search(r"predicted: (\S+ \S+) a step", self.plan(*base, *setting).out).group(1)
+                 for setting in ((), ("parallel.microbatches=4",), ("parallel.method=zero3",))}
+        for setting in list(alone)[1:]:
+            result = self.plan(*base, "--plan-only", "--why-not", setting[0])
+            self.says(result.out, f"why not {setting[0]}?", f"{alone[setting]} a step instead of {alone[()]}",
+                      "longer, most of it in", "collectives", "pipeline: waiting", "stash")
+            row = re.search(r"\nstep time +(\S+ \S+)  +(\S+ \S+)  +\+\S", result.out)
+            self.assertEqual(row.groups(), (alone[()], alone[setting]))
+            self.assertIn("microbatches: 1\n", (self.folder / "plan" / "plan.yaml").read_text())
+
+    def test_why_not_says_what_cannot_be(self):
+        base = ("p3.16xlarge-4", "parallel.method=auto")
+        result = self.plan(*base, "parallel.logical_mesh=[4]", "--why-not", "parallel.memory_limit=10KiB",
+                           "--why-not", "parallel.stages=2", "--why-not", "parallel.microbatches=3",
+                           "--why-not", "parallel.layouts={layers.0.feed_forward.in: f@1}; parallel.stages=1")
+        self.says(result.out, "No plan with it fits: rank", "too little", "8 ranks, found 4",
+                  "found 3, expected a divisor of global_batch = 8",
+                  "parallel.logical_mesh=[4] and", "the mesh has no axis 1")
+        for setting, parts in (("parallel.microbatchs=4", ["did you mean parallel.microbatches?"]),
+                               ("model.layers=2", ["a setting of parallel"]),
+                               ("parallel.method=plan", ["a method that makes a plan"]),
+                               (" ; ", ["parallel.key=value"])):
+            with self.subTest(setting=setting):
+                self.says(self.plan(*base, "--why-not", setting, expect=USAGE).err, "--why-not", *parts)
+
+    def test_why_not_before_training(self):
+        result = self.run_program("run", "--why-not", "parallel.method=zero3", ranks=2)
+        self.says(result.out, "why not parallel.method=zero3?", "chosen", "zero3", "step 8/8")
+
     def test_other_solvers_find_what_the_search_claims(self):
         out = self.folder / "ilp"
         self.plan("p3.16xlarge-4", "parallel.method=auto", "parallel.memory_limit=150KiB",
