@@ -11,10 +11,6 @@ namespace alpa {
 namespace {
 
 void check_counts(const ParallelConfig& parallel, const Graph& graph, int devices) {
-  if (parallel.recompute != Recompute::automatic && parallel.recompute != Recompute::none) {
-    throw PlanError(
-        "parallel.recompute: recomputation is not in this version; expected auto or none");
-  }
   std::int64_t mesh = 1;
   if (parallel.logical_mesh) {
     for (const std::int64_t extent : *parallel.logical_mesh) mesh *= extent;
@@ -63,6 +59,7 @@ SearchConstraints constraints_of(const RunConfig& config, const Graph& graph, in
 SearchRequest search_request(const RunConfig& config, const Target& target) {
   SearchRequest request;
   request.graph = graphs_of(config);
+  request.recompute = config.parallel.recompute;
   request.global_batch = config.training.global_batch;
   request.samples_of_group = samples_of_group(config.model);
   request.cluster = *target.cluster;

@@ -68,7 +68,10 @@ class StageCosts {
   [[nodiscard]] const std::vector<OperatorCost>& operators() const { return costs_of_operators_; }
   [[nodiscard]] const MeshCosts& costs() const { return costs_; }
   [[nodiscard]] OperatorLayout layout_of(const Operator& op) const {
-    return *apply_strategy(op.rule, stage_.strategies.at(op.name), stage_.mesh).layout;
+    return *apply_strategy(op.rule, strategy(op), stage_.mesh).layout;
+  }
+  [[nodiscard]] const Strategy& strategy(const Operator& op) const {
+    return strategy_of(stage_, graph_, op);
   }
 
  private:
@@ -134,13 +137,13 @@ std::string layouts_text(const OperatorLayout& layout) {
   return text;
 }
 
-std::vector<Line> lines_of(const std::vector<StageCosts>& stages, const Plan& plan) {
+std::vector<Line> lines_of(const std::vector<StageCosts>& stages) {
   std::vector<Line> lines;
   std::map<std::string, std::size_t> known;
   for (std::size_t s = 0; s < stages.size(); ++s) {
     for (const OperatorCost& cost : stages[s].operators()) {
       const std::string key = std::to_string(s) + without_layer(cost.op->name) +
-                              to_string(plan.stages[s].strategies.at(cost.op->name)) +
+                              to_string(stages[s].strategy(*cost.op)) +
                               layouts_text(stages[s].layout_of(*cost.op)) + cost.kinds;
       const auto [it, is_new] = known.try_emplace(key, lines.size());
       if (is_new) lines.push_back({s, cost, 0, {}, {0.0}, {0.0}});
@@ -172,8 +175,7 @@ std::string summary_text(const Planned& planned) {
   return text;
 }
 
-std::string decisions_text(const std::vector<Line>& lines, const std::vector<StageCosts>& stages,
-                           const Plan& plan) {
+std::string decisions_text(const std::vector<Line>& lines, const std::vector<StageCosts>& stages) {
   std::vector<std::vector<std::string>> rows{
       {"operator", "stage", "phase", "layers", "strategy", "kernels", "moves"}};
   std::vector<std::string> ends{"  layouts of operands -> results, moves"};
@@ -181,8 +183,8 @@ std::string decisions_text(const std::vector<Line>& lines, const std::vector<Sta
     const Operator& op = *line.first.op;
     rows.push_back({name_of(line), std::to_string(line.stage), std::string(to_string(op.phase)),
                     ranks_text({line.layers.begin(), line.layers.end()}),
-                    to_string(plan.stages[line.stage].strategies.at(op.name)),
-                    to_text(line.kernels), line.moves.value > 0 ? to_text(line.moves) : "-"});
+                    to_string(stages[line.stage].strategy(op)), to_text(line.kernels),
+                    line.moves.value > 0 ? to_text(line.moves) : "-"});
     ends.push_back("  " + layouts_text(stages[line.stage].layout_of(op)) +
                    (line.first.kinds.empty() ? "" : "  " + line.first.kinds));
   }
@@ -259,6 +261,8 @@ class Alternatives {
 
 std::string alternatives_text(const RunConfig& config, const Target& target, const Planned& planned,
                               const std::vector<StageCosts>& stages, std::vector<Line> lines) {
+  // What is computed again has no choice of its own.
+  std::erase_if(lines, [](const Line& line) { return line.first.op->copy_of.valid(); });
   std::stable_sort(lines.begin(), lines.end(), [](const Line& a, const Line& b) {
     return a.kernels + a.moves > b.kernels + b.moves;
   });
@@ -291,8 +295,8 @@ std::string explain(const RunConfig& config, const Target& target, const Planned
   for (std::size_t s = 0; s < planned.plan.stages.size(); ++s) {
     stages.emplace_back(planned, s, *target.cluster);
   }
-  const std::vector<Line> lines = lines_of(stages, planned.plan);
-  return summary_text(planned) + "\n" + decisions_text(lines, stages, planned.plan) + "\n" +
+  const std::vector<Line> lines = lines_of(stages);
+  return summary_text(planned) + "\n" + decisions_text(lines, stages) + "\n" +
          alternatives_text(config, target, planned, stages, lines);
 }
 

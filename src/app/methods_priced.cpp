@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "alpa/base/error.hpp"
+#include "alpa/graph/recompute.hpp"
 #include "alpa/model/build_graph.hpp"
 #include "alpa/report/text.hpp"
 #include "alpa/simulate/price.hpp"
@@ -68,9 +69,7 @@ PricedMethod price_method(const RunConfig& config, const Target& target, Method 
     priced.plan = plan_by_method(request, graphs_of(config));
     MethodPrice found;
     if (models != nullptr) {
-      const std::int64_t batch = config.training.global_batch;
-      const Graph graph = build_graph(config, batch / priced.plan->num_microbatches);
-      found = request.price(graph, *priced.plan);
+      found = request.price(graph_of(config, *priced.plan), *priced.plan);
     } else {
       const Planned it = planned(config, target, *priced.plan);
       found = {missing_bytes(it.plan, it.price->arenas, target), it.price->step_time};
@@ -90,6 +89,11 @@ PricedMethod price_method(const RunConfig& config, const Target& target, Method 
 
 GraphOfMicrobatch graphs_of(const RunConfig& config) {
   return [&config](std::int64_t microbatch) { return build_graph(config, microbatch); };
+}
+
+Graph graph_of(const RunConfig& config, const Plan& plan) {
+  const Graph plain = build_graph(config, config.training.global_batch / plan.num_microbatches);
+  return with_recomputation(plain, plan.recompute);
 }
 
 MethodRequest method_request(const ParallelConfig& parallel, const RunConfig& config,

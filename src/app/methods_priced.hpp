@@ -25,6 +25,9 @@ namespace alpa {
 /// The graphs of the model.
 [[nodiscard]] GraphOfMicrobatch graphs_of(const RunConfig& config);
 
+/// The graph that a plan is for. @throws PlanError if the plan is for another number of layers
+[[nodiscard]] Graph graph_of(const RunConfig& config, const Plan& plan);
+
 /// How methods are priced: by lowering their plans, or by the figures of their stages alone.
 enum class MethodPricing : std::uint8_t { lowered, modelled };
 

@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "alpa/base/error.hpp"
-#include "alpa/model/build_graph.hpp"
+#include "alpa/config/groups.hpp"
 #include "alpa/plan/methods.hpp"
 #include "alpa/simulate/price.hpp"
 
@@ -23,7 +23,7 @@ std::optional<Bytes> arena_that_fits(const RunConfig& config, const Target& targ
     const MethodRequest request{config.parallel, target.ranks, config.training.global_batch,
                                 samples_of_group(config.model)};
     const Plan plan = plan_by_method(request, graphs_of(config));
-    const Graph graph = build_graph(config, config.training.global_batch / plan.num_microbatches);
+    const Graph graph = graph_of(config, plan);
     std::vector<Bytes> arenas;
     for (const StageMemory& stage : stage_memory(graph, plan, target.workspace)) {
       arenas.push_back(stage.arena);
@@ -50,6 +50,7 @@ class Proposals {
   std::string text() {
     methods();
     microbatches();
+    recomputation();
     loosened();
     if (text_.empty()) batches();
     return text_;
@@ -85,6 +86,25 @@ class Proposals {
       // the search may choose the schedule that keeps the fewest microbatches
       if (changed.parallel.schedule == PipelineSchedule::automatic) {
         changed.parallel.schedule = PipelineSchedule::one_forward_one_backward;
+      }
+      for (const Method method : kSmaller) {
+        if (propose(change, with_method(changed, method))) return;
+      }
+    }
+  }
+
+  /// More recomputation by the same method; a search has tried it unless it was told not to.
+  void recomputation() {
+    const ParallelConfig& given = config_.parallel;
+    if (given.method == Method::automatic && !given.recompute) return;
+    for (const Recompute choice : {Recompute::attention, Recompute::full}) {
+      if (given.recompute.value_or(Recompute::none) >= choice) continue;
+      RunConfig changed = config_;
+      changed.parallel.recompute = choice;
+      const std::string change = "parallel.recompute=" + std::string(name_of(choice));
+      if (given.method != Method::automatic) {
+        propose(change, changed);
+        continue;
       }
       for (const Method method : kSmaller) {
         if (propose(change, with_method(changed, method))) return;

@@ -32,10 +32,6 @@ class Phases {
   std::vector<std::pair<std::string, Seconds>> phases_;
 };
 
-Graph graph_of(const RunConfig& config, const Plan& plan) {
-  return build_graph(config, config.training.global_batch / plan.num_microbatches);
-}
-
 std::optional<std::string> file_of(const RunConfig& config,
                                    const std::optional<std::string>& plan_file) {
   if (plan_file || config.parallel.method != Method::plan) return plan_file;

@@ -24,6 +24,7 @@
 #include "devices.hpp"
 #include "interchange.hpp"
 #include "kept_plan.hpp"
+#include "methods_priced.hpp"
 #include "plan_report.hpp"
 #include "planner.hpp"
 #include "planning_progress.hpp"
@@ -168,8 +169,7 @@ class Run {
     check_equal_everywhere(world_, "plan", std::to_string(hash_of(plan_text)));
     Planned planned = planned_ ? std::move(*planned_) : Planned{};
     planned.plan = parse_plan(plan_text, (directory_ / "plan.yaml").string());
-    planned.graph =
-        build_graph(config_, config_.training.global_batch / planned.plan.num_microbatches);
+    planned.graph = graph_of(config_, planned.plan);
     check_equal_everywhere(world_, "model", std::to_string(fingerprint(planned.graph)));
     validate(planned.plan, planned.graph);
     return run_plan(planned, resume_from);

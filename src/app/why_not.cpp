@@ -7,6 +7,7 @@
 
 #include "alpa/base/error.hpp"
 #include "alpa/config/yaml.hpp"
+#include "alpa/report/plan_table.hpp"
 #include "alpa/report/text.hpp"
 
 #include "plan_report.hpp"
@@ -146,6 +147,14 @@ class Comparison {
     return text;
   }
 
+  static std::string again(const Plan& plan) {
+    std::string text;
+    for (const StagePlan& stage : plan.stages) {
+      text += (text.empty() ? "" : ", ") + recompute_text(plan, stage);
+    }
+    return text;
+  }
+
   void shape() {
     const Plan& a = chosen_.plan;
     const Plan& b = other_.plan;
@@ -154,6 +163,7 @@ class Comparison {
     row("logical meshes", meshes(a), meshes(b));
     row("microbatches", std::to_string(a.num_microbatches), std::to_string(b.num_microbatches));
     row("schedule", to_string(a.schedule), to_string(b.schedule));
+    if (!a.recompute.empty() || !b.recompute.empty()) row("recomputed", again(a), again(b));
   }
 
   void times() {
@@ -237,6 +247,7 @@ std::string verdict(const Planned& chosen, const Planned& other, Bytes missing) 
   const double b = other.price->step_time.value;
   if (other.plan.stages == chosen.plan.stages &&
       other.plan.num_microbatches == chosen.plan.num_microbatches &&
+      other.plan.recompute == chosen.plan.recompute &&
       other.plan.schedule == chosen.plan.schedule) {
     return "The chosen plan does so.";
   }

@@ -167,7 +167,7 @@ std::span<const EnumName<PipelineSchedule>> names_of(PipelineSchedule) {
 std::span<const EnumName<Recompute>> names_of(Recompute) {
   using enum Recompute;
   static constexpr EnumName<Recompute> names[] = {
-      {"auto", automatic}, {"none", none}, {"attention", attention}, {"full", full}};
+      {"none", none}, {"attention", attention}, {"full", full}};
   return names;
 }
 

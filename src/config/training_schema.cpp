@@ -170,8 +170,10 @@ Section<ParallelConfig> parallel_section() {
           word_or("auto", list_of(integer(1, kLargest), "[n] or [n, m]", 1, 2)),
           "logical shape of each mesh"),
       key("schedule", &P::schedule, choice<PipelineSchedule>(), "of the pipeline"),
-      key("recompute", &P::recompute, choice<Recompute>(),
-          "what backward computes again instead of keeping"),
+      key("recompute", &P::recompute, word_or("auto", choice<Recompute>()),
+          "what backward computes again of every layer instead of keeping it; auto: nothing, "
+          "unless a "
+          "search finds no room"),
       key("layouts", &P::layouts, text_map("a mapping of operator globs to strategies"),
           "strategies that are fixed; the rest is searched"),
       key("memory_limit", &P::memory_limit, word_or("auto", size()), "of a device"),

@@ -1,6 +1,7 @@
 #include "alpa/graph/graph.hpp"
 
 #include "alpa/base/random.hpp"
+#include "alpa/graph/recompute.hpp"
 #include "alpa/graph/text.hpp"
 
 namespace alpa {
@@ -31,7 +32,16 @@ Flops flops_of(const Operator& op) {
 Flops flops_per_microbatch(const Graph& graph) {
   Flops sum;
   for (const Operator& op : graph.operators) {
+    if (op.copy_of.valid()) continue;
     if (op.phase == Phase::forward || op.phase == Phase::backward) sum += flops_of(op);
+  }
+  return sum;
+}
+
+Flops recomputed_flops_per_microbatch(const Graph& graph) {
+  Flops sum;
+  for (const Operator& op : graph.operators) {
+    if (op.copy_of.valid()) sum += flops_of(op);
   }
   return sum;
 }
@@ -45,6 +55,7 @@ std::int64_t num_parameters(const Graph& graph) {
 }
 
 std::uint64_t fingerprint(const Graph& graph) {
+  if (!graph.recompute.empty()) return fingerprint(without_recomputation(graph));
   return hash_of(to_text(graph) + (graph.evaluation ? to_text(*graph.evaluation) : ""));
 }
 

@@ -85,6 +85,7 @@ Plan assemble(const Draft& draft, const std::vector<const StageAnswer*>& answers
   plan.num_microbatches = draft.microbatches;
   plan.schedule = draft.schedule;
   plan.warm_up = draft.warm_up;
+  plan.recompute = graph.recompute;
   for (std::size_t s = 0; s < draft.stages.size(); ++s) {
     const DraftStage& from = draft.stages[s];
     StagePlan stage;

@@ -129,6 +129,7 @@ bool meets(const Plan& plan, const Graph& graph, const SearchConstraints& constr
   };
   for (const Operator& op : graph.operators) {
     if (!constraints.stage.strategies) break;
+    if (op.copy_of.valid()) continue;  // as the operator it repeats
     const StagePlan& stage = plan.stages[static_cast<std::size_t>(stage_of_layer(plan, op.layer))];
     if (!allowed(constraints.stage.strategies(op, stage.mesh), stage.strategies.at(op.name))) {
       return false;

@@ -6,6 +6,8 @@
 #include <limits>
 
 #include "alpa/base/error.hpp"
+#include "alpa/graph/recompute.hpp"
+#include "alpa/plan/methods.hpp"
 
 namespace alpa {
 namespace {
@@ -23,8 +25,9 @@ SearchWork::SearchWork(const SearchRequest& request)
   if (devices_ < 1) throw PlanError("cluster: it has no devices");
   if (request.global_batch < 1) throw PlanError("search: expected a global batch of at least 1");
   const SearchConstraints& constraints = request.constraints;
-  const Graph& whole = graph(1);
+  const Graph& whole = graph(1, {});
   layers_ = whole.num_layers;
+  recompute_ = recomputing(whole, request.recompute).recompute;
   check_constraints(request, whole);
   microbatch_counts_ = divisors(request.global_batch / request.samples_of_group);
   if (constraints.microbatches) microbatch_counts_ = {*constraints.microbatches};
@@ -44,17 +47,25 @@ std::vector<DeviceMesh> SearchWork::meshes(int devices) const {
   return logical_meshes(devices, request_.constraints.logical_mesh);
 }
 
-const Graph& SearchWork::graph(int microbatches) {
-  auto& made = graphs_[microbatches];
-  if (!made) {
+const Graph& SearchWork::graph(int microbatches, const std::vector<Recompute>& recompute) {
+  const auto known = graphs_.find({microbatches, recompute});
+  if (known != graphs_.end()) return *known->second;
+  Graph made;
+  if (recompute.empty()) {
     const Clock clock(*this, "graphs");
-    made = std::make_unique<Graph>(request_.graph(request_.global_batch / microbatches));
+    made = request_.graph(request_.global_batch / microbatches);
+  } else {
+    const Graph& plain = graph(microbatches, {});
+    const Clock clock(*this, "graphs");
+    made = with_recomputation(plain, recompute);
   }
-  return *made;
+  return *graphs_
+              .emplace(GraphKey(microbatches, recompute), std::make_unique<Graph>(std::move(made)))
+              .first->second;
 }
 
 const std::shared_ptr<const intra_op::GraphIndex>& SearchWork::index(int microbatches) {
-  auto& made = indices_[microbatches];
+  auto& made = indices_[{microbatches, recompute_}];
   if (!made) {
     const Graph& of = graph(microbatches);
     const Clock clock(*this, "graphs");
@@ -79,7 +90,7 @@ Bytes SearchWork::capacity(int first_device, const DeviceMesh& mesh) {
 
 const StageModel& SearchWork::model(int microbatches, int first_device, const DeviceMesh& mesh) {
   const MeshCosts& mesh_costs = costs(first_device, mesh);
-  auto& made = models_[{microbatches, mesh_costs.key()}];
+  auto& made = models_[{{microbatches, recompute_}, mesh_costs.key()}];
   if (!made) {
     const Graph& of = graph(microbatches);
     const Clock clock(*this, "models");
@@ -90,12 +101,12 @@ const StageModel& SearchWork::model(int microbatches, int first_device, const De
 }
 
 bool SearchWork::has_model(int microbatches, int first_device, const DeviceMesh& mesh) {
-  return models_.contains({microbatches, costs(first_device, mesh).key()});
+  return models_.contains({{microbatches, recompute_}, costs(first_device, mesh).key()});
 }
 
 void SearchWork::add_model(int microbatches, int first_device, const DeviceMesh& mesh,
                            std::unique_ptr<StageModel> model) {
-  models_[{microbatches, costs(first_device, mesh).key()}] = std::move(model);
+  models_[{{microbatches, recompute_}, costs(first_device, mesh).key()}] = std::move(model);
 }
 
 void SearchWork::compare_memory(const Plan& plan, Offered& offered) const {
@@ -114,7 +125,7 @@ void SearchWork::compare_memory(const Plan& plan, Offered& offered) const {
 }
 
 SearchWork::Offered SearchWork::offer(const Plan& plan) {
-  const Graph& of = graph(plan.num_microbatches);
+  const Graph& of = graph(plan.num_microbatches, plan.recompute);
   const Clock clock(*this, "pricing");
   Offered offered{price(of, plan, request_.cluster, request_.workspace), {}, true};
   norm_ = offered.price.norm.value;

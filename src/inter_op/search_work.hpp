@@ -36,7 +36,13 @@ class SearchWork {
   [[nodiscard]] std::vector<PipelineKind> schedules(int stages, int microbatches) const;
   [[nodiscard]] std::vector<DeviceMesh> meshes(int devices) const;
 
-  [[nodiscard]] const Graph& graph(int microbatches);
+  /// From now on `graph` and `model` are those in which backward computes again what is said, by
+  /// layer; empty: nothing. At first what request().recompute says.
+  void recompute(std::vector<Recompute> of_layer) { recompute_ = std::move(of_layer); }
+  [[nodiscard]] const std::vector<Recompute>& recompute() const { return recompute_; }
+
+  [[nodiscard]] const Graph& graph(int microbatches) { return graph(microbatches, recompute_); }
+  [[nodiscard]] const Graph& graph(int microbatches, const std::vector<Recompute>& recompute);
   [[nodiscard]] const std::shared_ptr<const intra_op::GraphIndex>& index(int microbatches);
   [[nodiscard]] const MeshCosts& costs(int first_device, const DeviceMesh& mesh);
   [[nodiscard]] Bytes capacity(int first_device, const DeviceMesh& mesh);
@@ -102,10 +108,12 @@ class SearchWork {
   int layers_ = 0;
   std::vector<int> microbatch_counts_;
   std::pair<int, int> stage_counts_;
-  std::map<int, std::unique_ptr<Graph>> graphs_;
-  std::map<int, std::shared_ptr<const intra_op::GraphIndex>> indices_;
+  std::vector<Recompute> recompute_;
+  using GraphKey = std::pair<int, std::vector<Recompute>>;  ///< microbatches, what is again
+  std::map<GraphKey, std::unique_ptr<Graph>> graphs_;
+  std::map<GraphKey, std::shared_ptr<const intra_op::GraphIndex>> indices_;
   std::map<std::pair<int, std::vector<int>>, std::unique_ptr<MeshCosts>> costs_;
-  std::map<std::pair<int, std::string>, std::unique_ptr<StageModel>> models_;
+  std::map<std::pair<GraphKey, std::string>, std::unique_ptr<StageModel>> models_;
   std::optional<Plan> best_, least_memory_plan_;
   PlanPrice best_price_;
   double norm_ = 0.0;

@@ -68,6 +68,7 @@ bool StagePoints::may_be_few() {
     for (const DeviceMesh& mesh : work_.meshes(size)) {
       double bits = 0.0;
       for (const Operator& op : graph.operators) {
+        if (op.copy_of.valid()) continue;  // as the operator it repeats
         const auto& allowed = work_.stage_constraints().strategies;
         const auto some = allowed ? allowed(op, mesh) : std::nullopt;
         const std::size_t count = some ? some->size() : all_strategies(op.rule, mesh).size();

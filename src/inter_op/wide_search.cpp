@@ -308,7 +308,11 @@ TierResult wide_search(SearchWork& work) {
   }
   climb(work, solver, modelled);
   confirm(work, solver, modelled);
-  if (!work.has_best() && work.request().seeds.empty()) offer_plans_by_hand(work);
+  const auto& seeds = work.request().seeds;
+  const bool begun = std::any_of(seeds.begin(), seeds.end(), [&](const Plan& seed) {
+    return seed.recompute == work.recompute();
+  });
+  if (!work.has_best() && !begun) offer_plans_by_hand(work);
   result.lower_bound = std::min(result.lower_bound + work.norm(), work.best_time());
   return result;
 }

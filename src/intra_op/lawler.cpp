@@ -73,7 +73,10 @@ std::optional<std::vector<StageAnswer>> enumerate(const RunContext& run,
                                                   const StageConstraints& constraints,
                                                   std::size_t limit) {
   std::vector<std::size_t> sizes;
+  std::vector<int> choosing;  // operators; others repeat one of them
   for (const int o : run.view.ops) {
+    if (run.graph.operators[static_cast<std::size_t>(o)].copy_of.valid()) continue;
+    choosing.push_back(o);
     sizes.push_back(run.options.options(static_cast<std::size_t>(o)).size());
   }
   std::vector<std::pair<std::string, std::vector<Retention>>> free;
@@ -98,14 +101,22 @@ std::optional<std::vector<StageAnswer>> enumerate(const RunContext& run,
     RunChoice choice;
     choice.options.resize(run.graph.operators.size(), nullptr);
     std::map<std::string, Strategy> strategies;
-    for (std::size_t i = 0; i < run.view.ops.size(); ++i) {
-      const auto o = static_cast<std::size_t>(run.view.ops[i]);
+    for (std::size_t i = 0; i < choosing.size(); ++i) {
+      const auto o = static_cast<std::size_t>(choosing[i]);
       choice.options[o] = &run.options.options(o)[digits[i]];
       strategies[run.graph.operators[o].name] = choice.options[o]->strategy;
     }
+    for (const int o : run.view.ops) {
+      const OperatorId from = run.graph.operators[static_cast<std::size_t>(o)].copy_of;
+      if (!from.valid()) continue;
+      const Options& all = run.options.options(static_cast<std::size_t>(o));
+      const Options& originals = run.options.options(from.index());
+      choice.options[static_cast<std::size_t>(o)] =
+          &all[static_cast<std::size_t>(choice.options[from.index()] - originals.data())];
+    }
     std::map<std::string, Retention> retention;
     for (std::size_t f = 0; f < free.size(); ++f) {
-      retention[free[f].first] = free[f].second[digits[run.view.ops.size() + f]];
+      retention[free[f].first] = free[f].second[digits[choosing.size() + f]];
     }
     choice.retention = [&](const Tensor& tensor) {
       const auto it = retention.find(tensor.name);
@@ -114,7 +125,7 @@ std::optional<std::vector<StageAnswer>> enumerate(const RunContext& run,
     Account counted = account(run, choice);
     // Where a retention changes nothing, its first choice stands for all.
     const bool repeats = std::any_of(free.begin(), free.end(), [&](const auto& f) {
-      const std::size_t i = run.view.ops.size() + static_cast<std::size_t>(&f - free.data());
+      const std::size_t i = choosing.size() + static_cast<std::size_t>(&f - free.data());
       return digits[i] > 0 && !counted.matters.contains(f.first);
     });
     if (repeats) continue;

@@ -31,6 +31,7 @@ class LayerText {
     text_ += '\n';
     add(op_class_[static_cast<std::size_t>(o)]);
     add(static_cast<int>(op.phase));
+    if (op.copy_of.valid()) add(uses_.place[op.copy_of.index()]);
     for (const TensorId t : op.operands) tensor(t);
     text_ += '>';
     for (const TensorId t : op.results) {

@@ -38,6 +38,7 @@ void for_each_operator(const RunContext& run, const intra_op::Uses& uses, const 
 void name_strategies(StageAnswer& answer, const RunContext& run, const RunChoice& choice,
                      const intra_op::Uses& uses) {
   for_each_operator(run, uses, [&](std::size_t seen, std::size_t op) {
+    if (run.graph.operators[op].copy_of.valid()) return;  // as its original
     const Option* option = choice.options[seen];
     if (seen != op) {  // the same one by number: names of factors may differ
       option = run.options.options(op).data() + (option - run.options.options(seen).data());
@@ -122,7 +123,8 @@ struct StageModel::Tables {
     std::map<std::size_t, std::vector<Strategy>> chosen;
     for (std::size_t o = 0; o < graph.operators.size(); ++o) {
       std::optional<std::vector<Strategy>> only;
-      if (constraints.strategies) only = constraints.strategies(graph.operators[o], costs.mesh());
+      const Operator& op = graph.original(graph.operators[o]);
+      if (constraints.strategies) only = constraints.strategies(op, costs.mesh());
       if (only) {
         options.add(o, *only);
         chosen.emplace(o, std::move(*only));
@@ -255,7 +257,8 @@ bool chooses_alike(const RunContext& run, const intra_op::GraphIndex& index,
     }
   };
   const auto strategy = [&](std::size_t op) {
-    const auto it = stage.strategies.find(run.graph.operators[op].name);
+    const Operator& chosen = run.graph.original(run.graph.operators[op]);
+    const auto it = stage.strategies.find(chosen.name);
     return it == stage.strategies.end() ? nullptr : &it->second;
   };
   for_each_operator(run, index.uses, [&](std::size_t seen, std::size_t op) {
@@ -291,7 +294,7 @@ StageAnswer StageModel::evaluate_seen(const RunContext& run, const StagePlan& st
   choice.options.resize(tables_->graph.operators.size(), nullptr);
   for (std::size_t k = 0; k < options.size(); ++k) {
     const auto i = static_cast<std::size_t>(run.view.ops[k]);
-    const std::string& name = tables_->graph.operators[i].name;
+    const std::string& name = tables_->graph.original(tables_->graph.operators[i]).name;
     const auto strategy = stage.strategies.find(name);
     if (strategy == stage.strategies.end()) {
       throw PlanError("operator " + name + " has no strategy");
@@ -312,8 +315,8 @@ StageAnswer StageModel::joined(const StageQuestion& question, const StageAnswer&
   const auto take = [&](const StageAnswer& from, int first, int last) {
     for (int l = first; l <= last; ++l) {
       for (const int o : uses.ops_of_layer[static_cast<std::size_t>(l)]) {
-        const std::string& name = tables_->graph.operators[static_cast<std::size_t>(o)].name;
-        stage.strategies[name] = from.strategies.at(name);
+        const Operator& op = tables_->graph.operators[static_cast<std::size_t>(o)];
+        if (!op.copy_of.valid()) stage.strategies[op.name] = from.strategies.at(op.name);
       }
     }
   };

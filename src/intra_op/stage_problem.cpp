@@ -89,8 +89,10 @@ void StageProblem::add_operators(const LayerClasses* classes) {
   std::map<int, int> place;  // operators of the layer so far
   for (const int o : run_.view.ops) {
     const Operator& each = op(o);
-    int node = -1;
-    if (classes != nullptr) {
+    int node = each.copy_of.valid() ? node_of(each.copy_of.value) : -1;
+    if (node >= 0) {  // one choice for both, and the costs of both
+      ALPA_CHECK(options(o).size() == options(each.copy_of.value).size());
+    } else if (classes != nullptr) {
       const int c = (*classes)[static_cast<std::size_t>(each.layer)];
       const auto [it, is_new] = tied.try_emplace({c, place[each.layer]++}, -1);
       if (!is_new) node = it->second;

@@ -19,7 +19,8 @@ void place_operators(PlacedGraph& placed) {
   for (const Operator& op : graph.operators) {
     const int stage = stage_of_layer(plan, op.layer);
     const StagePlan& stage_plan = plan.stages[static_cast<std::size_t>(stage)];
-    const auto result = apply_strategy(op.rule, stage_plan.strategies.at(op.name), stage_plan.mesh);
+    const auto result =
+        apply_strategy(op.rule, strategy_of(stage_plan, graph, op), stage_plan.mesh);
     ALPA_CHECK(result.layout.has_value());
     placed.stage_of_op.push_back(stage);
     placed.chunk_of_op.push_back(stage);

@@ -17,6 +17,10 @@ class HandChooser {
       : stage_(stage), graph_(graph), axes_(axes) {}
 
   void choose(const Operator& op) {
+    if (op.copy_of.valid()) {
+      remember(op, strategy_of(stage_, graph_, op));
+      return;
+    }
     Strategy& s = stage_.strategies[op.name];
     s = {};
     const Role result = op.results.empty() ? Role::activation : graph_.tensor(op.results[0]).role;

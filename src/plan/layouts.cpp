@@ -16,7 +16,9 @@ const DeviceMesh kAnyMesh{{1, 1}};
 /// The name that the glob may have meant, else some that hold its last word.
 std::string nearest_names(const std::string& glob, const Graph& graph) {
   std::set<std::string> patterns;
-  for (const Operator& op : graph.operators) patterns.insert(without_numbers(op.name));
+  for (const Operator& op : graph.operators) {
+    if (!op.copy_of.valid()) patterns.insert(without_numbers(op.name));
+  }
   const std::string near = nearest_word(glob, {patterns.begin(), patterns.end()});
   if (!near.empty()) return "did you mean " + near + "?";
   const std::string last = glob.substr(glob.find_last_of('.') + 1);
@@ -63,8 +65,9 @@ NamedStrategies layouts_of(const ParallelConfig& parallel, const Graph& graph) {
   for (const auto& [glob, text] : parallel.layouts) {
     layouts.emplace_back(glob, strategy_of_glob(glob, text));
     const bool matched =
-        std::any_of(graph.operators.begin(), graph.operators.end(),
-                    [&](const Operator& op) { return glob_matches_whole(glob, op.name); });
+        std::any_of(graph.operators.begin(), graph.operators.end(), [&](const Operator& op) {
+          return !op.copy_of.valid() && glob_matches_whole(glob, op.name);
+        });
     if (matched) continue;
     throw PlanError("parallel.layouts: '" + glob + "' matches no operator of the model (" +
                     nearest_names(glob, graph) + ")");

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "alpa/base/error.hpp"
+#include "alpa/graph/recompute.hpp"
 #include "alpa/plan/layouts.hpp"
 
 #include "method_shape.hpp"
@@ -52,18 +53,10 @@ std::vector<double> layer_weights(const Graph& graph, bool by_flops) {
   return weights;
 }
 
-void check_absent(const ParallelConfig& parallel) {
-  if (parallel.recompute != Recompute::automatic && parallel.recompute != Recompute::none) {
-    throw PlanError(
-        "parallel.recompute: recomputation is not in this version; expected auto or "
-        "none");
-  }
-}
-
 /// The last pattern that names an operator decides.
 void apply_layouts(Plan& plan, const Graph& graph, const NamedStrategies& layouts) {
   for (const Operator& op : graph.operators) {
-    const Strategy* given = strategy_of(layouts, op.name);
+    const Strategy* given = op.copy_of.valid() ? nullptr : strategy_of(layouts, op.name);
     if (given == nullptr) continue;
     auto& stage = plan.stages[static_cast<std::size_t>(stage_of_layer(plan, op.layer))];
     stage.strategies[op.name] = *given;
@@ -78,6 +71,7 @@ Plan arrange(const MethodRequest& request, const MethodShape& shape, int microba
   plan.method = name_of(request.parallel.method);
   plan.world_size = request.world_size;
   plan.num_microbatches = microbatches;
+  plan.recompute = graph.recompute;
   plan.schedule =
       schedule_of(request.parallel)
           .value_or(microbatches == 1 ? PipelineKind::gpipe : PipelineKind::one_f_one_b);
@@ -313,8 +307,23 @@ std::optional<PipelineKind> schedule_of(const ParallelConfig& parallel) {
   check_failed("known schedule", SourceLine::here());
 }
 
-Plan plan_by_method(const MethodRequest& request, const GraphOfMicrobatch& graph_of) {
-  check_absent(request.parallel);
+Graph recomputing(Graph graph, std::optional<Recompute> everywhere) {
+  if (!everywhere) return graph;
+  Graph made = with_recomputation(graph, recompute_everywhere(graph, *everywhere));
+  const bool repeats = std::any_of(made.operators.begin(), made.operators.end(),
+                                   [](const Operator& op) { return op.copy_of.valid(); });
+  if (*everywhere == Recompute::attention && !repeats) {
+    throw PlanError(
+        "parallel.recompute: found attention, no layer of the model has any; expected auto, none "
+        "or full");
+  }
+  return made;
+}
+
+Plan plan_by_method(const MethodRequest& request, const GraphOfMicrobatch& given) {
+  const GraphOfMicrobatch graph_of = [&](std::int64_t microbatch) {
+    return recomputing(given(microbatch), request.parallel.recompute);
+  };
   Graphs graphs(graph_of);
   if (request.parallel.method == Method::megatron && request.price) {
     if (auto plan = cheapest_megatron(request, graphs)) return *plan;

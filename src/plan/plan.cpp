@@ -4,6 +4,7 @@
 #include <set>
 
 #include "alpa/base/error.hpp"
+#include "alpa/config/parallel_config.hpp"
 
 namespace alpa {
 namespace {
@@ -60,8 +61,22 @@ void check_stages(const Plan& plan, const Graph& graph) {
   }
 }
 
+void check_recompute(const Plan& plan, const Graph& graph) {
+  const auto chosen = [&](const std::vector<Recompute>& all, std::size_t layer) {
+    return all.empty() ? Recompute::none : all[layer];
+  };
+  for (std::size_t l = 0; l < static_cast<std::size_t>(graph.num_layers); ++l) {
+    const bool known = plan.recompute.empty() || l < plan.recompute.size();
+    if (known && chosen(plan.recompute, l) == chosen(graph.recompute, l)) continue;
+    throw PlanError("recompute: layer " + std::to_string(l) + ": found " +
+                    (known ? std::string(name_of(chosen(plan.recompute, l))) : "nothing") +
+                    ", the graph is made for " + std::string(name_of(chosen(graph.recompute, l))));
+  }
+}
+
 void check_strategies(const Plan& plan, const Graph& graph) {
   for (const Operator& op : graph.operators) {
+    if (op.copy_of.valid()) continue;  // as the operator it repeats
     const auto s = static_cast<std::size_t>(stage_of_layer(plan, op.layer));
     const StagePlan& stage = plan.stages[s];
     const auto chosen = stage.strategies.find(op.name);
@@ -87,7 +102,9 @@ void check_strategies(const Plan& plan, const Graph& graph) {
 /// Decisions about what the model does not have are mistakes, not remarks.
 void check_names(const Plan& plan, const Graph& graph) {
   std::set<std::string> operators, tensors;
-  for (const Operator& op : graph.operators) operators.insert(op.name);
+  for (const Operator& op : graph.operators) {
+    if (!op.copy_of.valid()) operators.insert(op.name);
+  }
   for (const Tensor& tensor : graph.tensors) tensors.insert(tensor.name);
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {
     for (const auto& [name, strategy] : plan.stages[s].strategies) {
@@ -169,6 +186,10 @@ int stage_of_layer(const Plan& plan, int layer) {
   throw PlanError("plan: no stage holds layer " + std::to_string(layer));
 }
 
+const Strategy& strategy_of(const StagePlan& stage, const Graph& graph, const Operator& op) {
+  return stage.strategies.at(graph.original(op).name);
+}
+
 Retention retention_of(const StagePlan& stage, const Tensor& tensor) {
   const auto it = stage.retention.find(tensor.name);
   if (it != stage.retention.end()) return it->second;
@@ -177,6 +198,7 @@ Retention retention_of(const StagePlan& stage, const Tensor& tensor) {
 }
 
 void validate(const Plan& plan, const Graph& graph) {
+  check_recompute(plan, graph);
   check_stages(plan, graph);
   check_schedule(plan);
   check_strategies(plan, graph);

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "alpa/base/error.hpp"
+#include "alpa/config/parallel_config.hpp"
 #include "alpa/config/schema.hpp"
 #include "alpa/config/yaml.hpp"
 #include "alpa/graph/text.hpp"
@@ -18,6 +19,7 @@ namespace alpa {
 namespace {
 
 constexpr int kVersion = 1;
+constexpr std::int64_t kMostLayers = 1 << 24;
 constexpr YamlLimits kPlanLimits{std::size_t{512} << 20U, 64};
 
 std::string hex(std::uint64_t value) {
@@ -73,7 +75,7 @@ void add_collectives(const Plan& plan, const Graph& graph, const StagePlan& stag
       plan.stages[static_cast<std::size_t>(stage_of_layer(plan, producer->layer))];
   if (&there != &stage) return;
   const auto made =
-      *apply_strategy(producer->rule, stage.strategies.at(producer->name), stage.mesh).layout;
+      *apply_strategy(producer->rule, strategy_of(stage, graph, *producer), stage.mesh).layout;
   for (std::size_t r = 0; r < producer->results.size(); ++r) {
     if (producer->results[r] != t || made.results[r] == wanted) continue;
     for (const Move& move :
@@ -101,7 +103,7 @@ YamlNode operators_node(const Plan& plan, const Graph& graph, const StagePlan& s
   YamlNode list = YamlNode::sequence();
   const auto [first, last] = stage.chunks.front();
   for (const Operator& op : graph.operators) {
-    if (op.layer < first || op.layer > last) continue;
+    if (op.layer < first || op.layer > last || op.copy_of.valid()) continue;
     const Strategy& strategy = stage.strategies.at(op.name);
     YamlNode node = YamlNode::mapping();
     node.set("name", YamlNode::of_text(op.name));
@@ -141,6 +143,28 @@ YamlNode communication_node(const StageSummary& stage) {
   return node;
 }
 
+/// Runs of layers of the stage, by choice: {full: [[0, 11]]}.
+YamlNode recompute_node(const Plan& plan, const StagePlan& stage) {
+  YamlNode node = YamlNode::mapping();
+  for (const Recompute choice : {Recompute::attention, Recompute::full}) {
+    YamlNode runs = YamlNode::sequence();
+    for (const auto& [first, last] : stage.chunks) {
+      for (int begin = first; begin <= last; ++begin) {
+        const auto chosen = [&](int layer) {
+          return plan.recompute.at(static_cast<std::size_t>(layer)) == choice;
+        };
+        if (!chosen(begin)) continue;
+        int end = begin;
+        while (end < last && chosen(end + 1)) ++end;
+        runs.items.push_back(numbers({begin, end}));
+        begin = end;
+      }
+    }
+    if (!runs.items.empty()) node.set(std::string(name_of(choice)), std::move(runs));
+  }
+  return node;
+}
+
 YamlNode stage_node(const Plan& plan, const Graph& graph, std::size_t s,
                     const std::vector<StageSummary>& figures) {
   const StagePlan& stage = plan.stages[s];
@@ -150,6 +174,7 @@ YamlNode stage_node(const Plan& plan, const Graph& graph, std::size_t s,
   node.set("chunks", std::move(chunks));
   node.set("ranks", numbers(stage.ranks));
   node.set("logical_mesh", numbers(stage.mesh.extents));
+  if (!plan.recompute.empty()) node.set("recompute", recompute_node(plan, stage));
   if (s < figures.size()) {
     const int on_a_host = static_cast<int>(stage.ranks.size()) / figures[s].hosts;
     node.set("mesh", numbers({figures[s].hosts, on_a_host}));
@@ -240,8 +265,15 @@ class PlanReader {
     read_schedule(top, plan);
     if (const auto stages = child(top, "stages", YamlNode::Kind::sequence)) {
       for (std::size_t s = 0; s < stages->node.items.size(); ++s) {
-        plan.stages.push_back(read_stage(stages->item(s)));
+        const Cursor stage = stages->item(s);
+        plan.stages.push_back(read_stage(stage));
+        if (stage.node.kind == YamlNode::Kind::mapping) read_recompute(stage, plan);
       }
+    }
+    if (!plan.recompute.empty() && !plan.stages.empty() && !plan.stages.back().chunks.empty()) {
+      const int last = plan.stages.back().chunks.back().second;
+      const auto layers = static_cast<std::size_t>(last) + 1;
+      plan.recompute.resize(std::max(plan.recompute.size(), layers), Recompute::none);
     }
     return plan;
   }
@@ -341,7 +373,7 @@ class PlanReader {
     if (const auto chunks = child(at, "chunks", YamlNode::Kind::sequence)) {
       for (std::size_t c = 0; c < chunks->node.items.size(); ++c) {
         const Cursor chunk = chunks->item(c);
-        const auto ends = integers(chunk, 0, 1 << 24);
+        const auto ends = integers(chunk, 0, kMostLayers);
         if (ends.size() == 2)
           stage.chunks.emplace_back(ends[0], ends[1]);
         else
@@ -359,6 +391,45 @@ class PlanReader {
       for (std::size_t i = 0; i < list->node.items.size(); ++i) read_operator(list->item(i), stage);
     }
     return stage;
+  }
+
+  void read_recompute(const Cursor& at, Plan& plan) {
+    const auto map = child(at, "recompute", YamlNode::Kind::mapping, false);
+    if (!map) return;
+    refuse_unknown_keys(*map, {"attention", "full"});
+    for (const Recompute choice : {Recompute::attention, Recompute::full}) {
+      const auto runs = child(*map, name_of(choice), YamlNode::Kind::sequence, false);
+      for (std::size_t r = 0; runs && r < runs->node.items.size(); ++r) {
+        read_run(runs->item(r), choice, plan);
+      }
+    }
+  }
+
+  /// Layers of the newest stage that make one choice.
+  void read_run(const Cursor& at, Recompute choice, Plan& plan) {
+    const auto ends = integers(at, 0, kMostLayers);
+    if (ends.size() != 2 || ends[0] > ends[1]) {
+      at.refuse("two layers, first and last");
+      return;
+    }
+    const auto& chunks = plan.stages.back().chunks;
+    const bool inside = std::any_of(chunks.begin(), chunks.end(), [&](const auto& chunk) {
+      return chunk.first <= ends[0] && ends[1] <= chunk.second;
+    });
+    const std::string run = "layers " + std::to_string(ends[0]) + " to " + std::to_string(ends[1]);
+    if (!inside) {
+      at.refuse(run, "layers of the stage's chunks");
+      return;
+    }
+    const auto end = static_cast<std::size_t>(ends[1]) + 1;
+    if (plan.recompute.size() < end) plan.recompute.resize(end, Recompute::none);
+    for (auto l = static_cast<std::size_t>(ends[0]); l < end; ++l) {
+      if (plan.recompute[l] != Recompute::none) {
+        at.refuse(run, "layers that no other run names");
+        return;
+      }
+      plan.recompute[l] = choice;
+    }
   }
 
   void read_choices(const Cursor& at, StagePlan& stage) {
@@ -451,6 +522,9 @@ std::string to_yaml(const Plan& plan, const Graph& graph, const PlanFigures& fig
   model.set("fingerprint", YamlNode::of_text(hex(plan.graph_fingerprint)));
   model.set("parameters", number(num_parameters(graph)));
   model.set("flops_per_step", real(flops_per_microbatch(graph).value * plan.num_microbatches));
+  if (const Flops again = recomputed_flops_per_microbatch(graph); again.value > 0) {
+    model.set("recomputed_flops_per_step", real(again.value * plan.num_microbatches));
+  }
   root.set("model", std::move(model));
   int busy = 0;
   for (const StagePlan& stage : plan.stages) busy += static_cast<int>(stage.ranks.size());

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "alpa/base/error.hpp"
+#include "alpa/config/parallel_config.hpp"
 #include "alpa/report/text.hpp"
 
 namespace alpa {
@@ -137,15 +138,37 @@ std::string idle_text(const Plan& plan) {
   return idle.empty() ? "" : "idle ranks: " + ranks_text(idle) + "\n";
 }
 
+}  // namespace
+
+std::string recompute_text(const Plan& plan, const StagePlan& stage) {
+  std::string text;
+  if (plan.recompute.empty()) return "-";
+  for (const Recompute choice : {Recompute::attention, Recompute::full}) {
+    std::vector<int> layers;
+    for (const auto& [first, last] : stage.chunks) {
+      for (int l = first; l <= last; ++l) {
+        if (plan.recompute[static_cast<std::size_t>(l)] == choice) layers.push_back(l);
+      }
+    }
+    if (layers.empty()) continue;
+    text += (text.empty() ? "" : ", ") + std::string(name_of(choice)) + " " + ranks_text(layers);
+  }
+  return text.empty() ? "-" : text;
+}
+
+namespace {
+
 Rows stage_rows(const Plan& plan, const Graph& graph) {
   const std::string letters = letters_to_show(plan, graph);
   Rows rows = {{"stage", "layers", "ranks", "mesh"}};
   for (const char letter : letters) rows[0].push_back(letter_name(letter));
+  if (!plan.recompute.empty()) rows[0].push_back("recomputed");
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {
     const StagePlan& stage = plan.stages[s];
     rows.push_back(
         {std::to_string(s), layers_text(stage), ranks_text(stage.ranks), mesh_text(stage.mesh)});
     for (const char letter : letters) rows.back().push_back(split_text(stage, graph, letter));
+    if (!plan.recompute.empty()) rows.back().push_back(recompute_text(plan, stage));
   }
   return rows;
 }

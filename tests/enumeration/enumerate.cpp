@@ -41,7 +41,8 @@ class Enumeration {
   Enumeration(const SmallProblem& problem, std::size_t limit) : problem_(problem), limit_(limit) {}
 
   std::optional<std::vector<PricedCandidate>> run() {
-    for (const auto& [microbatch, graph] : problem_.graphs) {
+    for (const auto& [microbatch, plain] : problem_.graphs) {
+      const Graph graph = problem_.graph_of(microbatch);
       graph_ = &graph;
       microbatches_ = static_cast<int>(problem_.global_batch / microbatch);
       add_stages(0, 0);
@@ -76,6 +77,7 @@ class Enumeration {
     plan.graph_fingerprint = fingerprint(*graph_);
     plan.world_size = num_devices(problem_.cluster);
     plan.num_microbatches = microbatches_;
+    plan.recompute = graph_->recompute;
     for (const Frame& frame : frames_) {
       StagePlan stage;
       stage.chunks = {{frame.first_layer, frame.last_layer}};
@@ -99,6 +101,10 @@ class Enumeration {
       return;
     }
     const Operator& op = graph_->operators[index];
+    if (op.copy_of.valid()) {
+      choose_operators(plan, index + 1);
+      return;
+    }
     StagePlan& stage = plan.stages[static_cast<std::size_t>(stage_of_layer(plan, op.layer))];
     for (const Strategy& strategy : problem_.allowed(op, stage.mesh)) {
       stage.strategies[op.name] = strategy;

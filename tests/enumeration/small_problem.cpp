@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "alpa/graph/recompute.hpp"
 #include "alpa/model/build_graph.hpp"
 
 namespace alpa::enumeration {
@@ -138,10 +139,16 @@ std::vector<Retention> SmallProblem::allowed(const Tensor& tensor) const {
   return it == retentions.end() ? std::vector<Retention>{Retention::keep} : it->second;
 }
 
+Graph SmallProblem::graph_of(std::int64_t microbatch) const {
+  const Graph& plain = graphs.at(microbatch);
+  return with_recomputation(plain, recompute_everywhere(plain, recompute));
+}
+
 SmallProblem small_problem(std::uint64_t seed, int free_choices) {
   Random random(seed);
   SmallProblem problem;
   problem.seed = seed;
+  if (seed % 3 == 2) problem.recompute = Recompute::full;
   problem.global_batch = pick<std::int64_t>(random, {4, 6, 8});
   problem.graphs = random_graphs(random, problem.global_batch);
   problem.cluster = random_cluster(random);

@@ -18,7 +18,8 @@ namespace alpa::enumeration {
 struct SmallProblem {
   std::uint64_t seed = 0;
   std::int64_t global_batch = 4;
-  std::map<std::int64_t, Graph> graphs;  ///< by microbatch
+  std::map<std::int64_t, Graph> graphs;   ///< by microbatch
+  Recompute recompute = Recompute::none;  ///< of every layer
   ClusterSpec cluster;
   /// By operator and mesh ("name [2, 2]"): all it may do there.
   std::map<std::string, std::vector<Strategy>> strategies;
@@ -26,6 +27,8 @@ struct SmallProblem {
 
   [[nodiscard]] std::vector<Strategy> allowed(const Operator& op, const DeviceMesh& mesh) const;
   [[nodiscard]] std::vector<Retention> allowed(const Tensor& tensor) const;
+  /// The graph that its plans are for.
+  [[nodiscard]] Graph graph_of(std::int64_t microbatch) const;
 };
 
 /// Deterministic in the seed. `free_choices` bounds how many operators and tensors have a choice.

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "alpa/base/error.hpp"
+#include "alpa/graph/recompute.hpp"
 #include "alpa/inter_op/search.hpp"
 #include "alpa/model/build_graph.hpp"
 #include "alpa/plan/methods.hpp"
@@ -74,7 +75,8 @@ inline SearchRequest request_of(const GraphOfMicrobatch& graph, const ClusterSpe
 }
 
 inline PlanPrice price_of(const SearchRequest& request, const Plan& plan) {
-  const Graph graph = request.graph(request.global_batch / plan.num_microbatches);
+  const Graph graph = with_recomputation(
+      request.graph(request.global_batch / plan.num_microbatches), plan.recompute);
   return price(graph, plan, request.cluster, request.workspace);
 }
 
@@ -93,6 +95,7 @@ inline std::vector<Plan> methods(const SearchRequest& request) {
     wanted.world_size = num_devices(request.cluster);
     wanted.global_batch = request.global_batch;
     wanted.samples_of_group = request.samples_of_group;
+    wanted.parallel.recompute = request.recompute;
     try {
       plans.push_back(plan_by_method(wanted, request.graph));
     } catch (const PlanError&) {  // too few layers or samples for it

@@ -77,6 +77,51 @@ TEST(Search, SaysHowMuchMemoryItWouldTake) {
   EXPECT_TRUE(search(request).plan.has_value());
 }
 
+TEST(Search, RecomputesWhatItIsToldTo) {
+  SearchRequest request = request_of(transformer(2, 32), cluster(1, 2), 16);
+  for (const Recompute recompute : {Recompute::attention, Recompute::full}) {
+    request.recompute = recompute;
+    const SearchResult found = search(request);
+    ASSERT_TRUE(found.plan.has_value());
+    EXPECT_EQ(found.plan->recompute, std::vector<Recompute>(2, recompute));
+    EXPECT_EQ(price_of(request, *found.plan).step_time, found.price.step_time);
+    EXPECT_LE(found.lower_bound, found.price.step_time.value);
+    const std::vector<Plan> by_hand = methods(request);
+    ASSERT_GE(by_hand.size(), 7U);
+    for (const Plan& plan : by_hand) {
+      EXPECT_EQ(plan.recompute, found.plan->recompute);
+      const double price = price_of(request, plan).step_time.value;
+      EXPECT_LE(found.price.step_time.value, price * (1 + 1e-9)) << plan.method;
+      EXPECT_LE(found.lower_bound, price) << plan.method;
+    }
+  }
+  request.recompute = Recompute::attention;
+  request.graph = mlp(4, 32);
+  EXPECT_THROW((void)search(request), PlanError);
+}
+
+TEST(Search, RecomputesWhereNothingElseFits) {
+  SearchRequest request = request_of(transformer(3, 32), cluster(1, 2), 16);
+  request.constraints.microbatches = 1;
+  const auto least = [&](Recompute recompute) {
+    request.recompute = recompute;
+    request.memory_limit = Bytes{1000};
+    return search(request).least_memory.value();
+  };
+  const Bytes kept = least(Recompute::none);
+  const Bytes again = least(Recompute::full);
+  ASSERT_LT(again.value, kept.value * 9 / 10);
+  request.recompute = {};
+  request.memory_limit = Bytes{(kept.value + again.value) / 2};
+  const SearchResult found = search(request);
+  ASSERT_TRUE(found.plan.has_value());
+  EXPECT_EQ(found.plan->recompute, std::vector<Recompute>(3, Recompute::full));
+  EXPECT_LE(largest(found.price), *request.memory_limit);
+  EXPECT_LE(found.lower_bound, found.price.step_time.value);
+  request.memory_limit = {};
+  EXPECT_TRUE(search(request).plan.value().recompute.empty());
+}
+
 TEST(Search, SlowLinksBetweenHostsMakeAPipeline) {
   for (const auto& graph : {mlp(4, 64), transformer(2, 32)}) {
     ClusterSpec spec = cluster(2, 1, 1e5);

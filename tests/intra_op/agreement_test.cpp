@@ -79,19 +79,21 @@ void report(const std::string& what, const Score& score) {
             << " of the program's; bytes " << score.bytes / score.stages << " of the arena\n";
 }
 
-Score plans_by_hand(Precision precision) {
+Score plans_by_hand(Precision precision, Recompute recompute = Recompute::none) {
   Score score;
   for (const Preset preset : {Preset::mlp, Preset::gpt}) {
+    if (preset == Preset::mlp && recompute == Recompute::attention) continue;
     const law::Case test = law::case_of({preset, OptimizerKind::adamw, precision, 0.5});
     for (const Method method : {Method::data, Method::zero1, Method::zero2, Method::zero3,
                                 Method::megatron, Method::intra_only, Method::heuristic}) {
       for (const int ranks : {2, 4}) {
         for (const int microbatches : {1, 2}) {
           ParallelConfig parallel = law::microbatches(microbatches);
+          parallel.recompute = recompute;
           const Plan plan = law::plan_of(test, method, ranks, parallel);
           SCOPED_TRACE(law::name_of_method(method) + " " + std::to_string(ranks) + " " +
                        std::to_string(microbatches));
-          compare(test.make_graph(test.global_batch / microbatches), plan, one_host(4), score);
+          compare(law::graph_of(test, plan), plan, one_host(4), score);
         }
       }
     }
@@ -104,6 +106,16 @@ TEST(Agreement, PlansByHand) {
   report("by hand, one stage", score);
   EXPECT_EQ(score.equal, score.phases);
   EXPECT_GT(score.bytes / score.stages, 0.8);
+}
+
+// What backward computes again takes its original's choice and is paid in backward.
+TEST(Agreement, PlansByHandThatRecompute) {
+  for (const Recompute recompute : {Recompute::attention, Recompute::full}) {
+    const Score score = plans_by_hand(Precision::fp32, recompute);
+    report("by hand, one stage, recomputing " + std::string(name_of(recompute)), score);
+    EXPECT_EQ(score.equal, score.phases);
+    EXPECT_GT(score.bytes / score.stages, 0.8);
+  }
 }
 
 // Parameters that are cast once a step and gathered in 16 bits.
@@ -125,7 +137,7 @@ TEST(Agreement, PipelinesByHand) {
     plans.push_back(law::plan_of(test, Method::megatron, 8, degrees));
     for (const Plan& plan : plans) {
       SCOPED_TRACE(plan.method);
-      compare(test.make_graph(test.global_batch / plan.num_microbatches), plan, one_host(8), score);
+      compare(law::graph_of(test, plan), plan, one_host(8), score);
     }
   }
   report("by hand, pipelines", score);
@@ -142,8 +154,7 @@ Score random_plans(bool one_stage, int plans, Precision precision = Precision::f
       const Plan plan = law::random_plan(test, world, random);
       if (one_stage != (plan.stages.size() == 1)) continue;
       SCOPED_TRACE(std::to_string(static_cast<int>(preset)) + " plan " + std::to_string(i++));
-      compare(test.make_graph(test.global_batch / plan.num_microbatches), plan, one_host(world),
-              score);
+      compare(law::graph_of(test, plan), plan, one_host(world), score);
     }
   }
   return score;
@@ -181,7 +192,7 @@ TEST(Agreement, EveryModel) {
 TEST(Agreement, OneLayoutIsARestrictionThatMethodsByHandMeet) {
   const law::Case test = law::case_of({Preset::gpt, OptimizerKind::adamw, Precision::fp32, 0.5});
   const Plan plan = law::plan_of(test, Method::data, 4);
-  const Graph graph = test.make_graph(test.global_batch / plan.num_microbatches);
+  const Graph graph = law::graph_of(test, plan);
   const MeshCosts costs(one_host(4), plan.stages[0].ranks, plan.stages[0].mesh);
   const StageModel model(graph, costs, plan.num_microbatches, {});
   StageQuestion question;

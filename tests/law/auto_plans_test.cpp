@@ -85,7 +85,7 @@ std::vector<Plan> methods(const Case& test, int ranks) {
 }
 
 PlanPrice price_of(const Case& test, const Plan& plan, const ClusterSpec& cluster) {
-  const Graph graph = test.make_graph(test.global_batch / plan.num_microbatches);
+  const Graph graph = law::graph_of(test, plan);
   return price(graph, plan, cluster, no_workspace);
 }
 

@@ -22,7 +22,7 @@ struct ClosedForm {
 
 /// Programs of all ranks of a plan, in figures.
 inline std::vector<ProgramTotals> figures_of(const Case& test, const Plan& plan) {
-  const Graph graph = test.make_graph(test.global_batch / plan.num_microbatches);
+  const Graph graph = graph_of(test, plan);
   std::vector<ProgramTotals> all;
   for (int rank = 0; rank < plan.world_size; ++rank) {
     all.push_back(totals(lower(graph, plan, rank, no_workspace).step));

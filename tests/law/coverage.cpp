@@ -19,7 +19,7 @@ void Coverage::add(const Graph& graph, const Plan& plan, const Outcome& outcome)
       for (const AxisUse& use : s.uses) uses.try_emplace(name_of(use), 0);
     }
     const auto& stage = plan.stages[static_cast<std::size_t>(stage_of_layer(plan, op.layer))];
-    for (const AxisUse& use : stage.strategies.at(op.name).uses) {
+    for (const AxisUse& use : strategy_of(stage, graph, op).uses) {
       if (extent(stage.mesh, use.axis) > 1) ++uses[name_of(use)];
     }
   }

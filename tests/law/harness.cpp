@@ -9,6 +9,7 @@
 #include "alpa/base/low_precision.hpp"
 #include "alpa/base/random.hpp"
 #include "alpa/comm/communicator.hpp"
+#include "alpa/graph/recompute.hpp"
 #include "alpa/runtime/engine.hpp"
 
 #include "sharding/all_specs.hpp"
@@ -172,15 +173,30 @@ std::vector<int> random_parts(int n, int parts, std::mt19937_64& random) {
   return sizes;
 }
 
+/// Nothing in a third of all plans.
+std::vector<Recompute> random_recomputation(int layers, std::mt19937_64& random) {
+  std::vector<Recompute> chosen(static_cast<std::size_t>(layers), Recompute::none);
+  if (random() % 3 == 0) return {};
+  for (Recompute& of_layer : chosen) of_layer = static_cast<Recompute>(random() % 3);
+  const bool nothing =
+      std::all_of(chosen.begin(), chosen.end(), [](Recompute r) { return r == Recompute::none; });
+  return nothing ? std::vector<Recompute>{} : chosen;
+}
+
 ShardingSpec random_layout(const Tensor& tensor, const DeviceMesh& mesh, std::mt19937_64& random) {
   return pick(test::all_specs(tensor.shape, mesh, test::Partial::none), random);
 }
 
 }  // namespace
 
+Graph graph_of(const Case& test, const Plan& plan) {
+  return with_recomputation(test.make_graph(test.global_batch / plan.num_microbatches),
+                            plan.recompute);
+}
+
 Outcome train(const Case& test, const Plan& plan) {
   const std::int64_t microbatch = test.global_batch / plan.num_microbatches;
-  const Graph graph = test.make_graph(microbatch);
+  const Graph graph = graph_of(test, plan);
   validate(plan, graph);
   const Inputs inputs(test, microbatch);
   Outcome outcome;
@@ -253,7 +269,9 @@ Plan random_plan(const Case& test, int world_size, std::mt19937_64& random) {
   plan.method = "random";
   plan.world_size = world_size;
   plan.num_microbatches = pick(counts, random);
-  const Graph graph = test.make_graph(test.global_batch / plan.num_microbatches);
+  const Graph plain = test.make_graph(test.global_batch / plan.num_microbatches);
+  plan.recompute = random_recomputation(plain.num_layers, random);
+  const Graph graph = with_recomputation(plain, plan.recompute);
   const int used = random() % 8 == 0 && world_size > 1 ? world_size - 1 : world_size;
   const int num_stages = 1 + below(std::min(used, graph.num_layers), random);
   const auto layers = random_parts(graph.num_layers, num_stages, random);
@@ -276,6 +294,7 @@ Plan random_plan(const Case& test, int world_size, std::mt19937_64& random) {
     }
   }
   for (const Operator& op : graph.operators) {
+    if (op.copy_of.valid()) continue;
     StagePlan& stage = plan.stages[static_cast<std::size_t>(stage_of_layer(plan, op.layer))];
     stage.strategies[op.name] = pick(all_strategies(op.rule, stage.mesh), random);
   }

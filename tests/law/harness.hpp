@@ -29,7 +29,7 @@ struct Case {
   double learning_rate = 0.05;
   bool sum_loss = false;        ///< the sum of the losses, not their mean
   bool masks_elements = false;  ///< weights of single elements are 0, not of whole samples
-  double loss_scale = 1.0;                         ///< of fp16
+  double loss_scale = 1.0;      ///< of fp16
   std::map<std::string, std::int64_t> vocabulary;  ///< of integer inputs, by name
   std::function<std::unique_ptr<Device>()> make_device = make_reference_device;
   std::optional<std::uint64_t> shuffle_seed;  ///< of the executor
@@ -44,6 +44,9 @@ struct Outcome {
   std::vector<ProgramTotals> totals;  ///< per rank, of one step, counted from its program
 };
 
+/// The graph that a plan of the case is for.
+[[nodiscard]] Graph graph_of(const Case& test, const Plan& plan);
+
 /// Trains under the plan on plan.world_size ranks that are threads. Inputs are random numbers that
 /// depend on step, name and global index alone; weights mask a few samples out.
 [[nodiscard]] Outcome train(const Case& test, const Plan& plan);
@@ -51,8 +54,8 @@ struct Outcome {
 /// One rank, one microbatch, everything replicated: what defines the truth.
 [[nodiscard]] Plan single_rank_plan(const Graph& graph);
 
-/// A random valid plan: number of microbatches, stages, meshes of unequal size, strategies,
-/// retention and arrival layouts, schedule and depth.
+/// A random valid plan: number of microbatches, recomputation of each layer, stages, meshes of
+/// unequal size, strategies, retention and arrival layouts, schedule and depth.
 [[nodiscard]] Plan random_plan(const Case& test, int world_size, std::mt19937_64& random);
 
 /// Largest relative difference, |a - b| / max(|a|, |b|, floor) with the floor taken from the

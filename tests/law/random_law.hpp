@@ -38,7 +38,7 @@ inline void run_one(Case test, const Outcome& truth, std::mt19937_64& random, Co
   if (random() % 2 == 0) test.shuffle_seed = random();
   const Outcome found = train(test, plan);
   expect_equal(truth, found);
-  coverage.add(test.make_graph(test.global_batch / plan.num_microbatches), plan, found);
+  coverage.add(graph_of(test, plan), plan, found);
 }
 
 /// At least `plans` plans, and up to three times as many until everything has been executed.

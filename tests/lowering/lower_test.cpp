@@ -16,7 +16,7 @@ law::Case model(Preset preset) {
 }
 
 std::vector<RankPrograms> lower_all(const law::Case& test, const Plan& plan) {
-  const Graph graph = test.make_graph(test.global_batch / plan.num_microbatches);
+  const Graph graph = law::graph_of(test, plan);
   std::vector<RankPrograms> all;
   for (int rank = 0; rank < plan.world_size; ++rank) {
     all.push_back(lower(graph, plan, rank, no_workspace));
@@ -98,7 +98,7 @@ TEST(Lower, EveryElementOfTheStateHasOneOwner) {
         }
       }
     }
-    const Graph graph = test.make_graph(test.global_batch / plan.num_microbatches);
+    const Graph graph = law::graph_of(test, plan);
     for (const Role role : {Role::parameter, Role::optimizer_state}) {
       for (const TensorId t : tensors_with(graph, role)) {
         const auto& count = owners[graph.tensor(t).name];

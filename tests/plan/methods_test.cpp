@@ -65,8 +65,6 @@ const std::vector<Bad> kBad = {
     {"mesh", Method::data, 4,
      [](ParallelConfig& p) { p.logical_mesh = std::vector<std::int64_t>{2, 2}; },
      ExitCode::configuration, "parallel.logical_mesh: method data makes [4]"},
-    {"recompute", Method::data, 2, [](ParallelConfig& p) { p.recompute = Recompute::full; },
-     ExitCode::configuration, "parallel.recompute"},
     {"interleaved", Method::pipedream, 2,
      [](ParallelConfig& p) { p.schedule = PipelineSchedule::interleaved; }, ExitCode::configuration,
      "expected auto, gpipe or 1f1b"},
@@ -95,6 +93,27 @@ const std::vector<Bad> kBad = {
 
 INSTANTIATE_TEST_SUITE_P(All, BadMethod, testing::ValuesIn(kBad),
                          [](const auto& each) { return each.param.name; });
+
+TEST(Methods, RecomputeAllLayersAlike) {
+  ParallelConfig parallel;
+  parallel.recompute = Recompute::attention;
+  for (const Method method : {Method::data, Method::pipedream, Method::heuristic}) {
+    const Plan plan = law::plan_of(model(Preset::gpt), method, 4, parallel);
+    EXPECT_EQ(plan.recompute, std::vector<Recompute>(8, Recompute::attention));
+    Plan kept = law::plan_of(model(Preset::gpt), method, 4);
+    EXPECT_TRUE(kept.recompute.empty());
+    kept.recompute = plan.recompute;
+    EXPECT_EQ(kept, plan) << "the same choices otherwise";
+  }
+  try {
+    static_cast<void>(law::plan_of(model(Preset::mlp), Method::data, 2, parallel));
+    FAIL() << "accepted";
+  } catch (const PlanError& error) {
+    EXPECT_STREQ(error.what(),
+                 "parallel.recompute: found attention, no layer of the model has any; expected "
+                 "auto, none or full");
+  }
+}
 
 TEST(Methods, ArrangeRanks) {
   const law::Case test = model(Preset::gpt);

@@ -18,10 +18,6 @@ Case model(Preset preset) {
   return law::case_of({preset, OptimizerKind::momentum, Precision::fp32, 0.5});
 }
 
-Graph graph_of(const Case& test, const Plan& plan) {
-  return test.make_graph(test.global_batch / plan.num_microbatches);
-}
-
 /// Two stages of two ranks with a retention, an arrival and a depth.
 struct Example {
   Case test = model(Preset::mlp);
@@ -32,8 +28,10 @@ struct Example {
   Example() {
     ParallelConfig parallel = law::degrees(2, 1, 2);
     parallel.microbatches = 4;
+    parallel.recompute = Recompute::full;
     plan = law::plan_of(test, Method::megatron, 4, parallel);
     plan.warm_up = {2, 1};
+    plan.recompute[6] = Recompute::none;
     plan.stages[0].retention["layers.0.linear.weight"] = Retention::repeat;
     plan.stages[1].arrivals["layers.3.dropout"] = parse_sharding_spec("[S0,R]");
     graph = graph_of(test, plan);
@@ -45,6 +43,23 @@ TEST(PlanFile, ReadsBackAsItself) {
   const Example e;
   EXPECT_EQ(parse_plan(e.text, "plan.yaml"), e.plan);
   validate(parse_plan(e.text, "plan.yaml"), e.graph);
+}
+
+TEST(PlanFile, SaysWhatIsComputedAgainByRunsOfLayers) {
+  const Example e;
+  EXPECT_NE(e.text.find("recompute:\n      full: [[0, 3]]\n"), std::string::npos) << e.text;
+  EXPECT_NE(e.text.find("recompute:\n      full: [[4, 5], [7, 7]]\n"), std::string::npos);
+  EXPECT_EQ(e.text.find("name: recomputed."), std::string::npos);
+  const Case gpt = model(Preset::gpt);
+  ParallelConfig parallel;
+  parallel.recompute = Recompute::attention;
+  const Plan plan = law::plan_of(gpt, Method::data, 2, parallel);
+  const std::string text = to_yaml(plan, graph_of(gpt, plan));
+  EXPECT_NE(text.find("recompute:\n      attention: [[0, 7]]\n"), std::string::npos) << text;
+  EXPECT_EQ(parse_plan(text, "plan.yaml"), plan);
+  parallel.recompute = Recompute::none;
+  const Plan none = law::plan_of(gpt, Method::data, 2, parallel);
+  EXPECT_EQ(to_yaml(none, graph_of(gpt, none)).find("recompute"), std::string::npos);
 }
 
 TEST(PlanFile, ReadsBackAsItselfUnderRandomPlans) {
@@ -159,6 +174,17 @@ const std::vector<Bad> kBad = {
     {"chunks_missing", "chunks: [[0, 3]]\n    ranks", "ranks", "chunks: missing", "ranks: [0, 1]"},
     {"ranks", "ranks: [0, 1]", "ranks: [0, ^one]", "stages[0].ranks[1]: found one"},
     {"mesh", "logical_mesh: [2]", "logical_mesh: [^0]", "logical_mesh[0]: found 0"},
+    {"recompute_word", "full: [[0, 3]]", "^all: [[0, 3]]", "stages[0].recompute.all"},
+    {"recompute_is_word", "recompute:\n      full: [[0, 3]]", "recompute: ^full",
+     "stages[0].recompute: found full, expected a mapping"},
+    {"recompute_is_run", "full: [[0, 3]]", "full: [^0, 3]",
+     "stages[0].recompute.full[0]: found 0, expected two layers, first and last"},
+    {"recompute_backwards", "full: [[0, 3]]", "full: [^[3, 0]]",
+     "stages[0].recompute.full[0]: found a list, expected two layers, first and last"},
+    {"recompute_outside", "full: [[0, 3]]", "full: [^[0, 4]]",
+     "stages[0].recompute.full[0]: found layers 0 to 4, expected layers of the stage's chunks"},
+    {"recompute_twice", "full: [[0, 3]]", "attention: [[0, 3]]\n      full: [^[3, 3]]",
+     "stages[0].recompute.full[0]: found layers 3 to 3, expected layers that no other run names"},
     {"retention", "weight: repeat", "weight: ^often", "step, keep or repeat"},
     {"arrival", "dropout: \"[S0,R]\"", "dropout: ^\"[S0,R\"", "layout '[S0,R'"},
     {"strategy", "strategy: \"b@0\"", "strategy: ^\"b@\"", "'b@' is not of the form"},

@@ -51,6 +51,10 @@ Strategy& strategy(Plan& plan, const std::string& op) {
 
 const std::vector<Bad> kBad = {
     {"no_stages", [](Plan& p) { p.stages.clear(); }, "it has no stages"},
+    {"recompute", [](Plan& p) { p.recompute.assign(8, Recompute::full); },
+     "recompute: layer 0: found full, the graph is made for none"},
+    {"recompute_of_fewer_layers", [](Plan& p) { p.recompute.assign(7, Recompute::none); },
+     "recompute: layer 7: found nothing, the graph is made for none"},
     {"two_chunks", [](Plan& p) { p.stages[0].chunks = {{0, 1}, {2, 3}}; },
      "stages[0].chunks: found 2, expected 1"},
     {"no_chunk", [](Plan& p) { p.stages[1].chunks.clear(); }, "stages[1].chunks: found 0"},

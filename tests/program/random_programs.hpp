@@ -58,7 +58,7 @@ struct WorldPrograms {
 };
 
 inline WorldPrograms lower_all(const law::Case& test, const Plan& plan) {
-  const Graph graph = test.make_graph(test.global_batch / plan.num_microbatches);
+  const Graph graph = law::graph_of(test, plan);
   WorldPrograms programs;
   for (int r = 0; r < plan.world_size; ++r) {
     RankPrograms rank = lower(graph, plan, r, some_workspace);

@@ -195,8 +195,7 @@ class Planning(AutoTest):
                   "parallel.stages=1"],
                  ["parallel.microbatches=8", "layers.0.feed_forward.in", "cannot be split 4 ways"]),
                 (["parallel.schedule=interleaved"], ["expected auto, gpipe or 1f1b"]),
-                (["parallel.schedule=zero_bubble"], ["not in this version"]),
-                (["parallel.recompute=full"], ["parallel.recompute", "not in this version"])):
+                (["parallel.schedule=zero_bubble"], ["not in this version"])):
             with self.subTest(change=change):
                 result = self.plan("p3.16xlarge-4", *change, expect=CONFIGURATION)
                 self.says(result.err, *parts)

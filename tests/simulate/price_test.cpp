@@ -90,7 +90,7 @@ TEST(Price, IsAtLeastTheSimulatedTimeWithinAStage) {
                                                  {Method::intra_only, 8, 2},
                                                  {Method::heuristic, 8, 1}}) {
       const Plan plan = plan_of(test, r);
-      const Graph graph = test.make_graph(test.global_batch / plan.num_microbatches);
+      const Graph graph = law::graph_of(test, plan);
       const ClusterSpec cluster = cluster_of(r.ranks);
       const double time = simulated(graph, plan, cluster);
       const double priced = price(graph, plan, cluster, no_workspace).step_time.value;
@@ -110,7 +110,7 @@ TEST(Price, IsAtLeastTheSimulatedTimeOfPipelinesWithFreeMessages) {
                               {Method::pipedream, 8, 8},
                               {Method::inter_only, 8, 8, PipelineSchedule::gpipe}}) {
       const Plan plan = plan_of(test, r);
-      const Graph graph = test.make_graph(test.global_batch / plan.num_microbatches);
+      const Graph graph = law::graph_of(test, plan);
       ClusterSpec cluster = cluster_of(r.ranks);
       for (Link* link :
            {&cluster.inter_host, &cluster.hosts[0].intra_host, &cluster.hosts.back().intra_host}) {
@@ -132,7 +132,7 @@ TEST(Price, OfRandomPlansIsCloseToTheSimulatedTime) {
   for (int i = 0; i < 8; ++i) {
     const int ranks = 1 + static_cast<int>(random() % 8);
     const Plan plan = random_plan(test, ranks, random);
-    const Graph graph = test.make_graph(test.global_batch / plan.num_microbatches);
+    const Graph graph = law::graph_of(test, plan);
     const ClusterSpec cluster = cluster_of(ranks);
     const PlanPrice p = price(graph, plan, cluster, no_workspace);
     const double ratio = p.step_time.value / simulated(graph, plan, cluster);

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "alpa/base/recompute.hpp"
 #include "alpa/base/units.hpp"
 #include "alpa/config/value_types.hpp"
 
@@ -32,7 +33,6 @@ enum class PipelineSchedule : std::uint8_t {
   interleaved,
   zero_bubble,
 };
-enum class Recompute : std::uint8_t { automatic, none, attention, full };
 
 struct SearchConfig {
   Seconds seconds{60.0};
@@ -51,7 +51,7 @@ struct ParallelConfig {
   std::optional<std::int64_t> stages;
   std::optional<std::vector<std::int64_t>> logical_mesh;  ///< one or two extents
   PipelineSchedule schedule = PipelineSchedule::automatic;
-  Recompute recompute = Recompute::automatic;
+  std::optional<Recompute> recompute;                        ///< of every layer
   std::vector<std::pair<std::string, std::string>> layouts;  ///< operator name glob, strategy
   std::optional<Bytes> memory_limit;                         ///< per device
   SearchConfig search;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "alpa/base/dtype.hpp"
+#include "alpa/base/recompute.hpp"
 #include "alpa/base/shape.hpp"
 #include "alpa/base/units.hpp"
 #include "alpa/graph/kernel.hpp"
@@ -70,6 +71,9 @@ struct Operator {
   ShardingRule rule;
   int layer = 0;
   Phase phase = Phase::forward;
+  /// The forward operator that this one of backward repeats, with its strategy; see
+  /// graph/recompute.hpp.
+  OperatorId copy_of = {};
 };
 
 /// The tensor program of one training step for one microbatch size. Operators stand in an order in
@@ -81,6 +85,8 @@ struct Graph {
   std::int64_t microbatch_size = 1;  ///< extent of dimension 'b'
   Dims parallel_letters;  ///< letters that Megatron-style plans split: heads, feed-forward,
                           ///< vocabulary
+  /// What backward computes again, by layer; empty: nothing.
+  std::vector<Recompute> recompute = {};
 
   /// The graph whose forward operators evaluation runs, where some extents differ there (slots of
   /// experts); else nothing. Its tensors and operators have the same ids and names, and the same
@@ -89,6 +95,10 @@ struct Graph {
 
   [[nodiscard]] const Tensor& tensor(TensorId id) const { return tensors.at(id.index()); }
   [[nodiscard]] const Operator& op(OperatorId id) const { return operators.at(id.index()); }
+  /// The operator whose strategy this one takes: itself, or the one that it repeats.
+  [[nodiscard]] const Operator& original(const Operator& op) const {
+    return op.copy_of.valid() ? this->op(op.copy_of) : op;
+  }
   [[nodiscard]] std::optional<TensorId> find_tensor(const std::string& name) const;
 };
 
@@ -98,13 +108,17 @@ struct Graph {
 /// FLOPs of an operator: two per multiply-add of products, 0 for the rest (DESIGN section 3).
 [[nodiscard]] Flops flops_of(const Operator& op);
 
-/// Sum over forward and backward operators of one microbatch.
+/// Sum over forward and backward operators of one microbatch, without what is computed again.
 [[nodiscard]] Flops flops_per_microbatch(const Graph& graph);
+
+/// Of what backward computes again for one microbatch.
+[[nodiscard]] Flops recomputed_flops_per_microbatch(const Graph& graph);
 
 /// Number of trained values.
 [[nodiscard]] std::int64_t num_parameters(const Graph& graph);
 
-/// Hash of names, shapes, dtypes and kernels; equal graphs have equal fingerprints.
+/// Hash of names, shapes, dtypes and kernels; equal graphs have equal fingerprints, whatever
+/// backward computes again.
 [[nodiscard]] std::uint64_t fingerprint(const Graph& graph);
 
 /// Checks order, shapes against rules, unique names. @throws UserError naming operator and shapes.

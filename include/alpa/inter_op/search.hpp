@@ -27,7 +27,10 @@ struct SearchConstraints {
 };
 
 struct SearchRequest {
-  std::function<Graph(std::int64_t microbatch)> graph;
+  std::function<Graph(std::int64_t microbatch)> graph;  ///< without recomputation
+  /// Of every layer. Unset: nothing is computed again, or, where no such plan is found that fits,
+  /// the best of `attention` and `full`.
+  std::optional<Recompute> recompute = {};
   std::int64_t global_batch = 1;
   std::int64_t samples_of_group = 1;  ///< microbatches hold a multiple of so many
   ClusterSpec cluster;
@@ -61,7 +64,7 @@ struct SearchResult {
 /// too where choices are too many to count out); stages of consecutive layers on consecutive
 /// devices (any number inside a host, whole hosts beyond), idle devices allowed at the end; logical
 /// meshes of one and two axes; every strategy of every rule; parameters gathered once a step or for
-/// each use. Deterministic unless stopped by time.
+/// each use; recomputation as the request says. Deterministic unless stopped by time.
 /// @throws PlanError (configuration) for constraints that contradict each other or the cluster
 [[nodiscard]] SearchResult search(const SearchRequest& request);
 

@@ -38,6 +38,10 @@ struct MethodRequest {
   std::function<Seconds(Flops)> least_time{};
 };
 
+/// The graph in which backward computes again what `parallel.recompute` says; auto: as it is.
+/// @throws PlanError (configuration) for attention in a model that has none
+[[nodiscard]] Graph recomputing(Graph graph, std::optional<Recompute> everywhere);
+
 /// @throws PlanError (configuration), naming `what`, unless so many microbatches divide the batch
 ///         and hold whole groups
 void check_microbatches(const std::string& what, std::int64_t count, std::int64_t global_batch,
@@ -65,7 +69,8 @@ void check_microbatches(const std::string& what, std::int64_t count, std::int64_
 /// batch, of at least four per stage. With prices: from those on, the fewest that fit; in a
 /// pipeline more or fewer as long as the price falls. 1F1B wherever there are several microbatches,
 /// unless `parallel.schedule` says GPipe: it takes no longer and holds one stash a stage behind,
-/// not one a microbatch. `parallel.layouts` then replaces strategies by operator name.
+/// not one a microbatch. `parallel.recompute` counts for every layer; auto: what `graph` says, as a
+/// rule nothing. `parallel.layouts` then replaces strategies by operator name.
 /// @throws PlanError (no_plan) if the model has too few layers or samples for the ranks,
 ///         (configuration) if degrees, mesh or stages contradict each other or the ranks
 [[nodiscard]] Plan plan_by_method(const MethodRequest& request, const GraphOfMicrobatch& graph);

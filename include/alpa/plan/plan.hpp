@@ -29,7 +29,8 @@ struct StagePlan {
   std::vector<std::pair<int, int>> chunks;     ///< first and last layer of each
   std::vector<int> ranks;                      ///< world ranks, ascending, row-major in the mesh
   DeviceMesh mesh;                             ///< the logical mesh
-  std::map<std::string, Strategy> strategies;  ///< by operator name; complete
+  std::map<std::string, Strategy> strategies;  ///< by operator name; complete but for operators
+                                               ///< that repeat another, which take that one's
   std::map<std::string, Retention> retention;  ///< by tensor name; default: step for parameters and
                                                ///< replicas, keep for the rest
   /// Layout in which a tensor of another stage arrives; default: as the first consumer here wants
@@ -51,12 +52,15 @@ struct StagePlan {
 ///     zero2        d@0              d@0           step
 ///     zero3        d@0              d@0           repeat
 struct Plan {
-  std::string method;  ///< what made it: "data", "megatron", ..., "auto"
-  std::uint64_t graph_fingerprint = 0;
+  std::string method;                   ///< what made it: "data", "megatron", ..., "auto"
+  std::uint64_t graph_fingerprint = 0;  ///< whatever is computed again
   int world_size = 1;
   int num_microbatches = 1;
   PipelineKind schedule = PipelineKind::gpipe;
   std::vector<int> warm_up;  ///< of 1f1b, per stage
+  /// What backward computes again, by layer; empty: nothing. The plan is for the graph of
+  /// with_recomputation.
+  std::vector<Recompute> recompute;
   std::vector<StagePlan> stages;
   friend bool operator==(const Plan&, const Plan&) = default;
 };
@@ -71,11 +75,16 @@ struct Seat {
 /// Stage that holds a layer.
 [[nodiscard]] int stage_of_layer(const Plan& plan, int layer);
 
+/// That of the operator, or of the one that it repeats. @pre the stage has one
+[[nodiscard]] const Strategy& strategy_of(const StagePlan& stage, const Graph& graph,
+                                          const Operator& op);
+
 [[nodiscard]] Retention retention_of(const StagePlan& stage, const Tensor& tensor);
 
-/// Checks a plan against the graph it is for: layers covered once and in order, ranks distinct and
-/// in the world, every operator with a strategy of its rule, in-place operands stored as they are
-/// used, 1F1B deep enough.  @throws PlanError naming stage, operator, what was found and expected
+/// Checks a plan against the graph it is for: what is computed again is the same, layers covered
+/// once and in order, ranks distinct and in the world, every operator with a strategy of its rule,
+/// in-place operands stored as they are used, 1F1B deep enough.  @throws PlanError naming stage,
+/// operator, what was found and expected
 void validate(const Plan& plan, const Graph& graph);
 
 }  // namespace alpa
