@@ -8,6 +8,7 @@ target_include_directories(alpa_law PUBLIC tests)
 target_link_libraries(alpa_law PUBLIC alpa::runtime alpa_warnings)
 file(GLOB law_tests CONFIGURE_DEPENDS tests/law/*_law_test.cpp)
 alpa_tests(law DEPS runtime model FILES ${law_tests} LINK alpa_law LABELS law)
+set_tests_properties(law PROPERTIES TIMEOUT 1200)  # ten minutes on a machine that others use too
 alpa_tests(plan DEPS plan model LINK alpa_law)
 alpa_tests(lowering DEPS lowering model LINK alpa_law LABELS law)
 

@@ -323,8 +323,9 @@ class Accountant {
     std::set<int> seen;
     for (const Reader& reader : flow.readers) {
       for (const int i : reader.operands) {
-        const int layout = layouts.whole(option(reader.op).operands[static_cast<std::size_t>(i)]);
-        if (!seen.insert(layout).second) continue;
+        const int wanted = option(reader.op).operands[static_cast<std::size_t>(i)];
+        const int layout = layouts.whole(wanted);
+        if (!layouts.path(layout, wanted).reads || !seen.insert(layout).second) continue;
         const std::int64_t bytes = placed_bytes(layouts.bytes(layout)) * run_.num_microbatches;
         layer(op(reader.op).layer).state += {bytes};
       }

@@ -220,7 +220,7 @@ void StageProblem::add_flow(const Group& group) {
   }
 }
 
-/// Inputs come in any layout, each with a buffer for every microbatch.
+/// Inputs come in any layout, each with a buffer for every microbatch on devices that read it.
 void StageProblem::add_input(const Group& group) {
   const Flow& flow = group.front();
   LayoutTable& layouts = run_.options.layouts(flow.tensor);
@@ -229,6 +229,7 @@ void StageProblem::add_input(const Group& group) {
   for (const Reader& reader : flow.readers) {
     auto& all = of_reader.emplace_back(wanted_layouts(reader));
     for (auto& list : all) {
+      std::erase_if(list, [&](int l) { return !layouts.path(layouts.whole(l), l).reads; });
       for (int& layout : list) wanted.add(layout = layouts.whole(layout));
     }
   }
