@@ -60,7 +60,8 @@ RunConfig with_settings(const WhyNot& question, const Options& options, const Ru
   return changed;
 }
 
-// ---- figures ----
+/// Sums in another order may differ by so much.
+constexpr double kRounding = 1e-9;
 
 /// Parts of a step on an average device that works; they add up to the step time.
 struct Parts {
@@ -70,8 +71,9 @@ struct Parts {
 Parts parts_of(const Planned& planned) {
   const auto [kernels, collectives] = device_time(planned.plan, *planned.price);
   const PlanPrice& price = *planned.price;
-  return {kernels.value, collectives.value,
-          (price.step_time - price.norm - kernels - collectives).value, price.norm.value};
+  const double rest = (price.step_time - price.norm - kernels - collectives).value;
+  const bool waits = std::abs(rest) > kRounding * price.step_time.value;
+  return {kernels.value, collectives.value, waits ? rest : 0.0, price.norm.value};
 }
 
 /// Stage whose device needs most.
@@ -85,9 +87,6 @@ std::string percent(double share) {
   std::snprintf(text, sizeof text, "%.3g %%", 100.0 * share);
   return text;
 }
-
-/// Sums in another order may differ by so much.
-constexpr double kRounding = 1e-9;
 
 std::string signed_time(double seconds) {
   return (seconds < 0 ? "-" : "+") + to_text(Seconds{std::abs(seconds)});

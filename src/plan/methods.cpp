@@ -53,12 +53,22 @@ std::vector<double> layer_weights(const Graph& graph, bool by_flops) {
   return weights;
 }
 
-/// The last pattern that names an operator decides.
+/// Copies follow what they are copies of.
+/// @throws PlanError for a strategy that an operator cannot take on the method's mesh
 void apply_layouts(Plan& plan, const Graph& graph, const NamedStrategies& layouts) {
   for (const Operator& op : graph.operators) {
     const Strategy* given = op.copy_of.valid() ? nullptr : strategy_of(layouts, op.name);
     if (given == nullptr) continue;
     auto& stage = plan.stages[static_cast<std::size_t>(stage_of_layer(plan, op.layer))];
+    const StrategyResult result = apply_strategy(op.rule, *given, stage.mesh);
+    if (!result.layout) {
+      std::string mesh;
+      for (const int n : stage.mesh.extents)
+        mesh += (mesh.empty() ? "" : " x ") + std::to_string(n);
+      throw PlanError("parallel.layouts: " + op.name + " cannot take " + to_string(*given) +
+                      " with method " + plan.method + ", whose mesh is " + mesh +
+                      " here: " + result.reason);
+    }
     stage.strategies[op.name] = *given;
   }
 }

@@ -82,6 +82,10 @@ const std::vector<Bad> kBad = {
     {"layout_of_an_axis", Method::data, 2,
      [](ParallelConfig& p) { p.layouts = {{"layers.1.linear", "b@2"}}; }, ExitCode::configuration,
      "the mesh has no axis 2"},
+    {"layout_of_the_methods_mesh", Method::data, 2,
+     [](ParallelConfig& p) { p.layouts = {{"layers.1.linear", "b@1"}}; }, ExitCode::configuration,
+     "layers.1.linear cannot take b@1 with method data, whose mesh is 2 here: the mesh has no "
+     "axis"},
     {"layout_text", Method::data, 2,
      [](ParallelConfig& p) { p.layouts = {{"layers.1.linear", "b0"}}; }, ExitCode::configuration,
      "'b0' is not of the form"},
