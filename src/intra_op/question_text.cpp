@@ -18,7 +18,8 @@ void add_term(std::string& sum, double weight, const std::string& figure) {
 
 }  // namespace
 
-std::string text_of(const StageQuestion& question, const MeshCosts& costs, int microbatches) {
+std::string text_of(const StageQuestion& question, const MeshCosts& costs, int microbatches,
+                    bool recomputes) {
   std::string text = "layers " + std::to_string(question.first_layer) + "-" +
                      std::to_string(question.last_layer) + " on a mesh of ";
   const auto& extents = costs.mesh().extents;
@@ -42,6 +43,7 @@ std::string text_of(const StageQuestion& question, const MeshCosts& costs, int m
     text += ", at most " + std::to_string(question.memory->value) + " bytes with " +
             std::to_string(question.in_flight) + " in flight";
   }
+  if (recomputes) text += ", with recomputation";
   if (question.tied) text += ", equal layers alike";
   if (question.one_layout) text += ", one layout for all readers of a tensor";
   return text;

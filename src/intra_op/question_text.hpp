@@ -11,6 +11,6 @@ namespace alpa::intra_op {
 /// 8 forward + 8 backward + prepare + reduce + update, at most 1024 bytes with 2 in flight, one
 /// layout for all readers of a tensor".
 [[nodiscard]] std::string text_of(const StageQuestion& question, const MeshCosts& costs,
-                                  int microbatches);
+                                  int microbatches, bool recomputes);
 
 }  // namespace alpa::intra_op

@@ -193,7 +193,8 @@ std::optional<StageAnswer> StageModel::solve_seen(const StageQuestion& question,
   if (!problem.contradiction()) {
     const Solution solution = alpa::solve(problem.problem(), question.limits);
     if (tables_->record) {
-      tables_->record(intra_op::text_of(question, tables_->costs, tables_->microbatches),
+      tables_->record(intra_op::text_of(question, tables_->costs, tables_->microbatches,
+                                        !tables_->graph.recompute.empty()),
                       problem.problem(), solution);
     }
     if (!solution.choice.empty()) {
