@@ -214,9 +214,10 @@ class Planning(AutoTest):
     def test_a_constraint_that_leaves_no_room_is_named(self):
         limit = ["parallel.memory_limit=700KiB", "parallel.search.seconds=10", "--plan-only",
                  f"output={self.folder}/p"]
-        result = self.command(self.small, "parallel.microbatches=1", *limit, expect=NO_PLAN,
-                              timeout=150)
-        self.says(result.err, "would fit: parallel.microbatches=")
+        result = self.command(self.small, "parallel.microbatches=1", "parallel.recompute=none",
+                              *limit, expect=NO_PLAN, timeout=150)
+        self.says(result.err, "would fit: parallel.microbatches=",
+                  "would fit: parallel.recompute=full")
         self.command(self.small, *limit, timeout=150)
 
     def test_clusters_that_make_no_sense(self):
