@@ -62,15 +62,21 @@ ModelConfig uneven_mlp(Loss loss) {
   return model;
 }
 
+/// Ten steps, not twenty: dropped samples, clipping and optimizer states have all had their turn.
+Case short_case(const ModelConfig& model, OptimizerKind kind) {
+  Case made = case_of_model(model, kind);
+  made.steps = 10;
+  return made;
+}
+
 std::vector<Case> with_optimizers(const ModelConfig& model) {
-  return {case_of_model(model, OptimizerKind::momentum),
-          case_of_model(model, OptimizerKind::adamw)};
+  return {short_case(model, OptimizerKind::momentum), short_case(model, OptimizerKind::adamw)};
 }
 
 TEST(RandomPlansLaw, Gpt) { expect_law(with_optimizers(uneven_gpt()), num_plans(40), 1); }
 
 TEST(RandomPlansLaw, OtherTransformer) {
-  expect_law({case_of_model(other_transformer(), OptimizerKind::adam)}, num_plans(24), 2);
+  expect_law({short_case(other_transformer(), OptimizerKind::adam)}, num_plans(24), 2);
 }
 
 TEST(RandomPlansLaw, MlpWithCrossEntropy) {
@@ -78,19 +84,18 @@ TEST(RandomPlansLaw, MlpWithCrossEntropy) {
 }
 
 TEST(RandomPlansLaw, MlpWithSquaredError) {
-  expect_law({case_of_model(uneven_mlp(Loss::squared_error), OptimizerKind::sgd)}, num_plans(24),
-             4);
+  expect_law({short_case(uneven_mlp(Loss::squared_error), OptimizerKind::sgd)}, num_plans(24), 4);
 }
 
 // Statistics of whole tensors stand between the operators of these.
 TEST(RandomPlansLaw, OptimizersOfSeveralOperators) {
   ModelConfig gpt = uneven_gpt();
   drop_biases(gpt);
-  expect_law({case_of_model(uneven_gpt(), OptimizerKind::lamb),
-              case_of_model(gpt, OptimizerKind::adafactor)},
-             num_plans(40), 6, false);
-  expect_law({case_of_model(uneven_mlp(Loss::cross_entropy), OptimizerKind::lamb),
-              case_of_model(uneven_mlp(Loss::cross_entropy), OptimizerKind::adafactor)},
+  expect_law(
+      {short_case(uneven_gpt(), OptimizerKind::lamb), short_case(gpt, OptimizerKind::adafactor)},
+      num_plans(40), 6, false);
+  expect_law({short_case(uneven_mlp(Loss::cross_entropy), OptimizerKind::lamb),
+              short_case(uneven_mlp(Loss::cross_entropy), OptimizerKind::adafactor)},
              num_plans(40), 7, false);
 }
 
