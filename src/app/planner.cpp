@@ -94,11 +94,19 @@ std::optional<Plan> best_by_hand(const std::vector<PricedMethod>& methods) {
 
 [[noreturn]] void refuse(const RunConfig& config, const Target& target,
                          const SearchResult& result) {
-  if (!result.least_memory_plan) refuse_together(config, target);
+  const std::string early = result.stopped == "done"
+                                ? ""
+                                : "the search was ended by its limit of " + result.stopped +
+                                      " before it had looked everywhere: raise parallel.search." +
+                                      (result.stopped == "time" ? "seconds" : "nodes");
+  if (!result.least_memory_plan) {
+    if (early.empty()) refuse_together(config, target);
+    throw UserError("no plan fits: " + early, ExitCode::no_plan);
+  }
   const Plan& plan = *result.least_memory_plan;
   const PlanPrice it = price(graph_of(config, plan), plan, *target.cluster, target.workspace);
-  throw UserError(memory_objection(config, target, plan, {it.totals, it.arenas}),
-                  ExitCode::no_plan);
+  const std::string text = memory_objection(config, target, plan, {it.totals, it.arenas});
+  throw UserError(early.empty() ? text : text + "  " + early + "\n", ExitCode::no_plan);
 }
 
 Planned search_plan(const RunConfig& config, const Target& target, const PlanningTalk& talk,

@@ -207,6 +207,9 @@ class Planning(AutoTest):
                            expect=NO_PLAN)
         self.says(result.err, "no plan fits", "it has 10 KiB", "too little", "needs least",
                   "parameters", "gradients", "optimizer", "stash")
+        result = self.plan("p3.16xlarge-4", "parallel.memory_limit=10KiB", "parallel.search.nodes=1",
+                           expect=NO_PLAN)
+        self.says(result.err, "no plan fits", "raise parallel.search.nodes")
         self.plan("p3.16xlarge-4", "parallel.memory_limit=150KiB", "parallel.search.seconds=10")
         least = int(re.search(r"total: (\d+)", self.plan_file("plan").read_text()).group(1))
         self.assertLessEqual(least, 150 * 1024)
