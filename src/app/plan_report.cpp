@@ -77,8 +77,11 @@ std::string start_text(const RunConfig& config, const Planned& planned,
   }
   text += "\n";
   const double flops = flops_per_microbatch(planned.graph).value * planned.plan.num_microbatches;
+  const double again =
+      recomputed_flops_per_microbatch(planned.graph).value * planned.plan.num_microbatches;
   text += "model: " + std::to_string(num_parameters(planned.graph)) + " parameters, " +
-          with_prefix(flops) + "FLOP a step, global batch " +
+          with_prefix(flops) + "FLOP a step, " +
+          (again > 0 ? with_prefix(again) + "FLOP computed again, " : "") + "global batch " +
           std::to_string(config.training.global_batch) + "\n";
   text += plan_table(planned.plan, planned.graph, totals);
   if (text.back() != '\n') text += '\n';

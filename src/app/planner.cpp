@@ -5,6 +5,7 @@
 
 #include "alpa/base/error.hpp"
 #include "alpa/config/yaml.hpp"
+#include "alpa/graph/recompute.hpp"
 #include "alpa/inter_op/search.hpp"
 #include "alpa/model/build_graph.hpp"
 
@@ -48,13 +49,13 @@ Plan read_plan(const RunConfig& config, int ranks, const std::string& file) {
   }
   check_microbatches(file + ": microbatches", plan.num_microbatches, config.training.global_batch,
                      samples_of_group(config.model));
-  const Graph graph = graph_of(config, plan);
-  if (plan.graph_fingerprint != fingerprint(graph)) {
+  const Graph kept = build_graph(config, config.training.global_batch / plan.num_microbatches);
+  if (plan.graph_fingerprint != fingerprint(kept)) {
     throw PlanError(file +
                     ": the plan is for another model, batch or optimizer: make it anew "
                     "with --plan-only");
   }
-  validate(plan, graph);
+  validate(plan, with_recomputation(kept, plan.recompute));
   return plan;
 }
 

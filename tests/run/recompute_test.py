@@ -39,7 +39,7 @@ class Recompute(RunTest):
         before = kept[0]["memory"]["stash"]
         for choice in ("attention", "full"):
             result = self.run_program(choice, f"parallel.recompute={choice}", ranks=2)
-            self.says(result.out, "recomputed\n", f"{choice} 0-3\n")
+            self.says(result.out, "recomputed\n", f"{choice} 0-3\n", "FLOP computed again, global")
             self.assert_close(losses(self.folder / choice), expected, 1e-9, choice)
             ranks = rank_records(self.folder / choice)
             self.assertLess(ranks[0]["memory"]["stash"], before)
@@ -68,6 +68,10 @@ class Recompute(RunTest):
         result = self.run_program("bad", "--plan", str(file), ranks=2, expect=CONFIGURATION)
         self.says(result.err, "stages[0].recompute.full[0]: found layers 0 to 2, expected layers of "
                               "the stage's chunks")
+        file.write_text(text)
+        result = self.run_program("other", "--plan", str(file), "model.layers=5", ranks=2,
+                                  expect=CONFIGURATION)
+        self.says(result.err, "the plan is for another model")
 
     def test_goes_on_from_a_checkpoint_of_a_run_that_kept_everything(self):
         steady = "optimizer.schedule={name: constant}"
