@@ -40,13 +40,8 @@ std::vector<Setting> settings() {
 }
 
 const Outcome& truth_of(const TinyCase& tiny, const Case& test) {
-  static std::map<Preset, Outcome> known;
-  auto it = known.find(tiny.preset);
-  if (it == known.end()) {
-    const Plan alone = single_rank_plan(test.make_graph(test.global_batch));
-    it = known.emplace(tiny.preset, train(test, alone)).first;
-  }
-  return it->second;
+  static Truths<TinyCase> truths;
+  return truths.of(tiny, test);
 }
 
 class RecomputeLaw : public testing::TestWithParam<Setting> {};
