@@ -171,9 +171,8 @@ Section<ParallelConfig> parallel_section() {
           "logical shape of each mesh"),
       key("schedule", &P::schedule, choice<PipelineSchedule>(), "of the pipeline"),
       key("recompute", &P::recompute, word_or("auto", choice<Recompute>()),
-          "what backward computes again of every layer instead of keeping it; auto: nothing, "
-          "unless a "
-          "search finds no room"),
+          "what backward computes again of every layer instead of keeping it; auto: nothing, or "
+          "what a search finds best"),
       key("layouts", &P::layouts, text_map("a mapping of operator globs to strategies"),
           "strategies that are fixed; the rest is searched"),
       key("memory_limit", &P::memory_limit, word_or("auto", size()), "of a device"),

@@ -1,7 +1,6 @@
 #include "alpa/inter_op/search.hpp"
 
 #include <algorithm>
-#include <limits>
 
 #include "alpa/graph/recompute.hpp"
 
@@ -42,29 +41,33 @@ TierResult free_search(SearchWork& work) {
   return wide_search(work);
 }
 
-/// Where nothing that was found fits: with the same recomputation in all layers.
-TierResult search_recomputing(SearchWork& work) {
-  TierResult result{true, std::numeric_limits<double>::infinity()};
-  const Graph& plain = work.graph(1, {});
-  for (const Recompute choice : {Recompute::attention, Recompute::full}) {
-    work.recompute(recompute_everywhere(plain, choice));
-    if (recomputed_flops_per_microbatch(work.graph(1)).value == 0.0 &&
-        choice == Recompute::attention) {
-      continue;  // there is none
-    }
-    const TierResult tier = free_search(work);
+bool computes_again(const Graph& graph) {
+  return std::any_of(graph.operators.begin(), graph.operators.end(),
+                     [](const Operator& op) { return op.copy_of.valid(); });
+}
+
+/// Nothing computed again, then all layers alike wherever that may be better than the best so far.
+/// Where choices are too many to count out, attention is looked at only where memory is short:
+/// nothing fits without recomputation, or what does is slower than with.
+TierResult search_all(SearchWork& work) {
+  TierResult result = free_search(work);
+  if (work.request().recompute) return result;
+  const bool counted_out = result.complete;
+  for (const Recompute choice : {Recompute::full, Recompute::attention}) {
+    const bool memory_is_short = !work.has_best() || !work.best()->recompute.empty();
+    if (choice == Recompute::attention && !counted_out && !memory_is_short) break;
+    work.recompute(recompute_everywhere(work.graph(1, {}), choice));
+    if (!computes_again(work.graph(work.microbatch_counts().front()))) continue;
+    const double bound = work_bound(work) + work.norm();
+    if (bound >= work.best_time()) continue;
+    const TierResult tier = work.stopped() ? TierResult{false, bound} : free_search(work);
     result.complete = result.complete && tier.complete;
     result.lower_bound = std::min(result.lower_bound, tier.lower_bound);
   }
+  if (!work.has_best()) {
+    work.recompute(recompute_everywhere(work.graph(1, {}), Recompute::full));
+  }
   return result;
-}
-
-TierResult search_all(SearchWork& work) {
-  const TierResult first = free_search(work);
-  if (work.has_best() || work.request().recompute) return first;
-  TierResult again = search_recomputing(work);
-  again.lower_bound = std::min(again.lower_bound, first.lower_bound);
-  return again;
 }
 
 }  // namespace

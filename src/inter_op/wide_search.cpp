@@ -21,6 +21,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 const MethodPrice kNoMethodPrice{{std::numeric_limits<std::int64_t>::max()}, {kInfinity}};
 constexpr std::size_t kMostDrafts = 8;   ///< that are chosen, priced and packed
 constexpr double kFarAbove = 1.25;       ///< of the best price: not worth choosing
+constexpr double kPoor = 1.5;            ///< times its bound: plans by hand may be better
 constexpr std::size_t kManyTables = 64;  ///< (numbers of microbatches x meshes)
 constexpr std::size_t kManyOperators = 400;
 constexpr int kMostMoves = 12;     ///< improvements of the best draft
@@ -289,6 +290,16 @@ void offer_plans_by_hand(SearchWork& work) {
   }
 }
 
+/// Whether there is a plan, with what is computed again now or near the bound of all that do so.
+bool has_beginning(const SearchWork& work, double bound) {
+  const auto& seeds = work.request().seeds;
+  const bool is_given = std::any_of(seeds.begin(), seeds.end(), [&](const Plan& seed) {
+    return seed.recompute == work.recompute();
+  });
+  if (is_given || !work.has_best()) return is_given;
+  return work.best()->recompute == work.recompute() || work.best_time() < kPoor * bound;
+}
+
 }  // namespace
 
 TierResult wide_search(SearchWork& work) {
@@ -308,11 +319,7 @@ TierResult wide_search(SearchWork& work) {
   }
   climb(work, solver, modelled);
   confirm(work, solver, modelled);
-  const auto& seeds = work.request().seeds;
-  const bool begun = std::any_of(seeds.begin(), seeds.end(), [&](const Plan& seed) {
-    return seed.recompute == work.recompute();
-  });
-  if (!work.has_best() && !begun) offer_plans_by_hand(work);
+  if (!has_beginning(work, result.lower_bound)) offer_plans_by_hand(work);
   result.lower_bound = std::min(result.lower_bound + work.norm(), work.best_time());
   return result;
 }

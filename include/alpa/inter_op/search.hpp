@@ -28,8 +28,7 @@ struct SearchConstraints {
 
 struct SearchRequest {
   std::function<Graph(std::int64_t microbatch)> graph;  ///< without recomputation
-  /// Of every layer. Unset: nothing is computed again, or, where no such plan is found that fits,
-  /// the best of `attention` and `full`.
+  /// Of every layer. Unset: the best of all three.
   std::optional<Recompute> recompute = {};
   std::int64_t global_batch = 1;
   std::int64_t samples_of_group = 1;  ///< microbatches hold a multiple of so many
