@@ -72,6 +72,7 @@ void print_plan(const Plan& plan, const PlanPrice& price) {
 std::optional<Seconds> run_search(const RunConfig& config, const ClusterSpec& cluster) {
   SearchRequest request;
   request.graph = [&config](std::int64_t microbatch) { return build_graph(config, microbatch); };
+  request.recompute = config.parallel.recompute;
   request.global_batch = config.training.global_batch;
   request.cluster = cluster;
   request.memory_limit = config.parallel.memory_limit;

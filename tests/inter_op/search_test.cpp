@@ -122,6 +122,34 @@ TEST(Search, RecomputesWhereNothingElseFits) {
   EXPECT_TRUE(search(request).plan.value().recompute.empty());
 }
 
+// One device that takes long to begin: half the memory by two microbatches is dearer than by
+// computing again.
+TEST(Search, RecomputesWhereThatIsFasterThanWhatFitsWithout) {
+  ClusterSpec slow = cluster(1, 1);
+  slow.kinds.front().launch = {1e-3};
+  SearchRequest request = request_of(transformer(3, 32), slow, 16);
+  const SearchResult free = search(request);
+  ASSERT_TRUE(free.plan.has_value());
+  EXPECT_TRUE(free.plan->recompute.empty());
+  EXPECT_EQ(free.plan->num_microbatches, 1);
+  request.memory_limit = largest(free.price) - Bytes{1};
+  const SearchResult found = search(request);
+  request.recompute = Recompute::none;
+  const SearchResult kept = search(request);
+  ASSERT_TRUE(found.plan && kept.plan);
+  EXPECT_EQ(kept.plan->num_microbatches, 2);
+  EXPECT_FALSE(found.plan->recompute.empty());
+  EXPECT_EQ(found.plan->num_microbatches, 1);
+  EXPECT_LT(found.price.step_time.value, 0.9 * kept.price.step_time.value);
+  EXPECT_LE(found.lower_bound, found.price.step_time.value);
+  for (const Recompute recompute : {Recompute::attention, Recompute::full}) {
+    request.recompute = recompute;
+    const SearchResult alone = search(request);
+    if (!alone.plan) continue;
+    EXPECT_LE(found.price.step_time.value, alone.price.step_time.value * (1 + 1e-9));
+  }
+}
+
 TEST(Search, SlowLinksBetweenHostsMakeAPipeline) {
   for (const auto& graph : {mlp(4, 64), transformer(2, 32)}) {
     ClusterSpec spec = cluster(2, 1, 1e5);
