@@ -6,6 +6,7 @@
 
 #include "exact_search.hpp"
 #include "search_work.hpp"
+#include "space_bound.hpp"
 #include "wide_search.hpp"
 
 namespace alpa {
@@ -70,6 +71,24 @@ TierResult search_all(SearchWork& work) {
   return result;
 }
 
+/// A closer bound of the whole space, whatever is computed again.
+double closer_bound(SearchWork& work) {
+  std::vector<std::vector<Recompute>> choices;
+  if (work.request().recompute) {
+    choices.push_back(work.recompute());
+  } else {
+    for (const Recompute choice : {Recompute::none, Recompute::attention, Recompute::full}) {
+      choices.push_back(recompute_everywhere(work.graph(1, {}), choice));
+    }
+  }
+  double least = work.best_time();
+  for (const auto& choice : choices) {
+    work.recompute(choice);
+    least = std::min(least, SpaceBound(work).below(work.best_time() - work.norm()) + work.norm());
+  }
+  return least;
+}
+
 }  // namespace
 
 double SearchResult::gap() const {
@@ -85,6 +104,10 @@ SearchResult search(const SearchRequest& request) {
   result.plan = work.best();
   result.price = work.best_price();
   result.lower_bound = tier.lower_bound;
+  if (work.has_best() && !request.constraints.plan && !tier.complete) {
+    result.lower_bound = std::max(result.lower_bound, closer_bound(work));
+  }
+  if (work.has_best()) result.lower_bound = std::min(result.lower_bound, work.best_time());
   result.ilp_problems = work.problems();
   result.distinct_subproblems = work.distinct();
   result.stopped = work.reason();

@@ -7,9 +7,9 @@
 #include <set>
 
 #include "alpa/base/error.hpp"
-#include "alpa/graph/kernel_work.hpp"
 #include "alpa/plan/methods.hpp"
 
+#include "kernel_bound.hpp"
 #include "layer_tables.hpp"
 #include "stage_solver.hpp"
 #include "structure_programme.hpp"
@@ -108,72 +108,12 @@ void confirm(SearchWork& work, StageSolver& solver, const Modelled& drafts) {
 
 }  // namespace
 
-namespace {
-
-/// The least a kernel takes, whichever sizes it is cut into: its work at the best rate of any size.
-/// Infinite if the device cannot run it.
-double least_seconds(const DeviceKind& device, const KernelWork& work) {
-  double rate = 0.0;
-  bool by_flops = false;
-  for (const KernelTable& table : device.kernels) {
-    if (table.kernel != work.kind || table.dtype != work.dtype) continue;
-    by_flops = table.by_flops;
-    for (const auto& [amount, seconds] : table.points) rate = std::max(rate, amount / seconds);
-  }
-  const auto moved = static_cast<double>(work.moved.value);
-  if (rate > 0.0) return (by_flops ? work.flops.value : moved) / rate;
-  double seconds = moved / (device.memory_bandwidth * device.memory_efficiency);
-  if (work.flops.value > 0.0) {
-    double share = device.product_efficiency.empty() ? 1.0 : 0.0;
-    for (const auto& [flops, reached] : device.product_efficiency) share = std::max(share, reached);
-    double peak = 0.0;
-    for (const auto& [type, value] : device.peak_flops) {
-      if (type == work.dtype) peak = value;
-    }
-    seconds = std::max(seconds, work.flops.value / (peak * share));
-  }
-  return seconds + device.launch.value;
-}
-
-/// Operators whose kernel every plan runs on the whole of their tensors, at least once.
-bool always_runs(const Graph& graph, const Operator& op) {
-  if (op.phase == Phase::prepare || op.phase == Phase::reduce) return false;  // may be no kernel
-  return op.results.empty() || graph.tensor(op.results.front()).role != Role::global_scalar;
-}
-
-KernelWork whole_work(const Graph& graph, const Operator& op) {
-  const auto pieces = [&](const std::vector<TensorId>& tensors) {
-    std::vector<KernelPiece> all;
-    for (const TensorId t : tensors) all.push_back({graph.tensor(t).dtype, graph.tensor(t).shape});
-    return all;
-  };
-  const auto operands = pieces(op.operands);
-  const auto results = pieces(op.results);
-  return work_of(op.kernel, operands, results, flops_of_pieces(op.rule, operands, results));
-}
-
-}  // namespace
-
 double work_bound(SearchWork& work) {
   double least = kInfinity;
-  std::vector<double> devices(work.cluster().kinds.size(), 0.0);
-  for (const Host& host : work.cluster().hosts) {
-    devices[static_cast<std::size_t>(host.kind)] += host.devices;
-  }
   for (const int microbatches : work.microbatch_counts()) {
-    const Graph& graph = work.graph(microbatches);
-    double all = 0.0;
-    for (const Operator& op : graph.operators) {
-      if (!always_runs(graph, op)) continue;
-      const KernelWork whole = whole_work(graph, op);
-      double together = 0.0;  // of the work in a second, by all devices
-      for (std::size_t k = 0; k < devices.size(); ++k) {
-        together += devices[k] / least_seconds(work.cluster().kinds[k], whole);
-      }
-      const bool once = op.phase == Phase::update;
-      if (std::isfinite(together)) all += (once ? 1.0 : microbatches) / together;
-    }
-    least = std::min(least, all);
+    const KernelBound kernels(work.graph(microbatches), work.cluster(), microbatches);
+    // One device reaches the best rates: n of them take no less than an n-th of its time.
+    least = std::min(least, kernels.step(1).back() / work.devices());
   }
   return least;
 }

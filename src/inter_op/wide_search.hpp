@@ -14,7 +14,7 @@ namespace alpa {
 void search_least_memory(SearchWork& work);
 
 /// No plan takes less time: the kernels that each must run, shared out evenly over all devices at
-/// the best rates of any size.
+/// the rates that they reach whole.
 [[nodiscard]] double work_bound(SearchWork& work);
 
 }  // namespace alpa

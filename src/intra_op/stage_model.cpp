@@ -7,6 +7,7 @@
 #include "alpa/base/error.hpp"
 
 #include "account.hpp"
+#include "bound_problem.hpp"
 #include "lawler.hpp"
 #include "layer_classes.hpp"
 #include "question_text.hpp"
@@ -350,6 +351,18 @@ StageAnswer StageModel::joined(const StageQuestion& question, const StageAnswer&
   answer.strategies = std::move(stage.strategies);
   answer.retention = std::move(stage.retention);
   return answer;
+}
+
+double StageModel::bound(int first_layer, int last_layer, const StageWeights& weights,
+                         const SolveLimits& limits) const {
+  const RunView view = tables_->view(first_layer, last_layer);
+  const RunContext run{tables_->graph, tables_->options, view, tables_->microbatches};
+  const Problem problem =
+      intra_op::bound_problem(run, tables_->index->uses, tables_->constraints, weights);
+  const bool none = std::any_of(problem.nodes.begin(), problem.nodes.end(),
+                                [](const Problem::Node& n) { return n.costs.empty(); });
+  if (none) return kForbidden;
+  return std::max(0.0, alpa::solve(problem, limits).lower_bound);
 }
 
 StageModel::NamedProblem StageModel::problem(const StageQuestion& question) const {

@@ -23,7 +23,8 @@ class MoveTime {
         last_(num_devices(costs.mesh()) - 1),
         members_(devices_along(costs.mesh(), last_, move.axes)),
         before_(box(move.before, last_)),
-        after_(box(move.after, last_)) {}
+        after_(box(move.after, last_)),
+        even_(splits_evenly(move.before) && splits_evenly(move.after)) {}
 
   [[nodiscard]] Seconds run() const {
     if (members_.size() == 1) return {0.0};
@@ -31,10 +32,10 @@ class MoveTime {
       case Move::Kind::all_reduce:
         return costs_.all_reduce(bytes_of(after_.extent, dtype_), move_.axes);
       case Move::Kind::all_gather:
-        return costs_.all_gather(total(move_.before), move_.axes) +
+        return costs_.all_gather(bytes_of(after_.extent, dtype_), move_.axes) +
                copies(move_.before, after_, move_.from_dim);
       case Move::Kind::reduce_scatter:
-        return costs_.reduce_scatter(total(move_.after), move_.axes) +
+        return costs_.reduce_scatter(bytes_of(before_.extent, dtype_), move_.axes) +
                copies(move_.after, before_, move_.to_dim);
       case Move::Kind::all_to_all:
         return transpose();
@@ -53,10 +54,15 @@ class MoveTime {
     return local_box(shape_, spec, costs_.mesh(), index);
   }
 
-  [[nodiscard]] Bytes total(const ShardingSpec& spec) const {
-    Bytes sum{0};
-    for (const int index : members_) sum += bytes_of(box(spec, index).extent, dtype_);
-    return sum;
+  /// All pieces have one size and lie alike.
+  [[nodiscard]] bool splits_evenly(const ShardingSpec& spec) const {
+    if (!spec.margins.empty()) return false;
+    for (std::size_t d = 0; d < shape_.size(); ++d) {
+      std::int64_t parts = 1;
+      for (const MeshAxis axis : spec.dim_axes[d]) parts *= extent(costs_.mesh(), axis);
+      if (shape_[d] % parts != 0) return false;
+    }
+    return true;
   }
 
   [[nodiscard]] Seconds copy(const Box& part) const {
@@ -67,12 +73,18 @@ class MoveTime {
   [[nodiscard]] Seconds copies(const ShardingSpec& pieces, const Box& whole, int dim) const {
     Seconds sum{0.0};
     if (is_outermost(whole, dim)) return sum;
+    if (even_) return copy(box(pieces, last_)) * static_cast<double>(members_.size());
     for (const int index : members_) sum += copy(box(pieces, index));
     return sum;
   }
 
   [[nodiscard]] Seconds transpose() const {
     Seconds sum = costs_.all_to_all(bytes_of(before_.extent, dtype_), move_.axes);
+    if (even_) {
+      const Seconds out = copy(intersect(before_, box(move_.after, last_)));
+      const Seconds in = copy(intersect(box(move_.before, last_), after_));
+      return sum + (out + in) * static_cast<double>(members_.size());
+    }
     for (const int index : members_) {
       sum += copy(intersect(before_, box(move_.after, index)));
       sum += copy(intersect(box(move_.before, index), after_));
@@ -105,6 +117,7 @@ class MoveTime {
   int last_;
   std::vector<int> members_;
   Box before_, after_;
+  bool even_;
 };
 
 }  // namespace

@@ -60,7 +60,8 @@ class Search {
     known.choice = projected();
     known.cost = solution_.cost;
     known.lower_bound = solution_.lower_bound;
-    const BoundedCore found = bound_core(core, known, {.sweeps = sweeps}, known_prices(), limits_);
+    const BoundedCore found = bound_core(core, known, {.sweeps = sweeps, .moves = limits_.moves},
+                                         known_prices(), limits_);
     for (std::size_t t = 0; t < found.prices.size(); ++t) {
       prices_[core.row_ids[t]] = found.prices[t];
     }

@@ -134,6 +134,12 @@ class StageModel {
   [[nodiscard]] StageAnswer evaluate(int first_layer, int last_layer, const StagePlan& stage,
                                      const StageWeights& weights) const;
 
+  /// No choice of these layers costs less, in whatever stage on this mesh they are: weighted seconds
+  /// and bytes, those of the whole step and those that live within a phase left out. Layers that
+  /// follow one another may be asked about one by one or together; the sum holds for all of them.
+  [[nodiscard]] double bound(int first_layer, int last_layer, const StageWeights& weights,
+                             const SolveLimits& limits) const;
+
   /// Two answers to a question, the first up to the layer before `split`, the second from there on.
   [[nodiscard]] StageAnswer joined(const StageQuestion& question, const StageAnswer& before,
                                    const StageAnswer& after, int split) const;

@@ -14,6 +14,7 @@ struct SolveLimits {
   std::int64_t cbc_columns = 20'000;     ///< larger cores are bounded, not given to CBC
   int cbc_nodes = 20'000;                ///< of CBC's branch and bound
   int sweeps = 2'000;                    ///< message passing over a core, there and back
+  std::int64_t moves = 20'000;           ///< of local search, each time
   std::stop_token stop;                  ///< asks for the best found so far
 };
 

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <map>
+#include <tuple>
+#include <vector>
+
+#include "alpa/cluster/cluster_spec.hpp"
+#include "alpa/graph/graph.hpp"
+#include "alpa/graph/kernel_work.hpp"
+
+namespace alpa {
+
+/// Seconds that the kernels of layers take at the least on devices of the fastest kind for each. Of
+/// n devices one does no less than an n-th of a kernel's work, and small pieces reach no more of a
+/// device's rate than large ones; of measured kernels, whose rates need not grow with their size,
+/// the best rate of any size counts.
+class KernelBound {
+ public:
+  /// @param cluster kept by reference
+  KernelBound(const Graph& graph, const ClusterSpec& cluster, int microbatches);
+
+  /// Of `devices` together, for a step: B microbatches and the update. [layer] of layers before it.
+  [[nodiscard]] std::vector<double> step(int devices) const { return sums(devices, true); }
+  /// The same for forward and backward of one microbatch.
+  [[nodiscard]] std::vector<double> each(int devices) const { return sums(devices, false); }
+
+ private:
+  [[nodiscard]] std::vector<double> sums(int devices, bool step) const;
+
+  const ClusterSpec& cluster_;
+  double microbatches_ = 1.0;
+  std::vector<KernelWork> works_;  ///< that differ
+  /// [layer] place of a kernel's work, whether it is done once a step, how often it occurs
+  std::vector<std::map<std::pair<int, bool>, int>> layers_;
+};
+
+}  // namespace alpa
