@@ -88,6 +88,10 @@ Bytes SearchWork::capacity(int first_device, const DeviceMesh& mesh) {
   return request_.memory_limit ? *request_.memory_limit : costs(first_device, mesh).capacity();
 }
 
+Bytes SearchWork::room(int first_device, const DeviceMesh& mesh) {
+  return capacity(first_device, mesh) - packing_;
+}
+
 const StageModel& SearchWork::model(int microbatches, int first_device, const DeviceMesh& mesh) {
   const MeshCosts& mesh_costs = costs(first_device, mesh);
   auto& made = models_[{{microbatches, recompute_}, mesh_costs.key()}];

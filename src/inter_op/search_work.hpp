@@ -46,6 +46,11 @@ class SearchWork {
   [[nodiscard]] const std::shared_ptr<const intra_op::GraphIndex>& index(int microbatches);
   [[nodiscard]] const MeshCosts& costs(int first_device, const DeviceMesh& mesh);
   [[nodiscard]] Bytes capacity(int first_device, const DeviceMesh& mesh);
+  /// What a stage's figures may come to: the capacity less what packing is known to take on top.
+  [[nodiscard]] Bytes room(int first_device, const DeviceMesh& mesh);
+  /// Bytes that packing takes beyond figures; 0 at first.
+  [[nodiscard]] Bytes packing() const { return packing_; }
+  void packing(Bytes bytes) { packing_ = bytes; }
   [[nodiscard]] const StageModel& model(int microbatches, int first_device, const DeviceMesh& mesh);
 
   [[nodiscard]] bool has_model(int microbatches, int first_device, const DeviceMesh& mesh);
@@ -117,6 +122,7 @@ class SearchWork {
   std::optional<Plan> best_, least_memory_plan_;
   PlanPrice best_price_;
   double norm_ = 0.0;
+  Bytes packing_{0};
   std::optional<Bytes> least_memory_;
   std::int64_t problems_ = 0;
   std::set<std::string> questions_;

@@ -138,7 +138,7 @@ std::optional<StageAnswer> StageSolver::solve_tied(const StageModel& model,
 std::vector<Bytes> StageSolver::rooms_of(const Draft& draft) {
   std::vector<Bytes> rooms;
   for (const DraftStage& stage : draft.stages) {
-    rooms.push_back(work_.capacity(stage.first_device, stage.mesh));
+    rooms.push_back(work_.room(stage.first_device, stage.mesh));
   }
   return rooms;
 }
@@ -190,9 +190,24 @@ std::optional<double> StageSolver::offer(const Draft& draft) {
       outcome = offered.price.step_time.value;
       return outcome;
     }
-    for (std::size_t s = 0; s < rooms.size(); ++s) rooms[s] -= offered.over[s];
+    for (std::size_t s = 0; s < rooms.size(); ++s) {
+      if (offered.over[s] <= Bytes{0}) continue;
+      const Bytes figures = memory_of((*answers)[s]->figures, in_flight(draft, s));
+      rooms[s] = std::min(rooms[s], figures) - offered.over[s];
+      const Bytes more = offered.price.arenas[s] - figures;
+      seen_packing_ = std::min(seen_packing_.value_or(more), more);
+    }
   }
   return outcome;
+}
+
+bool StageSolver::learn_packing() {
+  if (!seen_packing_ || *seen_packing_ <= work_.packing()) return false;
+  work_.packing(*seen_packing_);
+  seen_packing_.reset();
+  modelled_.clear();
+  offered_.clear();
+  return true;
 }
 
 void StageSolver::offer_smallest(const Draft& draft) {

@@ -23,6 +23,10 @@ class StageSolver {
   /// stage is chosen again with that much less. The plan's price if one was found that fits.
   std::optional<double> offer(const Draft& draft);
 
+  /// Where plans that were offered did not fit: counts what packing took beyond their figures with
+  /// every stage from now on. False if nothing was learnt.
+  [[nodiscard]] bool learn_packing();
+
   /// The least memory that each stage can do with, whatever the time.
   void offer_smallest(const Draft& draft);
 
@@ -51,6 +55,7 @@ class StageSolver {
   std::map<std::string, std::optional<StageAnswer>> answers_;
   std::map<std::string, std::optional<double>> modelled_;
   std::map<int, BorderTraffic> traffic_;
+  std::optional<Bytes> seen_packing_;  ///< the least of stages that did not fit
   std::map<std::string, std::optional<double>> offered_;
 };
 

@@ -105,7 +105,7 @@ class Programme {
           if (!may_hold_a_layer(d, mesh)) continue;
           const MeshTables& of_mesh = tables.of(microbatches_, d, mesh);
           if (of_mesh.empty()) continue;
-          site.room = work_.capacity(d, mesh);
+          site.room = work_.room(d, mesh);
           site.meshes.push_back(mesh);
           site.tables.push_back(&of_mesh);
         }

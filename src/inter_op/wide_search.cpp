@@ -24,8 +24,9 @@ constexpr double kFarAbove = 1.25;       ///< of the best price: not worth choos
 constexpr double kPoor = 1.5;            ///< times its bound: plans by hand may be better
 constexpr std::size_t kManyTables = 64;  ///< (numbers of microbatches x meshes)
 constexpr std::size_t kManyOperators = 400;
-constexpr int kMostMoves = 12;     ///< improvements of the best draft
-constexpr int kMostLowered = 16;   ///< drafts
+constexpr int kMostMoves = 12;   ///< improvements of the best draft
+constexpr int kMostLowered = 8;  ///< drafts
+constexpr int kMostRounds = 3;
 constexpr double kClose = 0.9995;  ///< to the best price: not worth lowering
 
 /// Drafts that differ from one in one border, one mesh, the number of microbatches or the depth.
@@ -247,18 +248,25 @@ TierResult wide_search(SearchWork& work) {
   result.lower_bound = work_bound(work);
   LayerTables tables(work);
   StageSolver solver(work);
-  Modelled modelled;
-  std::size_t tried = 0;
-  for (const RatedDraft& draft : Scan(work, tables).run()) {
-    if (work.stopped() || tried == kMostDrafts) break;
-    const double best = modelled.empty() ? work.best_time() : modelled.begin()->first;
-    if (draft.time > best * kFarAbove) break;
-    work.tell("plans", static_cast<double>(tried) / kMostDrafts);
-    if (const auto time = solver.modelled(draft.draft)) modelled.emplace(*time, draft.draft);
-    ++tried;
+  const double before = work.best_time();
+  bool again = true;
+  work.packing(Bytes{0});
+  for (int round = 0; again && round < kMostRounds; ++round) {
+    Modelled modelled;
+    std::size_t tried = 0;
+    for (const RatedDraft& draft : Scan(work, tables).run()) {
+      if (work.stopped() || tried == kMostDrafts) break;
+      const double best = modelled.empty() ? work.best_time() : modelled.begin()->first;
+      if (draft.time > best * kFarAbove) break;
+      work.tell("plans", static_cast<double>(tried) / kMostDrafts);
+      if (const auto time = solver.modelled(draft.draft)) modelled.emplace(*time, draft.draft);
+      ++tried;
+    }
+    climb(work, solver, modelled);
+    confirm(work, solver, modelled);
+    // Where nothing better was found because nothing fits, packing takes more than figures say.
+    again = work.best_time() >= before && solver.learn_packing();
   }
-  climb(work, solver, modelled);
-  confirm(work, solver, modelled);
   if (!has_beginning(work, result.lower_bound)) offer_plans_by_hand(work);
   result.lower_bound = std::min(result.lower_bound + work.norm(), work.best_time());
   return result;
