@@ -69,13 +69,13 @@ struct SpaceBound::OfSize {
   int size = 0;
   std::vector<MeshBound> meshes;
   bool close = false;                         ///< meshes have bounds of their own
+  double share = 1.0;                         ///< the least of its meshes
   std::vector<double> kernels, kernels_each;  ///< prefix sums over layers
 };
 
 struct SpaceBound::OfCount {
   int microbatches = 1;
   double bound = 0.0;
-  bool done = false;
   std::vector<OfSize> sizes;
   std::vector<std::vector<double>> value;  ///< [left][layer * (devices + 1) + device]
 };
@@ -105,6 +105,7 @@ SpaceBound::SpaceBound(SearchWork& work)
         mesh.mesh = place.second;
         mesh.room = static_cast<double>(work.capacity(place.first, place.second).value);
         mesh.share = least_share(work.cluster(), {0, 0, place.first, place.second});
+        made.share = std::min(made.share, mesh.share);
       }
     }
     counts_.push_back(std::move(of));
@@ -120,8 +121,8 @@ double SpaceBound::least_structure(OfCount& of, double price, std::vector<Stage>
   const int most = work_.stage_counts().second;
   const auto cell = [&](int layer, int device) { return at(layer) * at(devices + 1) + at(device); };
   const auto least_on = [&](const OfSize& size, int first, int last, int depth, double& each) {
-    const double kernels = size.kernels[at(last) + 1] - size.kernels[at(first)];
-    each = size.kernels_each[at(last) + 1] - size.kernels_each[at(first)];
+    const double kernels = size.share * (size.kernels[at(last) + 1] - size.kernels[at(first)]);
+    each = size.share * (size.kernels_each[at(last) + 1] - size.kernels_each[at(first)]);
     if (!size.close) return kernels;
     double least = kInfinity;
     for (const MeshBound& mesh : size.meshes) {

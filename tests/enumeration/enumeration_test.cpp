@@ -7,6 +7,7 @@
 #include "alpa/inter_op/search.hpp"
 
 #include "enumeration/small_problem.hpp"
+#include "space_bound.hpp"
 
 /// The search against every plan there is, on random small joint problems. The enumerator builds
 /// plans from the rules by itself and prices each with `price` and packed memory.
@@ -57,7 +58,17 @@ SearchRequest request_of(const SmallProblem& problem) {
   return request;
 }
 
-void expect_best(const Counted& counted, std::optional<std::int64_t> limit) {
+/// The bound of spaces that are too large to be gone through, as a share of the least price.
+double share_of_bound(const SearchRequest& request, const PlanPrice& least) {
+  SearchWork work(request);
+  const double without_norm = (least.step_time - least.norm).value;
+  const double bound = SpaceBound(work).below(2.0 * without_norm);
+  EXPECT_LE(bound, without_norm * (1.0 + 1e-9));
+  return bound / without_norm;
+}
+
+/// @return share of the least price that `SpaceBound` proves, if there is a plan
+std::optional<double> expect_best(const Counted& counted, std::optional<std::int64_t> limit) {
   const PricedCandidate* best = nullptr;
   for (const PricedCandidate& candidate : counted.plans) {
     if (limit && candidate.arena > *limit) continue;
@@ -66,18 +77,18 @@ void expect_best(const Counted& counted, std::optional<std::int64_t> limit) {
   SearchRequest request = request_of(counted.problem);
   if (limit) request.memory_limit = Bytes{*limit};
   const SearchResult found = search(request);
-  ASSERT_EQ(found.plan.has_value(), best != nullptr);
-  if (best == nullptr) {
-    ASSERT_TRUE(found.least_memory.has_value());
-    EXPECT_GT(found.least_memory->value, *limit);
-    return;
+  EXPECT_EQ(found.plan.has_value(), best != nullptr);
+  if (best == nullptr || !found.plan) {
+    EXPECT_TRUE(found.least_memory.has_value());
+    EXPECT_GT(found.least_memory.value_or(Bytes{0}), Bytes{*limit});
+    return std::nullopt;
   }
   const double slack = 1e-9 * best->price;
   EXPECT_NEAR(found.price.step_time.value, best->price, slack);
   EXPECT_LE(found.lower_bound, best->price + slack);
   const std::int64_t microbatch = counted.problem.global_batch / found.plan->num_microbatches;
   const Graph graph = counted.problem.graph_of(microbatch);
-  ASSERT_NO_THROW(validate(*found.plan, graph));
+  EXPECT_NO_THROW(validate(*found.plan, graph));
   const PlanPrice priced = price(graph, *found.plan, counted.problem.cluster, no_workspace);
   EXPECT_NEAR(priced.step_time.value, found.price.step_time.value, slack);
   for (const StageMemory& stage : stage_memory(graph, *found.plan, no_workspace)) {
@@ -91,26 +102,34 @@ void expect_best(const Counted& counted, std::optional<std::int64_t> limit) {
     EXPECT_NE(std::find(allowed.begin(), allowed.end(), stage.strategies.at(op.name)),
               allowed.end());
   }
+  return share_of_bound(request, priced);
 }
 
 TEST(Enumeration, SearchFindsTheBestOfAllPlans) {
   std::size_t plans = 0;
   int pipelines = 0;
   int limited = 0;
+  double shares = 0.0;
+  int bounds = 0;
   const int problems = num_problems(40);
   for (int i = 0; i < problems && !testing::Test::HasFailure(); ++i) {
     SCOPED_TRACE("problem " + std::to_string(i));
     const Counted counted = counted_problem(static_cast<std::uint64_t>(i));
     ASSERT_FALSE(counted.plans.empty());
     plans += counted.plans.size();
-    expect_best(counted, std::nullopt);
+    const auto check = [&](std::optional<std::int64_t> memory) {
+      const auto share = expect_best(counted, memory);
+      shares += share.value_or(0.0);
+      bounds += share ? 1 : 0;
+    };
+    check(std::nullopt);
     std::vector<std::int64_t> arenas;
     for (const PricedCandidate& candidate : counted.plans) arenas.push_back(candidate.arena);
     std::sort(arenas.begin(), arenas.end());
     const auto place = static_cast<std::size_t>(i) % 5;  // of the memory limit among the arenas
     const std::int64_t limit = place == 4 ? arenas.front() - 64 : arenas[arenas.size() * place / 4];
     SCOPED_TRACE("memory limit " + std::to_string(limit));
-    expect_best(counted, limit);
+    check(limit);
     ++limited;
     for (const PricedCandidate& candidate : counted.plans) {
       if (candidate.plan.stages.size() > 1) {
@@ -120,7 +139,9 @@ TEST(Enumeration, SearchFindsTheBestOfAllPlans) {
     }
   }
   std::cout << problems << " problems (" << pipelines << " with pipelines), " << limited
-            << " of them again under a memory limit, " << plans << " plans priced\n";
+            << " of them again under a memory limit, " << plans << " plans priced; bounds of large "
+            << "spaces come to " << shares / bounds << " of the least price\n";
+  EXPECT_GT(shares, 0.5 * bounds);
 }
 
 }  // namespace
