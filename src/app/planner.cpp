@@ -125,7 +125,18 @@ Planned search_plan(const RunConfig& config, const Target& target, const Plannin
     if (!by_hand) refuse(config, target, result);
     talk.warning("the search found no plan (" + result.stopped + "): a plan by hand, " +
                  by_hand->method + ", is taken");
-    return planned(config, target, *by_hand);
+    Planned taken = planned(config, target, *by_hand);
+    taken.plan.method = "auto";
+    const Seconds price = taken.price->step_time;
+    const double bound = std::min(result.lower_bound, price.value);
+    taken.search = SearchFigures{price,
+                                 bound,
+                                 1.0 - bound / price.value,
+                                 result.ilp_problems,
+                                 result.distinct_subproblems,
+                                 result.stopped};
+    taken.phases = result.phases;
+    return taken;
   }
   Planned found{*result.plan, graph_of(config, *result.plan), result.price, {}, {}, {}, {}};
   found.search = SearchFigures{result.price.step_time, result.lower_bound,          result.gap(),

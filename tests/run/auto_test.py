@@ -53,7 +53,7 @@ class Training(AutoTest):
             for line in harness.metrics(self.folder / run):
                 self.assertEqual(line["predicted_step_time"], predicted["step_time"])
             self.assertTrue((self.folder / run / "profile.yaml").exists())
-            self.says(self.log(run), "planning: plans by hand ", "search: ")
+            self.says(self.log(run), "planning: search ", "plans by hand ", "search: ")
 
     def test_a_method_by_hand_measures_nothing_and_uses_what_is_known(self):
         cold = {"XDG_CACHE_HOME": str(self.folder / "cold")}
