@@ -71,7 +71,7 @@ TierResult search_all(SearchWork& work) {
   return result;
 }
 
-/// A closer bound of the whole space, whatever is computed again.
+/// A closer bound of the whole space, whatever is computed again; 0 if there is no time for it.
 double closer_bound(SearchWork& work) {
   std::vector<std::vector<Recompute>> choices;
   if (work.request().recompute) {
@@ -83,6 +83,7 @@ double closer_bound(SearchWork& work) {
   }
   double least = work.best_time();
   for (const auto& choice : choices) {
+    if (work.request().stop.stop_requested()) return 0.0;
     work.recompute(choice);
     least = std::min(least, SpaceBound(work).below(work.best_time() - work.norm()) + work.norm());
   }

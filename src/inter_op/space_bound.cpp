@@ -77,11 +77,11 @@ struct SpaceBound::OfCount {
   int microbatches = 1;
   double bound = 0.0;
   std::vector<OfSize> sizes;
-  std::vector<std::vector<double>> value;  ///< [left][layer * (devices + 1) + device]
 };
 
 SpaceBound::SpaceBound(SearchWork& work)
     : work_(work), most_(std::max(kFewestSolved, kMostSolved / std::max(8, work.devices()))) {
+  if (work.layers() > kMostLayers) return;
   std::map<int, std::map<std::string, std::pair<int, DeviceMesh>>> sizes;
   for (int d = 0; d < work.devices(); ++d) {
     for (const int size : submesh_sizes(work.cluster(), d)) {
@@ -139,10 +139,11 @@ double SpaceBound::least_structure(OfCount& of, double price, std::vector<Stage>
   struct Choice {
     int last = -1, size = -1;
   };
-  of.value.assign(at(rows) + 1, std::vector<double>(at(layers + 1) * at(devices + 1), kInfinity));
+  std::vector<std::vector<double>> value_of;  // [left][layer * (devices + 1) + device]
+  value_of.assign(at(rows) + 1, std::vector<double>(at(layers + 1) * at(devices + 1), kInfinity));
   std::vector<std::vector<Choice>> chosen(at(rows) + 1,
                                           std::vector<Choice>(at(layers + 1) * at(devices + 1)));
-  for (int d = 0; d <= devices; ++d) of.value[0][cell(layers, d)] = 0.0;
+  for (int d = 0; d <= devices; ++d) value_of[0][cell(layers, d)] = 0.0;
   for (int left = 1; left <= rows; ++left) {
     for (int first = layers - 1; first >= 0; --first) {
       for (std::size_t s = 0; s < of.sizes.size(); ++s) {
@@ -153,13 +154,13 @@ double SpaceBound::least_structure(OfCount& of, double price, std::vector<Stage>
           double each = 0.0;
           const double step = least_on(size, first, last, depth, each);
           if (step >= price) break;  // longer runs take longer
-          const auto& after = of.value[by_depth ? at(left - 1) : last + 1 == layers ? 0 : 1];
+          const auto& after = value_of[by_depth ? at(left - 1) : last + 1 == layers ? 0 : 1];
           for (int device = devices - size.size; device >= 0; --device) {
             const double rest = after[cell(last + 1, device + size.size)];
             const double all = std::max(step, last + 1 == layers ? 0.0 : each + rest);
             if (rest == kInfinity && last + 1 < layers) continue;
             if (by_depth && last + 1 == layers && left > 1) continue;
-            double& value = of.value[at(left)][cell(first, device)];
+            double& value = value_of[at(left)][cell(first, device)];
             if (all >= value) continue;
             value = all;
             chosen[at(left)][cell(first, device)] = {last, static_cast<int>(s)};
@@ -170,9 +171,9 @@ double SpaceBound::least_structure(OfCount& of, double price, std::vector<Stage>
   }
   int left = 1;
   for (int l = work_.stage_counts().first; l <= rows; ++l) {
-    if (of.value[at(l)][cell(0, 0)] < of.value[at(left)][cell(0, 0)]) left = l;
+    if (value_of[at(l)][cell(0, 0)] < value_of[at(left)][cell(0, 0)]) left = l;
   }
-  const double least = of.value[at(left)][cell(0, 0)];
+  const double least = value_of[at(left)][cell(0, 0)];
   stages.clear();
   if (least >= price) return price;
   for (int layer = 0, device = 0; layer < layers;) {
