@@ -6,9 +6,9 @@
 #include "alpa/cluster/mesh_costs.hpp"
 #include "alpa/intra_op/stage_model.hpp"
 
+#include "border_traffic.hpp"
 #include "drafts.hpp"
 #include "stage_points.hpp"
-#include "structure_programme.hpp"
 
 namespace alpa {
 

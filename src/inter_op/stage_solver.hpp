@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "border_traffic.hpp"
 #include "search_work.hpp"
-#include "structure_programme.hpp"
 
 namespace alpa {
 

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <set>
 
 #include "stage_points.hpp"
 
@@ -268,53 +267,6 @@ class Programme {
 };
 
 }  // namespace
-
-BorderTraffic border_traffic(const Graph& graph) {
-  const auto layers = static_cast<std::size_t>(graph.num_layers);
-  BorderTraffic traffic{std::vector<Bytes>(layers, Bytes{0}), std::vector<Bytes>(layers, Bytes{0})};
-  std::vector<int> made(graph.tensors.size(), -1);
-  std::set<std::pair<std::size_t, std::size_t>> counted;  // tensor, border
-  for (const Operator& op : graph.operators) {
-    const bool each = op.phase == Phase::forward || op.phase == Phase::backward;
-    for (const TensorId t : op.operands) {
-      const int from = made[t.index()];
-      if (!each || from < 0 || from == op.layer) continue;
-      auto& bytes = op.phase == Phase::forward ? traffic.forward : traffic.backward;
-      for (int i = std::min(from, op.layer) + 1; i <= std::max(from, op.layer); ++i) {
-        const auto border = static_cast<std::size_t>(i);
-        if (!counted.insert({t.index(), border}).second) continue;
-        bytes[border] += bytes_of(graph.tensor(t).shape, graph.tensor(t).dtype);
-      }
-    }
-    for (const TensorId t : op.results) {
-      const Role role = graph.tensor(t).role;
-      if (each && (role == Role::activation || role == Role::gradient)) made[t.index()] = op.layer;
-    }
-  }
-  return traffic;
-}
-
-std::vector<StageTransfer> estimated_transfers(const Draft& draft, const BorderTraffic& traffic,
-                                               const ClusterSpec& cluster) {
-  std::vector<StageTransfer> transfers;
-  for (std::size_t s = 1; s < draft.stages.size(); ++s) {
-    const DraftStage& from = draft.stages[s - 1];
-    const DraftStage& to = draft.stages[s];
-    const Link link = link_between(cluster, to.first_device - 1, to.first_device);
-    const bool inside = host_of(cluster, to.first_device - 1) == host_of(cluster, to.first_device);
-    const int lanes = inside ? std::min(num_devices(from.mesh), num_devices(to.mesh)) : 1;
-    const auto border = static_cast<std::size_t>(to.first_layer);
-    const auto time = [&](Bytes bytes) { return message_time(Bytes{bytes.value / lanes}, link); };
-    const auto stage = static_cast<int>(s);
-    if (traffic.forward[border] > Bytes{0}) {
-      transfers.push_back({stage - 1, stage, false, time(traffic.forward[border])});
-    }
-    if (traffic.backward[border] > Bytes{0}) {
-      transfers.push_back({stage, stage - 1, true, time(traffic.backward[border])});
-    }
-  }
-  return transfers;
-}
 
 std::vector<RatedDraft> rated_drafts(SearchWork& work, LayerTables& tables, int microbatches,
                                      PipelineKind schedule, Sizes sizes) {

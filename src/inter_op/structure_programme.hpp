@@ -2,22 +2,12 @@
 
 #include <vector>
 
+#include "border_traffic.hpp"
 #include "drafts.hpp"
 #include "layer_tables.hpp"
 #include "search_work.hpp"
 
 namespace alpa {
-
-/// Bytes that cross each border between layers for one microbatch.
-struct BorderTraffic {
-  std::vector<Bytes> forward, backward;  ///< [layer]: into it from those before, and back
-};
-[[nodiscard]] BorderTraffic border_traffic(const Graph& graph);
-
-/// Estimate of the messages between the stages of a draft.
-[[nodiscard]] std::vector<StageTransfer> estimated_transfers(const Draft& draft,
-                                                             const BorderTraffic& traffic,
-                                                             const ClusterSpec& cluster);
 
 /// A draft and what the tables say that it takes.
 struct RatedDraft {
