@@ -131,6 +131,7 @@ LayerTable::LayerTable(const std::vector<StageFigures>& by_layer) : sums_(1) {
     next.times = plus(next.times, layer.times);
     next.state += layer.state.value;
     next.stash += layer.stash.value;
+    next.reduced += layer.reduced.value;
     sums_.push_back(next);
   }
   for (std::size_t first = 0; first < by_layer.size(); ++first) {
@@ -146,10 +147,12 @@ LayerTable::LayerTable(const std::vector<StageFigures>& by_layer) : sums_(1) {
 StageFigures LayerTable::of(int first, int last) const {
   const auto begin = static_cast<std::size_t>(first);
   const auto end = static_cast<std::size_t>(last) + 1;
+  const std::int64_t reduced = sums_[end].reduced - sums_[begin].reduced;
   return {minus(sums_[end].times, sums_[begin].times),
           {sums_[end].state - sums_[begin].state},
           {sums_[end].stash - sums_[begin].stash},
-          {transient_[begin][end - 1 - begin]}};
+          {std::max(transient_[begin][end - 1 - begin], reduced)},
+          {reduced}};
 }
 
 bool ties(const Graph& graph) { return graph.operators.size() > kTiedOperators; }

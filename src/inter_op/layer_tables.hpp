@@ -22,7 +22,7 @@ class LayerTable {
  private:
   struct Sums {
     StageTimes times;
-    std::int64_t state = 0, stash = 0;
+    std::int64_t state = 0, stash = 0, reduced = 0;
   };
   std::vector<Sums> sums_;                            ///< of the layers before
   std::vector<std::vector<std::int64_t>> transient_;  ///< [first][last - first]: the largest

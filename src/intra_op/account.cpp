@@ -4,17 +4,11 @@
 #include <set>
 
 #include "alpa/base/error.hpp"
-#include "alpa/graph/aliasing.hpp"
-#include "alpa/memory/packing.hpp"
+
+#include "transients.hpp"
 
 namespace alpa::intra_op {
 namespace {
-
-struct Held {
-  Life life;
-  std::int64_t bytes = 0;
-  int layer = 0;
-};
 
 Seconds& of_phase(StageTimes& times, Phase phase) {
   switch (phase) {
@@ -30,19 +24,6 @@ Seconds& of_phase(StageTimes& times, Phase phase) {
       return times.update;
   }
   check_failed("known phase", SourceLine::here());
-}
-
-Bytes most_at_once(const std::vector<Held>& held, int layer) {
-  std::map<int, std::int64_t> change;
-  for (const Held& h : held) {
-    if (layer >= 0 && h.layer != layer) continue;
-    change[h.life.begin] += h.bytes;
-    change[h.life.end] -= h.bytes;
-  }
-  std::int64_t live = 0;
-  std::int64_t most = 0;
-  for (const auto& [time, bytes] : change) most = std::max(most, live += bytes);
-  return {most};
 }
 
 /// A layout other than the source's that someone wants.
@@ -61,7 +42,10 @@ struct Wanted {
 
 class Accountant {
  public:
-  Accountant(const RunContext& run, const RunChoice& choice) : run_(run), choice_(choice) {
+  Accountant(const RunContext& run, const RunChoice& choice)
+      : run_(run),
+        choice_(choice),
+        between_(delivery_time(run.view.phase_end[static_cast<std::size_t>(Phase::reduce)])) {
     answer_.by_layer.resize(static_cast<std::size_t>(run.view.last - run.view.first) + 1);
   }
 
@@ -92,13 +76,14 @@ class Accountant {
   void add_up_layers() {
     StageFigures& all = answer_.figures;
     all.state += {step_state_bytes(run_.graph)};
-    all.transient = most_at_once(held_, -1);
+    all.transient = transients_.most();
     for (std::size_t l = 0; l < answer_.by_layer.size(); ++l) {
       StageFigures& each = answer_.by_layer[l];
       if (run_.view.counts[l] == 0) {
         each = layer(run_.view.seen_as[l]);
       } else {
-        each.transient = most_at_once(held_, run_.view.first + static_cast<int>(l));
+        each.transient = transients_.most_of(run_.view.first + static_cast<int>(l));
+        each.reduced = transients_.at(between_, run_.view.first + static_cast<int>(l));
       }
       all.times.prepare += each.times.prepare;
       all.times.forward += each.times.forward;
@@ -107,6 +92,7 @@ class Accountant {
       all.times.update += each.times.update;
       all.state += each.state;
       all.stash += each.stash;
+      all.reduced += each.reduced;
     }
   }
 
@@ -119,8 +105,10 @@ class Accountant {
   void hold_stash(int at_layer, std::int64_t bytes) {
     layer(at_layer).stash += {placed_bytes(bytes)};
   }
+  /// What lives on from reduce to update does so for all layers at once.
   void hold(Life life, int at_layer, std::int64_t bytes) {
-    if (life.begin < life.end) held_.push_back({life, bytes, at_layer});
+    const bool at_once = life.begin < between_ && between_ < life.end;
+    transients_.add(life, at_layer, bytes, at_once ? run_.view.count(at_layer) : 1);
   }
 
   void count_operator(int o) {
@@ -190,7 +178,7 @@ class Accountant {
     const bool alone = wanted_.size() == 1 && !source_wanted;
     for (const Wanted& w : wanted_) deliver(flow, w, alone);
     hold_source(flow);
-    if (readers_hold(run_.graph, flow)) hold_at_readers(flow);
+    if (readers_hold(run_.graph, flow)) hold_copies(flow);
   }
 
   [[nodiscard]] std::vector<int> layouts_wanted(const Reader& reader) const {
@@ -252,12 +240,12 @@ class Accountant {
         move(Phase::backward, w.layer[2]);
       }
       if (stashed) hold_stash(w.layer[1], bytes);
-      if (forward && !stashed && !in_place) hold_copy(flow, w, Scope::forward, bytes);
-      if (backward && !stashed && !in_place) hold_copy(flow, w, Scope::backward, bytes);
+      if (forward && !stashed && !in_place) hold_copy(flow, w, Scope::forward);
+      if (backward && !stashed && !in_place) hold_copy(flow, w, Scope::backward);
     }
     if (finish && !lasts) {
       move(w.finish, w.layer[3]);
-      if (!in_place) hold_copy(flow, w, Scope::finish, bytes);
+      if (!in_place) hold_copy(flow, w, Scope::finish);
     }
   }
 
@@ -269,12 +257,50 @@ class Accountant {
     }
   }
 
-  void hold_copy(const Flow& flow, const Wanted& w, Scope scope, std::int64_t bytes) {
+  /// From the first reader's kernel to the last one's.
+  void hold_copy(const Flow& flow, const Wanted& w, Scope scope) {
     if (!copies_are_known(run_.graph, flow)) return;
-    const Reader* reader = only_reader(run_.graph, flow, scope);
-    if (reader == nullptr) return;
-    const int at = kernel_time(reader->position);
-    hold({at, at + 1}, w.layer[static_cast<std::size_t>(scope)], bytes);
+    const Reading reading = reading_of(flow, w.layout, scope);
+    hold(reading.life(), w.layer[static_cast<std::size_t>(scope)],
+         run_.options.layouts(flow.tensor).bytes(w.layout));
+  }
+
+  /// The kernels of a part of the step that read one layout.
+  struct Reading {
+    int first = -1;
+    int last = -1;
+    [[nodiscard]] Life life() const {
+      return first < 0 ? Life{} : Life{kernel_time(first), kernel_time(last) + 1};
+    }
+  };
+  [[nodiscard]] Reading reading_of(const Flow& flow, int layout, Scope scope) const {
+    Reading found;
+    for (const Reader& reader : flow.readers) {
+      if (scope_of(reader.phase) != scope || is_contribution(run_.graph, op(reader.op))) continue;
+      const std::vector<int> wanted = layouts_wanted(reader);
+      if (std::find(wanted.begin(), wanted.end(), layout) == wanted.end()) continue;
+      if (found.first < 0) found.first = reader.position;
+      found.last = reader.position;
+    }
+    return found;
+  }
+
+  /// The source lives until the last kernel that reads it as it is has ended and every copy is
+  /// made.
+  [[nodiscard]] Life life_of(const Flow& flow) const {
+    Life life = life_of_source(run_, flow);
+    const Scope scope = scope_of(flow.made_in);
+    if (flow.sent && scope != Scope::finish) return life;
+    const Reading own = reading_of(flow, source_, scope);
+    if (own.first >= 0) life.end = std::max(life.end, own.life().end);
+    for (const Wanted& w : wanted_) {
+      const Reading copy = reading_of(flow, w.layout, scope);
+      if (copy.first < 0) continue;
+      if (run_.options.layouts(flow.tensor).path(source_, w.layout).reads) {
+        life.end = std::max(life.end, copy.life().begin);
+      }
+    }
+    return life;
   }
 
   void hold_source(const Flow& flow) {
@@ -289,14 +315,26 @@ class Accountant {
       hold_state(at, bytes);
     } else if (made == Scope::prepare) {
       // What nobody wants as it is need not outlive prepare.
-      const bool counts = flow.source == Flow::Source::arrives || source_in_microbatch_;
+      const bool counts = flow.source == Flow::Source::arrives || microbatches_read_source(flow);
       if (counts && !made_by_name(run_.graph, flow, partial)) hold_state(at, bytes);
     } else if (made == Scope::forward && source_is_stashed(flow)) {
       hold_stash(at, bytes);
+    } else if (flow.source == Flow::Source::arrives && made != Scope::finish) {
+      hold_state(at, bytes);  // in a slot: the exchange writes it
     } else if (lives_in_one_scope(flow) || !partial) {
       // Else its buffer may be that of a copy which is kept.
-      hold(life_of_source(run_, flow), at, bytes);
+      hold(life_of(flow), at, bytes);
     }
+  }
+
+  /// As it is, or to make copies of it.
+  [[nodiscard]] bool microbatches_read_source(const Flow& flow) const {
+    if (source_in_microbatch_) return true;
+    if (flow.weight && retention(flow) == Retention::step) return false;
+    LayoutTable& layouts = run_.options.layouts(flow.tensor);
+    return std::any_of(wanted_.begin(), wanted_.end(), [&](const Wanted& w) {
+      return (w.in[1] || w.in[2]) && layouts.path(source_, w.layout).reads;
+    });
   }
 
   [[nodiscard]] bool source_is_stashed(const Flow& flow) const {
@@ -307,14 +345,12 @@ class Accountant {
            });
   }
 
-  void hold_at_readers(const Flow& flow) {
+  void hold_copies(const Flow& flow) {
+    const Scope scope = scope_of(flow.made_in);
     LayoutTable& layouts = run_.options.layouts(flow.tensor);
-    for (const Reader& reader : flow.readers) {
-      if (is_contribution(run_.graph, op(reader.op))) continue;
-      const int at = kernel_time(reader.position);
-      for (const int layout : layouts_wanted(reader)) {
-        hold({at, at + 1}, op(reader.op).layer, layouts.bytes(layout));
-      }
+    for (const Wanted& w : wanted_) {
+      const Reading reading = reading_of(flow, w.layout, scope);
+      hold(reading.life(), w.layer[static_cast<std::size_t>(scope)], layouts.bytes(w.layout));
     }
   }
 
@@ -349,10 +385,11 @@ class Accountant {
 
   const RunContext& run_;
   const RunChoice& choice_;
+  int between_;  ///< reduce and update: a time
   StageAnswer answer_;
   std::set<std::string> matters_;
   std::vector<std::pair<TensorId, Retention>> retention_;
-  std::vector<Held> held_;
+  Transients transients_;
   // Of the flow that is being counted:
   int source_ = -1;
   bool source_in_backward_ = false, source_in_microbatch_ = false;
@@ -363,88 +400,6 @@ class Accountant {
 
 Account account(const RunContext& run, const RunChoice& choice) {
   return Accountant(run, choice).run();
-}
-
-std::int64_t placed_bytes(std::int64_t bytes) { return align_up({bytes}).value; }
-
-std::int64_t step_state_bytes(const Graph& graph) {
-  const auto count = std::count_if(graph.tensors.begin(), graph.tensors.end(), is_scalar);
-  return placed_bytes(8 * static_cast<std::int64_t>(count));
-}
-
-bool is_contribution(const Graph& graph, const Operator& op) {
-  return !op.results.empty() && graph.tensor(op.results[0]).role == Role::global_scalar;
-}
-
-Life life_of_source(const RunContext& run, const Flow& flow) {
-  const Scope scope = scope_of(flow.made_in);
-  Life life{kernel_time(flow.position), kernel_time(flow.position) + 1};
-  if (flow.source == Flow::Source::arrives) life = {delivery_time(flow.position), 0};
-  if (flow.sent && scope != Scope::finish) {
-    const int end = run.view.phase_end[static_cast<std::size_t>(flow.made_in)];
-    life.end = std::max(life.end, delivery_time(end));
-    return life;
-  }
-  for (const Reader& reader : flow.readers) {
-    if (scope_of(reader.phase) != scope) continue;
-    const auto& op = run.graph.operators[static_cast<std::size_t>(reader.op)];
-    if (!is_contribution(run.graph, op)) {
-      life.end = std::max(life.end, kernel_time(reader.position));
-    }
-    break;
-  }
-  return life;
-}
-
-bool lives_in_one_scope(const Flow& flow) {
-  const Scope scope = scope_of(flow.made_in);
-  return std::all_of(flow.readers.begin(), flow.readers.end(),
-                     [&](const Reader& r) { return scope_of(r.phase) == scope; });
-}
-
-bool is_direct(const Flow& flow) {
-  return flow.readers.size() == 1 && lives_in_one_scope(flow) && !flow.sent && !flow.weight &&
-         (flow.source == Flow::Source::made || flow.source == Flow::Source::arrives) &&
-         scope_of(flow.made_in) != Scope::prepare;
-}
-
-bool readers_hold(const Graph& graph, const Flow& flow) {
-  return lives_in_one_scope(flow) && !flow.sent && !flow.weight && !flow.total &&
-         scope_of(flow.made_in) != Scope::prepare &&
-         graph.tensor(flow.tensor).role != Role::accumulator;
-}
-
-bool made_by_name(const Graph& graph, const Flow& flow, bool partial) {
-  if (flow.source != Flow::Source::made || flow.made_in != Phase::prepare || partial) return false;
-  const auto& op = graph.operators[static_cast<std::size_t>(flow.maker)];
-  return is_copy(op.kernel) &&
-         graph.tensor(op.operands[0]).dtype == graph.tensor(flow.tensor).dtype;
-}
-
-bool copies_are_known(const Graph& graph, const Flow& flow) {
-  return !is_direct(flow) && !flow.sent && !readers_hold(graph, flow) &&
-         graph.tensor(flow.tensor).role != Role::accumulator;
-}
-
-const Reader* only_reader(const Graph& graph, const Flow& flow, Scope scope) {
-  const Reader* found = nullptr;
-  for (const Reader& reader : flow.readers) {
-    if (scope_of(reader.phase) != scope) continue;
-    if (found != nullptr) return nullptr;
-    found = &reader;
-  }
-  if (found == nullptr) return nullptr;
-  const auto& op = graph.operators[static_cast<std::size_t>(found->op)];
-  return is_contribution(graph, op) ? nullptr : found;
-}
-
-double sum_seconds(const Option& option, const SharedSum& sum, int separate) {
-  const auto at = [&](int operands) {
-    return option.sum_seconds[static_cast<std::size_t>(operands)];
-  };
-  const int all = static_cast<int>(sum.followers.size());
-  if (all == 0) return at(sum.others);
-  return at(sum.others) + separate * (at(sum.others + all) - at(sum.others)) / all;
 }
 
 }  // namespace alpa::intra_op

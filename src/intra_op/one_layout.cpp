@@ -30,7 +30,8 @@ struct StageProblem::Shared {
   std::vector<const Reader*> readers;  ///< of one part
   std::vector<std::vector<std::vector<int>>> wanted;
   std::vector<Retention> retentions;
-  bool sent = false;  ///< in this part
+  bool sent = false;     ///< in this part
+  bool replica = false;  ///< of a parameter, with a buffer of its own that microbatches read
 
   [[nodiscard]] const Flow& flow() const { return group->front(); }
   [[nodiscard]] bool reads_in(Scope scope) const {
@@ -62,6 +63,9 @@ void StageProblem::add_shared(const Group& group) {
       here.wanted.push_back(wanted_layouts(reader));
     }
     here.sent = flow.sent && part_of(flow.sent_in) == part;
+    here.replica = part == 1 && flow.source == Flow::Source::made &&
+                   run_.graph.tensor(flow.tensor).role == Role::replica &&
+                   !made_by_name(run_.graph, flow, false);
     if (here.readers.empty()) {
       if (here.sent) pay_at_maker(here);
     } else {
@@ -93,6 +97,7 @@ double StageProblem::shared_seconds(const Shared& shared, int source, int layout
   const int whole = shared.layouts->whole(source);
   double cost = source == layout || whole != layout ? sending_seconds(shared, source) : 0.0;
   if (source == layout) return cost;
+  if (shared.replica && retention != Retention::step) cost += replica_cost(shared, source);
   const double seconds = shared.group->count() * shared.layouts->path(source, layout).seconds;
   if (retention == Retention::step) return cost + weight(Phase::prepare) * seconds;
   bool paid = false;
@@ -105,6 +110,12 @@ double StageProblem::shared_seconds(const Shared& shared, int source, int layout
     paid = true;
   }
   return cost;
+}
+
+/// Price of the bytes of a replica that each microbatch makes copies of.
+double StageProblem::replica_cost(const Shared& shared, int source) const {
+  const auto bytes = static_cast<double>(placed_bytes(shared.layouts->bytes(source)));
+  return shared.group->count() * question_.weights.state_byte * bytes;
 }
 
 void StageProblem::add_shared_part(const Shared& shared, int part) {
@@ -191,7 +202,7 @@ void StageProblem::hold_shared(const Shared& shared, int node, const std::vector
       bytes.push_back(size);
       continue;
     }
-    bytes.push_back(0);
+    bytes.push_back(shared.replica ? size : 0);
     for (const Retention r : shared.retentions) bytes.push_back(r == Retention::step ? size : 0);
   }
   if (choice) {

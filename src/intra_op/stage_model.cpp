@@ -22,6 +22,10 @@ using intra_op::RunContext;
 using intra_op::RunView;
 using intra_op::StageProblem;
 
+constexpr std::size_t kFewDeciding = 48;  ///< nodes whose choices are taken in order of cost
+constexpr int kMostMisfits = 100;         ///< of these
+constexpr int kMostAttempts = 4;          ///< with ever lower limits
+
 /// Calls visit(operator seen, operator) for each operator of the run, those that another stands for
 /// included.
 template <typename Visit>
@@ -97,6 +101,41 @@ std::vector<int> classes_under(const Graph& graph, const intra_op::GraphIndex& i
     classes.push_back(numbers.try_emplace({index.op_class[o], only}, next).first->second);
   }
   return classes;
+}
+
+/// Bytes that figures are above the limit of a question; none where there is no limit.
+Bytes excess(const StageFigures& f, const StageQuestion& question) {
+  if (!question.memory) return {0};
+  return f.state + f.stash * std::int64_t{question.in_flight} + f.transient - *question.memory;
+}
+
+/// The program counts no bytes that hang on two choices at once, so that its answer may be `over`
+/// the limit. The next ones in order of cost where they are few, then answers under lower limits.
+/// @param told the answer of a solution
+template <typename Told>
+std::optional<StageAnswer> first_that_fits(StageProblem& problem, const StageQuestion& question,
+                                           Bytes over, const Told& told) {
+  if (problem.deciding().size() <= kFewDeciding) {
+    intra_op::Lawler choices(problem.problem(), problem.deciding(), question.limits);
+    for (int misfits = 0; misfits < kMostMisfits; ++misfits) {
+      const std::optional<Solution> found = choices.next();
+      if (!found) return std::nullopt;
+      StageAnswer answer = told(*found);
+      if (excess(answer.figures, question) <= Bytes{0}) return answer;
+    }
+  }
+  for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
+    problem.problem().usage_limit = *problem.problem().usage_limit - over.value;
+    const Solution found = alpa::solve(problem.problem(), question.limits);
+    if (found.choice.empty()) return std::nullopt;
+    StageAnswer answer = told(found);
+    over = excess(answer.figures, question);
+    if (over <= Bytes{0}) {
+      answer.proof = Proof::bounded;
+      return answer;
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -186,11 +225,9 @@ std::optional<StageAnswer> StageModel::solve_seen(const StageQuestion& question,
     free.memory.reset();
     auto answer = solve_seen(free, run);
     if (!answer) return std::nullopt;
-    const StageFigures& f = answer->figures;
-    const Bytes need = f.state + f.stash * std::int64_t{question.in_flight} + f.transient;
-    if (need <= *question.memory) return answer;
+    if (excess(answer->figures, question) <= Bytes{0}) return answer;
   }
-  const StageProblem problem = tables_->problem(run, question, false);
+  StageProblem problem = tables_->problem(run, question, false);
   if (!problem.contradiction()) {
     const Solution solution = alpa::solve(problem.problem(), question.limits);
     if (tables_->record) {
@@ -198,14 +235,22 @@ std::optional<StageAnswer> StageModel::solve_seen(const StageQuestion& question,
                                         !tables_->graph.recompute.empty()),
                       problem.problem(), solution);
     }
-    if (!solution.choice.empty()) {
-      StageAnswer answer = answer_of(run, problem.decode(solution.choice), question.weights,
-                                     question.named ? &tables_->index->uses : nullptr);
-      answer.lower_bound = std::min(solution.lower_bound, answer.cost);
-      answer.proof = solution.proof;
-      answer.stopped = solution.stopped;
-      answer.core_nodes = solution.core_nodes;
+    const intra_op::Uses* names = question.named ? &tables_->index->uses : nullptr;
+    const auto told = [&](const Solution& found) {
+      StageAnswer answer = answer_of(run, problem.decode(found.choice), question.weights, names);
+      const bool all = &found == &solution || found.proof == Proof::optimal;
+      answer.lower_bound = std::min(all ? found.lower_bound : solution.lower_bound, answer.cost);
+      answer.proof = found.proof;
+      answer.stopped = found.stopped;
+      answer.core_nodes = found.core_nodes;
       return answer;
+    };
+    if (!solution.choice.empty()) {
+      StageAnswer answer = told(solution);
+      if (excess(answer.figures, question) <= Bytes{0}) return answer;
+      if (auto other = first_that_fits(problem, question, excess(answer.figures, question), told)) {
+        return other;
+      }
     }
   }
   if (!question.one_layout) return std::nullopt;
@@ -228,6 +273,7 @@ std::vector<StageAnswer> StageModel::best(const StageQuestion& question, int cou
     if (!solution) break;
     StageAnswer answer =
         answer_of(run, problem.decode(solution->choice), question.weights, &tables_->index->uses);
+    if (excess(answer.figures, question) > Bytes{0}) continue;
     if (!seen.insert({answer.strategies, answer.retention}).second) continue;
     answer.lower_bound = std::min(solution->lower_bound, answer.cost);
     answer.proof = solution->proof;

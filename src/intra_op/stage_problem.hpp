@@ -110,6 +110,7 @@ class StageProblem {
   void hold_shared(const Shared& shared, int node, const std::vector<int>& targets, bool choice);
   void pay_at_maker(const Shared& shared);
   [[nodiscard]] double sending_seconds(const Shared& shared, int source) const;
+  [[nodiscard]] double replica_cost(const Shared& shared, int source) const;
   [[nodiscard]] double shared_seconds(const Shared& shared, int source, int layout,
                                       std::optional<Retention> retention) const;
 

@@ -17,7 +17,8 @@ namespace alpa::test {
 inline ClusterSpec one_host(int devices) {
   ClusterSpec cluster;
   cluster.kinds.resize(1);
-  cluster.kinds[0].peak_flops = {{DType::f32, 1e11}, {DType::f64, 1e11}, {DType::bf16, 2e11}};
+  cluster.kinds[0].peak_flops = {
+      {DType::f32, 1e11}, {DType::f64, 1e11}, {DType::bf16, 2e11}, {DType::f16, 2e11}};
   cluster.kinds[0].memory_bandwidth = 1e10;
   cluster.kinds[0].launch = {1e-7};
   cluster.hosts.push_back({0, devices, {{1e-6}, 1e9}});

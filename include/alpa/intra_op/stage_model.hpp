@@ -42,7 +42,8 @@ struct StageWeights {
 struct StageQuestion {
   int first_layer = 0, last_layer = 0;
   StageWeights weights = {};
-  /// Limit of state + in_flight * stash + transient, as `StageFigures` counts them.
+  /// Limit of state + in_flight * stash + transient, as `StageFigures` counts them. Where that
+  /// needs choices to be passed over that the program takes to fit, `lower_bound` is of all those.
   std::optional<Bytes> memory = {};
   int in_flight = 1;
   /// Without: the answer's figures alone.
@@ -60,12 +61,15 @@ struct StageQuestion {
 /// lowered program, never more: left out are the packing and unpacking of messages, copies of
 /// inputs that only a second operator wants partial, and copies made again to be sent. Memory is
 /// what must be there in any packing of the device that holds most: in `transient`, a value lives
-/// until its first reader has moved it, on the last device too where that one adds zeros instead.
+/// until the last kernel that reads it and the copies of it are made (on the last device too where
+/// that one adds zeros instead), but without what redistributions take while they run. What
+/// arrives from other stages is counted once; what is sent, for as long as its phase.
 struct StageFigures {
   StageTimes times;
   Bytes state;      ///< lives all step
   Bytes stash;      ///< for each microbatch in flight
   Bytes transient;  ///< most at one time, within a segment
+  Bytes reduced;    ///< of `transient`, between reduce and update: adds up over layers
 };
 [[nodiscard]] double weighted(const StageFigures& figures, const StageWeights& weights);
 
@@ -134,9 +138,10 @@ class StageModel {
   [[nodiscard]] StageAnswer evaluate(int first_layer, int last_layer, const StagePlan& stage,
                                      const StageWeights& weights) const;
 
-  /// No choice of these layers costs less, in whatever stage on this mesh they are: weighted seconds
-  /// and bytes, those of the whole step and those that live within a phase left out. Layers that
-  /// follow one another may be asked about one by one or together; the sum holds for all of them.
+  /// No choice of these layers costs less, in whatever stage on this mesh they are: weighted
+  /// seconds and bytes, those of the whole step and those that live within a phase left out. Layers
+  /// that follow one another may be asked about one by one or together; the sum holds for all of
+  /// them.
   [[nodiscard]] double bound(int first_layer, int last_layer, const StageWeights& weights,
                              const SolveLimits& limits) const;
 
