@@ -5,6 +5,14 @@
 #include <utility>
 
 namespace alpa {
+namespace {
+
+int hosts_of(const ClusterSpec& cluster, const DraftStage& stage) {
+  const int last = stage.first_device + num_devices(stage.mesh) - 1;
+  return host_of(cluster, last) - host_of(cluster, stage.first_device) + 1;
+}
+
+}  // namespace
 
 BorderTraffic border_traffic(const Graph& graph) {
   const auto layers = static_cast<std::size_t>(graph.num_layers);
@@ -39,7 +47,8 @@ std::vector<StageTransfer> estimated_transfers(const Draft& draft, const BorderT
     const DraftStage& to = draft.stages[s];
     const Link link = link_between(cluster, to.first_device - 1, to.first_device);
     const bool inside = host_of(cluster, to.first_device - 1) == host_of(cluster, to.first_device);
-    const int lanes = inside ? std::min(num_devices(from.mesh), num_devices(to.mesh)) : 1;
+    const int lanes = inside ? std::min(num_devices(from.mesh), num_devices(to.mesh))
+                             : std::min(hosts_of(cluster, from), hosts_of(cluster, to));
     const auto border = static_cast<std::size_t>(to.first_layer);
     const auto time = [&](Bytes bytes) { return message_time(Bytes{bytes.value / lanes}, link); };
     const auto stage = static_cast<int>(s);

@@ -8,6 +8,7 @@
 #include "alpa/graph/graph.hpp"
 #include "alpa/inter_op/search.hpp"
 #include "alpa/intra_op/stage_model.hpp"
+#include "alpa/lowering/border.hpp"
 #include "alpa/plan/plan.hpp"
 
 namespace alpa {
@@ -41,6 +42,10 @@ struct Draft {
 /// The plan of a draft whose stages have chosen.
 [[nodiscard]] Plan assemble(const Draft& draft, const std::vector<const StageAnswer*>& answers,
                             const Graph& graph, const ClusterSpec& cluster);
+
+/// The stages of a draft that have chosen, as far as messages go. Refers to the answers.
+[[nodiscard]] std::vector<StageSide> sides_of(const Draft& draft,
+                                              const std::vector<const StageAnswer*>& answers);
 
 /// The draft of a plan whose stages lie on consecutive devices; its operators' choices left out.
 [[nodiscard]] Draft draft_of(const Plan& plan);

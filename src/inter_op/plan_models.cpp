@@ -5,8 +5,9 @@
 
 #include "alpa/cluster/mesh_costs.hpp"
 #include "alpa/intra_op/stage_model.hpp"
+#include "alpa/lowering/border.hpp"
+#include "alpa/simulate/message_times.hpp"
 
-#include "border_traffic.hpp"
 #include "drafts.hpp"
 #include "stage_points.hpp"
 
@@ -17,7 +18,7 @@ struct PlanModels::Made {
     explicit OfCount(const Graph& g) : graph(g), index(index_of(graph)) {}
     Graph graph;
     std::shared_ptr<const intra_op::GraphIndex> index;
-    BorderTraffic traffic = border_traffic(graph);
+    std::vector<CrossTensor> cross = cross_tensors(graph);
     std::map<std::string, StageModel> models;
   };
 
@@ -40,6 +41,9 @@ ModelledPlan PlanModels::of(const Graph& graph, const Plan& plan) {
   const int count = plan.num_microbatches;
   auto& kept = made_->counts.try_emplace(count, graph).first->second;
   const Draft draft = draft_of(plan);
+  std::vector<StageSide> sides;
+  for (const StagePlan& stage : plan.stages) sides.push_back(side_of(stage));
+  const CrossTraffic traffic = cross_traffic(kept.graph, kept.cross, sides);
   ModelledPlan found;
   std::vector<StageTimes> times;
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {
@@ -48,10 +52,11 @@ ModelledPlan PlanModels::of(const Graph& graph, const Plan& plan) {
         made_->model(kept, count, plan.stages[s])
             .evaluate(layers.first_layer, layers.last_layer, plan.stages[s], {});
     times.push_back(answer.figures.times);
-    found.memory.push_back(memory_of(answer.figures, in_flight(draft, s)));
+    found.memory.push_back(memory_of(answer.figures, in_flight(draft, s)) + traffic.staging[s]);
   }
-  const auto transfers = estimated_transfers(draft, kept.traffic, made_->cluster);
-  found.step_time = {modelled_price(made_->cluster, draft, times, transfers)};
+  const MessageTimes messages = message_times(traffic.messages, made_->cluster);
+  found.step_time = {modelled_price(made_->cluster, draft, times, messages.transfers)};
+  found.step_time += messages.once;
   return found;
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "alpa/simulate/message_times.hpp"
+
 #include "layer_tables.hpp"
 #include "stage_points.hpp"
 
@@ -154,21 +156,43 @@ std::optional<std::vector<const StageAnswer*>> StageSolver::solve_all(
   return answers;
 }
 
-const BorderTraffic& StageSolver::traffic(int microbatches) {
-  const auto known = traffic_.find(microbatches);
-  if (known != traffic_.end()) return known->second;
-  return traffic_.emplace(microbatches, border_traffic(work_.graph(microbatches))).first->second;
+CrossTraffic StageSolver::traffic(const Draft& draft,
+                                  const std::vector<const StageAnswer*>& answers) {
+  const Graph& graph = work_.graph(draft.microbatches);
+  const auto [cross, is_new] = cross_.try_emplace(draft.microbatches);
+  if (is_new) cross->second = cross_tensors(graph);
+  return cross_traffic(graph, cross->second, sides_of(draft, answers));
+}
+
+std::optional<StageSolver::Chosen> StageSolver::choose(const Draft& draft,
+                                                       std::vector<Bytes>& rooms) {
+  const std::vector<Bytes> given = rooms;
+  for (int attempt = 0;; ++attempt) {
+    const auto answers = solve_all(draft, rooms);
+    if (!answers) return std::nullopt;
+    Chosen chosen{*answers, traffic(draft, *answers)};
+    bool fits = true;
+    for (std::size_t s = 0; s < rooms.size(); ++s) {
+      const Bytes left = given[s] - chosen.traffic.staging[s];
+      if (memory_of((*answers)[s]->figures, in_flight(draft, s)) <= left) continue;
+      rooms[s] = std::min(rooms[s], left);
+      fits = false;
+    }
+    if (fits || attempt > 0) return chosen;
+  }
 }
 
 std::optional<double> StageSolver::modelled(const Draft& draft) {
   const auto [known, is_new] = modelled_.try_emplace(key_of(draft));
   if (!is_new) return known->second;
-  const auto answers = solve_all(draft, rooms_of(draft));
-  if (!answers) return std::nullopt;
+  std::vector<Bytes> rooms = rooms_of(draft);
+  const auto chosen = choose(draft, rooms);
+  if (!chosen) return std::nullopt;
   std::vector<StageTimes> times;
-  for (const StageAnswer* answer : *answers) times.push_back(answer->figures.times);
-  const auto transfers = estimated_transfers(draft, traffic(draft.microbatches), work_.cluster());
-  return known->second = modelled_price(work_.cluster(), draft, times, transfers);
+  for (const StageAnswer* answer : chosen->answers) times.push_back(answer->figures.times);
+  const MessageTimes messages = message_times(chosen->traffic.messages, work_.cluster());
+  return known->second = modelled_price(work_.cluster(), draft, times, messages.transfers) +
+                         messages.once.value;
 }
 
 std::optional<double> StageSolver::offer(const Draft& draft) {
@@ -176,27 +200,30 @@ std::optional<double> StageSolver::offer(const Draft& draft) {
   if (const auto known = offered_.find(key); known != offered_.end()) return known->second;
   auto& outcome = offered_[key];
   std::vector<Bytes> rooms = rooms_of(draft);
-  for (int attempt = 0; attempt < kMostAttempts && !work_.stopped(); ++attempt) {
-    const auto answers = solve_all(draft, rooms);
-    if (!answers) return outcome;
+  auto chosen = choose(draft, rooms);
+  for (int attempt = 0; chosen && attempt < kMostAttempts && !work_.stopped(); ++attempt) {
+    const std::vector<const StageAnswer*>& answers = chosen->answers;
     std::vector<StageTimes> times;
-    for (const StageAnswer* answer : *answers) times.push_back(answer->figures.times);
+    for (const StageAnswer* answer : answers) times.push_back(answer->figures.times);
     // What lowering finds is never less: no need to look.
     const double modelled = modelled_price(work_.cluster(), draft, times, {});
     if (modelled >= work_.best_time()) return outcome = modelled;
     const auto offered =
-        work_.offer(assemble(draft, *answers, work_.graph(draft.microbatches), work_.cluster()));
+        work_.offer(assemble(draft, answers, work_.graph(draft.microbatches), work_.cluster()));
     if (offered.fits) {
       outcome = offered.price.step_time.value;
       return outcome;
     }
     for (std::size_t s = 0; s < rooms.size(); ++s) {
       if (offered.over[s] <= Bytes{0}) continue;
-      const Bytes figures = memory_of((*answers)[s]->figures, in_flight(draft, s));
+      const Bytes figures = memory_of(answers[s]->figures, in_flight(draft, s));
       rooms[s] = std::min(rooms[s], figures) - offered.over[s];
-      const Bytes more = offered.price.arenas[s] - figures;
+      const Bytes more = offered.price.arenas[s] - figures - chosen->traffic.staging[s];
       seen_packing_ = std::min(seen_packing_.value_or(more), more);
     }
+    const auto again = solve_all(draft, rooms);
+    if (!again) return outcome;
+    chosen = Chosen{*again, traffic(draft, *again)};
   }
   return outcome;
 }

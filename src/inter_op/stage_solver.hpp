@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "border_traffic.hpp"
+#include "drafts.hpp"
 #include "search_work.hpp"
 
 namespace alpa {
@@ -37,7 +37,16 @@ class StageSolver {
   [[nodiscard]] std::optional<std::vector<const StageAnswer*>> solve_all(
       const Draft& draft, const std::vector<Bytes>& rooms);
   [[nodiscard]] std::vector<Bytes> rooms_of(const Draft& draft);
-  [[nodiscard]] const BorderTraffic& traffic(int microbatches);
+
+  /// Choices of all stages, and what they then send each other.
+  struct Chosen {
+    std::vector<const StageAnswer*> answers;
+    CrossTraffic traffic;
+  };
+  /// Choices that leave room for what messages are packed into: `rooms` becomes what is left.
+  [[nodiscard]] std::optional<Chosen> choose(const Draft& draft, std::vector<Bytes>& rooms);
+  [[nodiscard]] CrossTraffic traffic(const Draft& draft,
+                                     const std::vector<const StageAnswer*>& answers);
 
   /// Answers of one stage whatever its memory, on the lower convex hull of time over bytes, as far
   /// as it was looked at: cheapest first.
@@ -54,8 +63,8 @@ class StageSolver {
   std::map<std::string, Hull> hulls_;
   std::map<std::string, std::optional<StageAnswer>> answers_;
   std::map<std::string, std::optional<double>> modelled_;
-  std::map<int, BorderTraffic> traffic_;
-  std::optional<Bytes> seen_packing_;  ///< the least of stages that did not fit
+  std::map<int, std::vector<CrossTensor>> cross_;  ///< by microbatches
+  std::optional<Bytes> seen_packing_;              ///< the least of stages that did not fit
   std::map<std::string, std::optional<double>> offered_;
 };
 

@@ -1,54 +1,18 @@
 #include "messages.hpp"
 
-#include <algorithm>
-#include <map>
-#include <optional>
-
+#include "alpa/lowering/border.hpp"
 #include "alpa/lowering/traffic.hpp"
 
 namespace alpa {
 namespace {
 
-/// One box that goes from one device of a mesh to one of another.
-struct Transfer {
-  int sender = 0;    ///< index in the sending mesh
-  int receiver = 0;  ///< index in the receiving mesh
-  Box box;
-};
-
-std::vector<Transfer> transfers_of(const PlacedGraph& placed, const Crossing& crossing) {
-  const Tensor& tensor = placed.graph->tensor(crossing.tensor);
-  const DeviceMesh& from = placed.plan->stages[static_cast<std::size_t>(crossing.from_stage)].mesh;
-  const DeviceMesh& to = placed.plan->stages[static_cast<std::size_t>(crossing.to_stage)].mesh;
-  std::map<Box, std::vector<int>> holders;
-  for (int i = 0; i < num_devices(from); ++i) {
-    holders[local_box(tensor.shape, crossing.sent, from, i)].push_back(i);
-  }
-  std::map<Box, std::size_t> turn;
-  std::vector<Transfer> transfers;
-  for (int j = 0; j < num_devices(to); ++j) {
-    const Box wanted = local_box(tensor.shape, crossing.arrives, to, j);
-    for (const auto& [box, devices] : holders) {
-      const Box common = intersect(box, wanted);
-      if (is_empty(common)) continue;
-      transfers.push_back({devices[turn[box]++ % devices.size()], j, common});
-    }
-  }
-  return transfers;
-}
-
-/// Where `part` begins in `whole`'s dense memory, in elements, if it is one run there.
-std::optional<std::int64_t> run_offset(const Box& whole, const Box& part) {
-  std::size_t d = 0;
-  while (d < whole.extent.size() && part.extent[d] == 1) ++d;
-  for (std::size_t e = d + 1; e < whole.extent.size(); ++e) {
-    if (part.extent[e] != whole.extent[e]) return std::nullopt;
-  }
-  std::int64_t offset = 0;
-  for (std::size_t e = 0; e < whole.extent.size(); ++e) {
-    offset = offset * whole.extent[e] + (part.offset[e] - whole.offset[e]);
-  }
-  return offset;
+std::vector<BoxTransfer> transfers_of(const PlacedGraph& placed, const Crossing& crossing) {
+  const auto mesh = [&](int stage) -> const DeviceMesh& {
+    return placed.plan->stages[static_cast<std::size_t>(stage)].mesh;
+  };
+  return box_transfers(placed.graph->tensor(crossing.tensor).shape,
+                       {crossing.sent, mesh(crossing.from_stage)},
+                       {crossing.arrives, mesh(crossing.to_stage)});
 }
 
 std::string message_name(const Tensor& tensor, const Box& box) {
@@ -64,7 +28,7 @@ std::vector<Message> send_messages(SegmentBuilder& builder, int segment, const C
   const BufferId buffer = builder.want(segment, crossing.tensor, crossing.sent);
   const Operand mine = builder.operand(crossing.tensor, crossing.sent, buffer);
   std::vector<Message> messages;
-  for (const Transfer& transfer : transfers_of(placed, crossing)) {
+  for (const BoxTransfer& transfer : transfers_of(placed, crossing)) {
     if (transfer.sender != builder.seat().index) continue;
     const Bytes size = bytes_of(transfer.box.extent, tensor.dtype);
     Message message{to.ranks[static_cast<std::size_t>(transfer.receiver)],
@@ -98,7 +62,7 @@ std::vector<Message> receive_messages(SegmentBuilder& builder, const Crossing& c
   arrival.buffer = builder.add_buffer("arrived " + tensor.name,
                                       bytes_of(whole.extent, tensor.dtype), memory_class);
   std::vector<Message> messages;
-  for (const Transfer& transfer : transfers_of(placed, crossing)) {
+  for (const BoxTransfer& transfer : transfers_of(placed, crossing)) {
     if (transfer.receiver != builder.seat().index) continue;
     const Bytes size = bytes_of(transfer.box.extent, tensor.dtype);
     Message message{from.ranks[static_cast<std::size_t>(transfer.sender)],
@@ -125,7 +89,7 @@ std::vector<StageMessage> traffic(const Graph& graph, const Plan& plan) {
   for (const Crossing& c : placed.crossings) {
     const auto& from = plan.stages[static_cast<std::size_t>(c.from_stage)].ranks;
     const auto& to = plan.stages[static_cast<std::size_t>(c.to_stage)].ranks;
-    for (const Transfer& t : transfers_of(placed, c)) {
+    for (const BoxTransfer& t : transfers_of(placed, c)) {
       messages.push_back({c.from_stage, c.to_stage, from[static_cast<std::size_t>(t.sender)],
                           to[static_cast<std::size_t>(t.receiver)], c.phase,
                           bytes_of(t.box.extent, graph.tensor(c.tensor).dtype)});

@@ -11,7 +11,7 @@ namespace alpa {
 
 /// What a plan takes as far as the figures of its stages say, without lowering it.
 struct ModelledPlan {
-  Seconds step_time;          ///< without the norm; messages between stages are estimated
+  Seconds step_time;          ///< without the norm
   std::vector<Bytes> memory;  ///< [stage] before packing: never more than its arena
 };
 

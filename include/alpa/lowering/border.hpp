@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "alpa/graph/graph.hpp"
+#include "alpa/lowering/traffic.hpp"
+#include "alpa/plan/plan.hpp"
+#include "alpa/sharding/sharding_spec.hpp"
+
+namespace alpa {
+
+/// A tensor as it lies on a mesh.
+struct PlacedTensor {
+  ShardingSpec spec;
+  const DeviceMesh& mesh;
+};
+
+/// One box that goes from one device of a mesh to one of another.
+struct BoxTransfer {
+  int sender = 0;    ///< index in the sending mesh
+  int receiver = 0;  ///< index in the receiving mesh
+  Box box;
+};
+
+/// Every element of a receiver's piece has one sender; copies on the sending mesh take turns.
+[[nodiscard]] std::vector<BoxTransfer> box_transfers(const Shape& shape, const PlacedTensor& from,
+                                                     const PlacedTensor& to);
+
+/// Where `part` begins in `whole`'s dense memory, in elements, if it is one run there; else it is
+/// packed into a buffer of its own to be sent, and unpacked from one.
+[[nodiscard]] std::optional<std::int64_t> run_offset(const Box& whole, const Box& part);
+
+/// A tensor that operators of other layers read than the one that makes or stores it.
+struct CrossTensor {
+  TensorId tensor;
+  int maker = -1;   ///< last operator that writes it; -1: none, it is stored whole
+  int result = -1;  ///< of the maker
+  int layer = 0;    ///< that has it
+  std::vector<std::pair<int, int>> readers;  ///< operator, first operand; in order of the graph
+};
+[[nodiscard]] std::vector<CrossTensor> cross_tensors(const Graph& graph);
+
+/// A stage of consecutive layers, as far as messages go.
+struct StageSide {
+  int first_layer = 0;
+  int last_layer = 0;
+  std::vector<int> ranks;
+  DeviceMesh mesh;
+  const std::map<std::string, Strategy>* strategies = nullptr;  ///< as in StagePlan
+  const std::map<std::string, ShardingSpec>* arrivals = nullptr;
+};
+[[nodiscard]] StageSide side_of(const StagePlan& stage);
+
+/// What crosses between stages.
+struct CrossTraffic {
+  std::vector<StageMessage> messages;
+  /// [stage] of its last device: what messages that are not one run of memory are packed into and
+  /// unpacked from, each once. Not part of what the stage's operators need.
+  std::vector<Bytes> staging;
+};
+
+/// The messages of `traffic`, from the strategies of the operators at the borders alone.
+/// @param cross cross_tensors(graph)
+/// @pre the stages hold all layers, and strategies for all their operators
+[[nodiscard]] CrossTraffic cross_traffic(const Graph& graph, const std::vector<CrossTensor>& cross,
+                                         const std::vector<StageSide>& stages);
+
+}  // namespace alpa
