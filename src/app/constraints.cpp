@@ -51,6 +51,12 @@ SearchConstraints constraints_of(const RunConfig& config, const Graph& graph, in
     constraints.logical_mesh.emplace(parallel.logical_mesh->begin(), parallel.logical_mesh->end());
   }
   constraints.schedule = schedule_of(parallel);
+  if (constraints.schedule == PipelineKind::interleaved) {
+    throw PlanError(
+        "parallel.schedule: found interleaved, method auto searches gpipe and 1f1b; name the "
+        "method "
+        "(megatron, inter_only, pipedream) or a plan file");
+  }
   NamedStrategies layouts = layouts_of(parallel, graph);
   if (!layouts.empty()) constraints.stage.strategies = only(std::move(layouts));
   return constraints;

@@ -12,6 +12,7 @@
 #include "alpa/graph/kernel_work.hpp"
 #include "alpa/graph/text.hpp"
 #include "alpa/intra_op/stage_model.hpp"
+#include "alpa/lowering/table.hpp"
 #include "alpa/report/text.hpp"
 #include "alpa/sharding/redistribution.hpp"
 #include "alpa/simulate/move_time.hpp"
@@ -56,9 +57,8 @@ class StageCosts {
         stage_(planned.plan.stages[s]),
         microbatches_(planned.plan.num_microbatches),
         costs_(cluster, stage_.ranks, stage_.mesh) {
-    const auto [first, last] = stage_.chunks.front();
     for (const Operator& op : graph_.operators) {
-      if (op.layer < first || op.layer > last) continue;
+      if (!holds_layer(stage_, op.layer)) continue;
       const OperatorLayout layout = layout_of(op);
       costs_of_operators_.push_back(cost_of(op, layout));
       for (std::size_t r = 0; r < op.results.size(); ++r) made_[op.results[r]] = layout.results[r];
@@ -231,26 +231,35 @@ class Alternatives {
     };
     const Plan& plan = planned_.plan;
     const StageModel model(planned_.graph, costs, plan.num_microbatches, constraints);
-    const auto answer = model.solve(question(line.stage));
+    const auto answer = model.solve(question(line));
     if (!answer) return std::nullopt;
     Plan changed = plan;
-    changed.stages[line.stage].strategies = answer->strategies;
-    changed.stages[line.stage].retention = answer->retention;
-    changed.stages[line.stage].arrivals.clear();
+    StagePlan& decided = changed.stages[line.stage];
+    for (const auto& [name, strategy] : answer->strategies) decided.strategies[name] = strategy;
+    const int chunk = chunk_of_layer(plan, excluded.layer);
+    std::erase_if(decided.retention, [&](const auto& kept) {
+      const int layer = planned_.graph.tensor(*planned_.graph.find_tensor(kept.first)).layer;
+      return !holds_layer(stage, layer) || chunk_of_layer(plan, layer) == chunk;
+    });
+    for (const auto& [name, kept] : answer->retention) decided.retention[name] = kept;
+    decided.arrivals.clear();
     const PlanPrice it = price(planned_.graph, changed, *target_.cluster, target_.workspace);
     return Found{answer->strategies.at(excluded.name), it.step_time};
   }
 
  private:
-  [[nodiscard]] StageQuestion question(std::size_t s) const {
+  /// About the operator's chunk, which gets its share of the stage's memory.
+  [[nodiscard]] StageQuestion question(const Line& line) const {
     const Plan& plan = planned_.plan;
+    const auto& chunks = plan.stages[line.stage].chunks;
     StageQuestion question;
-    std::tie(question.first_layer, question.last_layer) = plan.stages[s].chunks.front();
+    std::tie(question.first_layer, question.last_layer) =
+        *std::find_if(chunks.begin(), chunks.end(),
+                      [&](const auto& chunk) { return line.first.op->layer <= chunk.second; });
     question.weights.forward = question.weights.backward = plan.num_microbatches;
-    question.memory = capacity_of(target_, plan.stages[s]);
-    const bool early = plan.schedule == PipelineKind::one_f_one_b && s < plan.warm_up.size();
-    question.in_flight =
-        early ? std::min(plan.warm_up[s], plan.num_microbatches) : plan.num_microbatches;
+    question.memory = {capacity_of(target_, plan.stages[line.stage]).value /
+                       static_cast<std::int64_t>(chunks.size())};
+    question.in_flight = in_flight(table_of(plan), chunk_of_layer(plan, line.first.op->layer));
     return question;
   }
 

@@ -101,8 +101,9 @@ MethodRequest method_request(const ParallelConfig& parallel, const RunConfig& co
   MethodRequest request{parallel, target.ranks, config.training.global_batch,
                         samples_of_group(config.model)};
   request.price = [&target, models](const Graph& graph, const Plan& plan) {
-    return models != nullptr ? modelled_price(target, *models, graph, plan)
-                             : price_of_method(target, graph, plan);
+    const bool modelled = models != nullptr && plan.schedule != PipelineKind::interleaved;
+    return modelled ? modelled_price(target, *models, graph, plan)
+                    : price_of_method(target, graph, plan);
   };
   if (!target.cluster) return request;
   const double rate = best_rate(config, *target.cluster);

@@ -17,9 +17,10 @@ namespace alpa {
 namespace {
 
 const std::vector<std::string> kKeys = {
-    "parallel.method",  "parallel.data",         "parallel.tensor",      "parallel.pipeline",
-    "parallel.stages",  "parallel.microbatches", "parallel.schedule",    "parallel.logical_mesh",
-    "parallel.layouts", "parallel.recompute",    "parallel.memory_limit"};
+    "parallel.method",    "parallel.data",         "parallel.tensor",
+    "parallel.pipeline",  "parallel.stages",       "parallel.microbatches",
+    "parallel.schedule",  "parallel.logical_mesh", "parallel.layouts",
+    "parallel.recompute", "parallel.memory_limit", "parallel.chunks_per_stage"};
 
 std::string trimmed(const std::string& text) {
   const auto first = text.find_first_not_of(" \t\n");

@@ -191,6 +191,13 @@ void check_parallel(const CrossCheck& check, const RunConfig& config) {
   const ParallelConfig& parallel = config.parallel;
   check_degrees(check, parallel);
   check_plan_file(check, parallel);
+  const bool interleaved = parallel.schedule == PipelineSchedule::interleaved;
+  if (parallel.chunks_per_stage && !interleaved &&
+      check.sound({"parallel.chunks_per_stage", "parallel.schedule"})) {
+    check.refuse("parallel.chunks_per_stage", text_of(*parallel.chunks_per_stage),
+                 "auto with schedule " + std::string(name_of(parallel.schedule)) +
+                     " (only interleaved holds several chunks a stage)");
+  }
   if (parallel.microbatches) {
     check_divides(check, "training.global_batch", config.training.global_batch,
                   "parallel.microbatches", *parallel.microbatches);

@@ -170,6 +170,8 @@ Section<ParallelConfig> parallel_section() {
           word_or("auto", list_of(integer(1, kLargest), "[n] or [n, m]", 1, 2)),
           "logical shape of each mesh"),
       key("schedule", &P::schedule, choice<PipelineSchedule>(), "of the pipeline"),
+      key("chunks_per_stage", &P::chunks_per_stage, word_or("auto", integer(2, kLargest)),
+          "interleaved: runs of layers that each stage holds; auto: 2"),
       key("recompute", &P::recompute, word_or("auto", choice<Recompute>()),
           "what backward computes again of every layer instead of keeping it; auto: nothing, or "
           "what a search finds best"),

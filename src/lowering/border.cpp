@@ -85,8 +85,8 @@ class Borders {
     const Box in = local_box(tensor.shape, there.spec, there.mesh, last_receiver);
     for (const BoxTransfer& t : box_transfers(tensor.shape, here, there)) {
       StageMessage message;
-      message.from_stage = from;
-      message.to_stage = to;
+      message.from_stage = message.from_chunk = from;
+      message.to_stage = message.to_chunk = to;
       message.from_rank = stage(from).ranks[static_cast<std::size_t>(t.sender)];
       message.to_rank = stage(to).ranks[static_cast<std::size_t>(t.receiver)];
       message.phase = phase;

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "alpa/base/error.hpp"
+#include "alpa/lowering/table.hpp"
 
 #include "arena.hpp"
 #include "messages.hpp"
@@ -19,13 +20,6 @@ namespace {
 using Kind = SegmentInfo::Kind;
 
 constexpr std::size_t kOperatorsForThreads = 1000;
-
-Schedule schedule_of(const Plan& plan, bool training) {
-  const int stages = static_cast<int>(plan.stages.size());
-  if (!training) return forward_only(stages, plan.num_microbatches);
-  if (plan.schedule == PipelineKind::gpipe) return gpipe(stages, plan.num_microbatches);
-  return one_f_one_b(stages, plan.num_microbatches, plan.warm_up);
-}
 
 /// Lowers one rank's step or evaluation. Segments are built first, then calls, then memory.
 class Lowering {
@@ -42,8 +36,7 @@ class Lowering {
     builder_.add_state(training_);
     if (builder_.seat().stage >= 0) {
       lower_once(Phase::prepare);
-      lower_microbatch(Phase::forward);
-      if (training_) lower_microbatch(Phase::backward);
+      lower_chunks();
       call_once(Phase::prepare);
       call_schedule();
       if (training_) lower_once(Phase::reduce);
@@ -60,22 +53,27 @@ class Lowering {
  private:
   [[nodiscard]] bool here(int stage) const { return stage == builder_.seat().stage; }
 
-  /// The operators of a phase on this stage, in order.
-  void lower_operators(int segment, Phase phase) {
+  [[nodiscard]] bool is_mine(int chunk) const {
+    return here(schedule_.stage_of_chunk[static_cast<std::size_t>(chunk)]);
+  }
+
+  /// The operators of a phase on this stage, or of one of its chunks, in order.
+  void lower_operators(int segment, Phase phase, std::optional<int> chunk = {}) {
     const auto& operators = placed_.graph->operators;
     for (std::size_t o = 0; o < operators.size(); ++o) {
       if (operators[o].phase == phase && here(placed_.stage_of_op[o]) &&
-          !sent_in_prepare_.contains(o)) {
+          (!chunk || placed_.chunk_of_op[o] == *chunk) && !sent_in_prepare_.contains(o)) {
         builder_.lower_operator(segment, o);
       }
     }
   }
 
-  /// Messages of the crossings of a phase: sends are packed at the end of `segment`.
-  std::vector<Message> sends(int segment, Phase phase) {
+  /// Messages of the crossings of a phase, or of those that a chunk makes: sends are packed at the
+  /// end of `segment`.
+  std::vector<Message> sends(int segment, Phase phase, std::optional<int> chunk = {}) {
     std::vector<Message> out;
     for (const Crossing& c : placed_.crossings) {
-      if (c.phase != phase || !here(c.from_stage)) continue;
+      if (c.phase != phase || !here(c.from_stage) || (chunk && c.from_chunk != *chunk)) continue;
       for (Message& m : send_messages(builder_, segment, c)) out.push_back(std::move(m));
     }
     return out;
@@ -133,22 +131,38 @@ class Lowering {
     instructions.push_back({"exchange", std::move(exchange), StepPhase::transfer, {}});
   }
 
-  void lower_microbatch(Phase phase) {
-    const bool backward = phase == Phase::backward;
-    const int chunk = builder_.seat().stage;
-    for (const Crossing& c : placed_.crossings) {
-      if (c.phase == phase && here(c.to_stage)) {
-        auto& in = received_[{c.from_chunk, backward}];
-        for (Message& m : receive_messages(builder_, c)) in.push_back(std::move(m));
-      }
+  /// Forwards in the order of the layers, then backwards in the other: as a microbatch runs.
+  void lower_chunks() {
+    const int chunks = static_cast<int>(schedule_.stage_of_chunk.size());
+    expect_arrivals(Phase::forward);
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      if (is_mine(chunk)) lower_chunk(chunk, Phase::forward);
     }
+    if (!training_) return;
+    expect_arrivals(Phase::backward);
+    for (int chunk = chunks - 1; chunk >= 0; --chunk) {
+      if (is_mine(chunk)) lower_chunk(chunk, Phase::backward);
+    }
+  }
+
+  void expect_arrivals(Phase phase) {
+    for (const Crossing& c : placed_.crossings) {
+      if (c.phase != phase || !here(c.to_stage)) continue;
+      auto& in = received_[{c.from_chunk, phase == Phase::backward}];
+      for (Message& m : receive_messages(builder_, c)) in.push_back(std::move(m));
+    }
+  }
+
+  void lower_chunk(int chunk, Phase phase) {
+    const bool backward = phase == Phase::backward;
     const int segment =
         builder_.add_segment((backward ? "backward " : "forward ") + std::to_string(chunk),
                              {backward ? Kind::backward : Kind::forward, chunk,
                               backward ? StepPhase::backward : StepPhase::forward});
+    builder_.program.segments.back().chunk = chunk;
     segment_of_[{chunk, backward}] = segment;
-    lower_operators(segment, phase);
-    sent_[{chunk, backward}] = sends(segment, phase);
+    lower_operators(segment, phase, chunk);
+    sent_[{chunk, backward}] = sends(segment, phase, chunk);
   }
 
   void call(int segment, int microbatch, std::vector<Work> works) {
@@ -197,7 +211,7 @@ class Lowering {
                                {Kind::exchange, 0, StepPhase::transfer});
       Exchange exchange;
       for (const auto& k : key) {
-        const bool own = k.first == builder_.seat().stage;
+        const bool own = is_mine(k.first);
         const auto& messages = own ? sent_.at(k) : received_.at(k);
         auto& list = own ? exchange.out : exchange.in;
         list.insert(list.end(), messages.begin(), messages.end());
@@ -275,7 +289,7 @@ std::size_t threads_for(const Graph& graph, std::size_t ranks, const WorkspaceSi
 std::vector<RankPrograms> lower_ranks(const Graph& graph, const Plan& plan,
                                       const std::vector<int>& ranks,
                                       const WorkspaceSize& workspace_size, const Wanted& wanted) {
-  Common common{place(graph, plan), {}, schedule_of(plan, true), schedule_of(plan, false)};
+  Common common{place(graph, plan), {}, table_of(plan), evaluation_table_of(plan)};
   if (wanted.evaluation && graph.evaluation) common.evaluated = place(*graph.evaluation, plan);
   std::vector<RankPrograms> all(ranks.size());
   std::atomic<std::size_t> next{0};

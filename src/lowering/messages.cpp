@@ -90,7 +90,8 @@ std::vector<StageMessage> traffic(const Graph& graph, const Plan& plan) {
     const auto& from = plan.stages[static_cast<std::size_t>(c.from_stage)].ranks;
     const auto& to = plan.stages[static_cast<std::size_t>(c.to_stage)].ranks;
     for (const BoxTransfer& t : transfers_of(placed, c)) {
-      messages.push_back({c.from_stage, c.to_stage, from[static_cast<std::size_t>(t.sender)],
+      messages.push_back({c.from_stage, c.to_stage, c.from_chunk, c.to_chunk,
+                          from[static_cast<std::size_t>(t.sender)],
                           to[static_cast<std::size_t>(t.receiver)], c.phase,
                           bytes_of(t.box.extent, graph.tensor(c.tensor).dtype)});
     }

@@ -23,7 +23,7 @@ void place_operators(PlacedGraph& placed) {
         apply_strategy(op.rule, strategy_of(stage_plan, graph, op), stage_plan.mesh);
     ALPA_CHECK(result.layout.has_value());
     placed.stage_of_op.push_back(stage);
-    placed.chunk_of_op.push_back(stage);
+    placed.chunk_of_op.push_back(chunk_of_layer(plan, op.layer));
     placed.layout_of_op.push_back(*result.layout);
   }
 }
@@ -74,6 +74,7 @@ void find_crossings(PlacedGraph& placed) {
                  .to_stage = to,
                  .phase = op.phase,
                  .from_chunk = 0,
+                 .to_chunk = placed.chunk_of_op[o],
                  .sent = {},
                  .arrives = {}};
       if (!is_state(tensor)) {

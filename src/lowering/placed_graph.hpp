@@ -16,7 +16,8 @@ struct Crossing {
   int from_stage = 0;
   int to_stage = 0;
   Phase phase = Phase::forward;  ///< in which it is made or, for state, used
-  int from_chunk = 0;            ///< of forward and backward
+  int from_chunk = 0;            ///< that makes it, of forward and backward
+  int to_chunk = 0;              ///< that uses it first
   ShardingSpec sent, arrives;    ///< on the two meshes; never partial
 };
 

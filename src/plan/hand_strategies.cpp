@@ -178,13 +178,12 @@ class HandChooser {
 
 void choose_by_hand(StagePlan& stage, const Graph& graph, const HandAxes& axes) {
   HandChooser chooser(stage, graph, axes);
-  const auto [first, last] = stage.chunks.front();
   for (const Operator& op : graph.operators) {
-    if (first <= op.layer && op.layer <= last) chooser.choose(op);
+    if (holds_layer(stage, op.layer)) chooser.choose(op);
   }
   if (axes.zero < 3) return;
   for (const Tensor& t : graph.tensors) {
-    if (is_parameter(t) && first <= t.layer && t.layer <= last) {
+    if (is_parameter(t) && holds_layer(stage, t.layer)) {
       stage.retention[t.name] = Retention::repeat;
     }
   }

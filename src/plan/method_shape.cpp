@@ -74,6 +74,10 @@ void check_constraints(const ParallelConfig& parallel, const MethodShape& shape)
                     std::string(name_of(parallel.method)) + " makes " +
                     std::to_string(shape.pipeline));
   }
+  if (parallel.schedule == PipelineSchedule::interleaved && shape.pipeline < 2) {
+    throw PlanError("parallel.schedule: interleaved needs at least 2 stages, method " +
+                    std::string(name_of(parallel.method)) + " makes 1");
+  }
   if (!parallel.logical_mesh) return;
   const DeviceMesh mesh = mesh_of(shape);
   const std::vector<int> wanted(parallel.logical_mesh->begin(), parallel.logical_mesh->end());

@@ -5,6 +5,8 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "alpa/base/error.hpp"
 #include "alpa/graph/recompute.hpp"
@@ -73,6 +75,25 @@ void apply_layouts(Plan& plan, const Graph& graph, const NamedStrategies& layout
   }
 }
 
+bool interleaves(const ParallelConfig& parallel) {
+  return parallel.schedule == PipelineSchedule::interleaved;
+}
+
+int chunks_of_stage(const ParallelConfig& parallel) {
+  return interleaves(parallel) ? static_cast<int>(parallel.chunks_per_stage.value_or(2)) : 1;
+}
+
+void check_layers(const MethodRequest& request, const MethodShape& shape, const Graph& graph) {
+  const int chunks = chunks_of_stage(request.parallel);
+  if (graph.num_layers / chunks >= shape.pipeline) return;
+  throw PlanError("method " + std::string(name_of(request.parallel.method)) + ": " +
+                      std::to_string(shape.pipeline) + " stages " +
+                      (chunks == 1 ? "need as many layers"
+                                   : "of " + std::to_string(chunks) + " chunks need a layer each") +
+                      ", the model has " + std::to_string(graph.num_layers),
+                  ExitCode::no_plan);
+}
+
 /// The plan of a shape for the graph of a microbatch.
 Plan arrange(const MethodRequest& request, const MethodShape& shape, int microbatches,
              const Graph& graph) {
@@ -92,19 +113,18 @@ Plan arrange(const MethodRequest& request, const MethodShape& shape, int microba
                         " ranks: raise training.global_batch or lower parallel.microbatches",
                     ExitCode::no_plan);
   }
-  if (graph.num_layers < shape.pipeline) {
-    throw PlanError("method " + plan.method + ": " + std::to_string(shape.pipeline) +
-                        " stages need as many layers, the model has " +
-                        std::to_string(graph.num_layers),
-                    ExitCode::no_plan);
-  }
-  const auto sizes = cut_layers(layer_weights(graph, shape.balance_flops), shape.pipeline);
+  check_layers(request, shape, graph);
+  const int rounds = chunks_of_stage(request.parallel);
+  const auto sizes = cut_layers(layer_weights(graph, shape.balance_flops), rounds * shape.pipeline);
+  std::vector<std::vector<std::pair<int, int>>> chunks(static_cast<std::size_t>(shape.pipeline));
   int layer = 0;
+  for (std::size_t c = 0; c < sizes.size(); ++c) {
+    chunks[c % chunks.size()].emplace_back(layer, layer + sizes[c] - 1);
+    layer += sizes[c];
+  }
   for (int s = 0; s < shape.pipeline; ++s) {
     StagePlan stage;
-    const int count = sizes[static_cast<std::size_t>(s)];
-    stage.chunks = {{layer, layer + count - 1}};
-    layer += count;
+    stage.chunks = chunks[static_cast<std::size_t>(s)];
     stage.mesh = mesh;
     for (int d = 0; d < num_devices(mesh); ++d) stage.ranks.push_back(s * num_devices(mesh) + d);
     choose_by_hand(stage, graph, axes_of(shape));
@@ -233,11 +253,13 @@ class ShapeSearch {
 std::vector<MethodShape> megatron_shapes(const MethodRequest& request, int layers) {
   const ParallelConfig& parallel = request.parallel;
   const int ranks = request.world_size;
+  const int least = interleaves(parallel) ? 2 : 1;
+  const int most = std::min(ranks, layers / chunks_of_stage(parallel));
   const auto allows = [](const std::optional<std::int64_t>& given, std::int64_t value) {
     return !given || *given == value;
   };
   std::vector<MethodShape> found;
-  for (int pipeline = 1; pipeline <= std::min(ranks, layers); ++pipeline) {
+  for (int pipeline = least; pipeline <= most; ++pipeline) {
     if (ranks % pipeline != 0 || !allows(parallel.pipeline, pipeline)) continue;
     if (!allows(parallel.stages, pipeline)) continue;
     for (int tensor = 1; tensor <= ranks / pipeline; ++tensor) {
@@ -257,8 +279,8 @@ std::vector<MethodShape> megatron_shapes(const MethodRequest& request, int layer
   return found;
 }
 
-/// The plan of least price; nothing if there is none. Pipelines of equal stages take at least
-/// (B + p - 1) / B times what the products of the whole step take on all devices.
+/// The plan of least price; nothing if there is none. Pipelines of equal stages of v chunks take at
+/// least (B + (p - 1)/v) / B times what the products of the whole step take on all devices.
 std::optional<Plan> cheapest_megatron(const MethodRequest& request, Graphs& graphs) {
   const Graph& whole = graphs.at(request.global_batch);
   const double flops = flops_per_microbatch(whole).value / request.world_size;
@@ -270,7 +292,8 @@ std::optional<Plan> cheapest_megatron(const MethodRequest& request, Graphs& grap
   std::vector<Bounded> shapes;
   for (const MethodShape& shape : megatron_shapes(request, whole.num_layers)) {
     const double most = counts_of(request, shape).back();
-    shapes.push_back({work * (most + shape.pipeline - 1) / most, shape});
+    const double fill = (shape.pipeline - 1.0) / chunks_of_stage(request.parallel);
+    shapes.push_back({work * (most + fill) / most, shape});
   }
   std::stable_sort(shapes.begin(), shapes.end(),
                    [](const Bounded& a, const Bounded& b) { return a.bound < b.bound; });
@@ -309,10 +332,11 @@ std::optional<PipelineKind> schedule_of(const ParallelConfig& parallel) {
     case PipelineSchedule::one_forward_one_backward:
       return PipelineKind::one_f_one_b;
     case PipelineSchedule::interleaved:
+      return PipelineKind::interleaved;
     case PipelineSchedule::zero_bubble:
       throw PlanError(
-          "parallel.schedule: interleaved and zero_bubble are not in this version; "
-          "expected auto, gpipe or 1f1b");
+          "parallel.schedule: zero_bubble is not in this version, whose backward runs whole; "
+          "expected auto, gpipe, 1f1b or interleaved");
   }
   check_failed("known schedule", SourceLine::here());
 }

@@ -21,25 +21,12 @@ std::int64_t devices_up_to(const DeviceMesh& mesh, std::int64_t most) {
   return devices;
 }
 
-void check_stages(const Plan& plan, const Graph& graph) {
+void check_stages(const Plan& plan) {
   std::set<int> used;
-  int next_layer = 0;
   if (plan.stages.empty()) throw PlanError("plan: it has no stages");
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {
     const StagePlan& stage = plan.stages[s];
     const std::string where = name_of_stage(s);
-    if (stage.chunks.size() != 1) {
-      throw PlanError(where + ".chunks: found " + std::to_string(stage.chunks.size()) +
-                      ", expected 1: the schedules gpipe and 1f1b hold one chunk a stage");
-    }
-    const auto [first, last] = stage.chunks[0];
-    if (first != next_layer || last < first || last >= graph.num_layers) {
-      throw PlanError(where + ".chunks: found layers " + std::to_string(first) + " to " +
-                      std::to_string(last) + ", expected a run that starts at " +
-                      std::to_string(next_layer) + " and ends below " +
-                      std::to_string(graph.num_layers));
-    }
-    next_layer = last + 1;
     const auto ranks = static_cast<std::int64_t>(stage.ranks.size());
     if (ranks != devices_up_to(stage.mesh, ranks)) {
       throw PlanError(where + ".ranks: found " + std::to_string(ranks) +
@@ -53,6 +40,44 @@ void check_stages(const Plan& plan, const Graph& graph) {
         throw PlanError(where + ".ranks: rank " + std::to_string(rank) +
                         " is used twice or is not below " + std::to_string(plan.world_size));
       }
+    }
+  }
+}
+
+/// As many chunks as the schedule has, the same number on each stage.
+void check_chunk_counts(const Plan& plan) {
+  const bool interleaved = plan.schedule == PipelineKind::interleaved;
+  const std::size_t first = plan.stages.front().chunks.size();
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    const std::size_t found = plan.stages[s].chunks.size();
+    const std::string what = name_of_stage(s) + ".chunks: found " + std::to_string(found);
+    if (!interleaved && found != 1) {
+      throw PlanError(what + ", expected 1: schedule " + to_string(plan.schedule) +
+                      " holds one chunk a stage");
+    }
+    if (interleaved && found < 2) {
+      throw PlanError(what + ", expected at least 2: schedule interleaved holds several a stage");
+    }
+    if (interleaved && found != first) {
+      throw PlanError(what + ", expected " + std::to_string(first) + " as on stages[0]");
+    }
+  }
+}
+
+/// Chunks go round the stages in the order of the layers.
+void check_layers(const Plan& plan, const Graph& graph) {
+  check_chunk_counts(plan);
+  int next_layer = 0;
+  for (std::size_t round = 0; round < plan.stages.front().chunks.size(); ++round) {
+    for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+      const auto [first, last] = plan.stages[s].chunks[round];
+      if (first != next_layer || last < first || last >= graph.num_layers) {
+        throw PlanError(name_of_stage(s) + ".chunks: found layers " + std::to_string(first) +
+                        " to " + std::to_string(last) + ", expected a run that starts at " +
+                        std::to_string(next_layer) + " and ends below " +
+                        std::to_string(graph.num_layers));
+      }
+      next_layer = last + 1;
     }
   }
   if (next_layer != graph.num_layers) {
@@ -136,6 +161,9 @@ void check_arrivals(const Plan& plan, const Graph& graph) {
 
 void check_schedule(const Plan& plan) {
   if (plan.num_microbatches < 1) throw PlanError("microbatches: expected at least 1");
+  if (plan.schedule == PipelineKind::interleaved && !plan.warm_up.empty()) {
+    throw PlanError("schedule.warm_up: that of interleaved follows from stages and chunks");
+  }
   if (plan.schedule != PipelineKind::one_f_one_b || plan.warm_up.empty()) return;
   const auto stages = static_cast<int>(plan.stages.size());
   if (static_cast<int>(plan.warm_up.size()) != stages) {
@@ -166,7 +194,17 @@ std::string to_string(Retention retention) {
   check_failed("known retention", SourceLine::here());
 }
 
-std::string to_string(PipelineKind kind) { return kind == PipelineKind::gpipe ? "gpipe" : "1f1b"; }
+std::string to_string(PipelineKind kind) {
+  switch (kind) {
+    case PipelineKind::gpipe:
+      return "gpipe";
+    case PipelineKind::one_f_one_b:
+      return "1f1b";
+    case PipelineKind::interleaved:
+      return "interleaved";
+  }
+  check_failed("known schedule", SourceLine::here());
+}
 
 Seat seat_of(const Plan& plan, int rank) {
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {
@@ -177,13 +215,30 @@ Seat seat_of(const Plan& plan, int rank) {
   return {};
 }
 
+bool holds_layer(const StagePlan& stage, int layer) {
+  return std::any_of(stage.chunks.begin(), stage.chunks.end(), [&](const auto& chunk) {
+    return chunk.first <= layer && layer <= chunk.second;
+  });
+}
+
 int stage_of_layer(const Plan& plan, int layer) {
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {
-    for (const auto& [first, last] : plan.stages[s].chunks) {
-      if (first <= layer && layer <= last) return static_cast<int>(s);
-    }
+    if (holds_layer(plan.stages[s], layer)) return static_cast<int>(s);
   }
   throw PlanError("plan: no stage holds layer " + std::to_string(layer));
+}
+
+int chunk_of_layer(const Plan& plan, int layer) {
+  const int stage = stage_of_layer(plan, layer);
+  const auto& chunks = plan.stages[static_cast<std::size_t>(stage)].chunks;
+  const auto it = std::find_if(chunks.begin(), chunks.end(),
+                               [&](const auto& chunk) { return layer <= chunk.second; });
+  const int round = static_cast<int>(it - chunks.begin());
+  return round * static_cast<int>(plan.stages.size()) + stage;
+}
+
+int chunks_per_stage(const Plan& plan) {
+  return static_cast<int>(plan.stages.front().chunks.size());
 }
 
 const Strategy& strategy_of(const StagePlan& stage, const Graph& graph, const Operator& op) {
@@ -199,7 +254,8 @@ Retention retention_of(const StagePlan& stage, const Tensor& tensor) {
 
 void validate(const Plan& plan, const Graph& graph) {
   check_recompute(plan, graph);
-  check_stages(plan, graph);
+  check_stages(plan);
+  check_layers(plan, graph);
   check_schedule(plan);
   check_strategies(plan, graph);
   check_names(plan, graph);

@@ -101,9 +101,8 @@ std::vector<std::string> collectives_of(const Plan& plan, const Graph& graph,
 YamlNode operators_node(const Plan& plan, const Graph& graph, const StagePlan& stage) {
   const auto producers = producers_of(graph);
   YamlNode list = YamlNode::sequence();
-  const auto [first, last] = stage.chunks.front();
   for (const Operator& op : graph.operators) {
-    if (op.layer < first || op.layer > last || op.copy_of.valid()) continue;
+    if (!holds_layer(stage, op.layer) || op.copy_of.valid()) continue;
     const Strategy& strategy = stage.strategies.at(op.name);
     YamlNode node = YamlNode::mapping();
     node.set("name", YamlNode::of_text(op.name));
@@ -353,8 +352,11 @@ class PlanReader {
     const auto name = text(*schedule, "name");
     if (name && *name == "1f1b")
       plan.schedule = PipelineKind::one_f_one_b;
+    else if (name && *name == "interleaved")
+      plan.schedule = PipelineKind::interleaved;
     else if (name && *name != "gpipe") {
-      Cursor{*schedule->node.find("name"), "schedule.name", errors_}.refuse("gpipe or 1f1b");
+      Cursor{*schedule->node.find("name"), "schedule.name", errors_}.refuse(
+          "gpipe, 1f1b or interleaved");
     }
     if (const auto list = child(*schedule, "warm_up", YamlNode::Kind::sequence, false)) {
       plan.warm_up = integers(*list, 1, 1 << 24);
@@ -488,9 +490,8 @@ std::vector<std::pair<std::string, std::string>> summary_of(const StagePlan& sta
                                                      {'f', "feed_forward"}, {'v', "vocabulary"},
                                                      {'t', "time"},         {'e', "hidden"}};
   std::map<char, std::set<MeshAxis>> split;
-  const auto [first, last] = stage.chunks.front();
   for (const Operator& op : graph.operators) {
-    if (op.layer < first || op.layer > last || op.phase != Phase::forward) continue;
+    if (!holds_layer(stage, op.layer) || op.phase != Phase::forward) continue;
     for (const AxisUse& use : stage.strategies.at(op.name).uses) {
       if (use.linear < 0) split[use.factor].insert(use.axis);
     }

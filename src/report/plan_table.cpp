@@ -39,12 +39,6 @@ std::string letter_name(char letter) {
   }
 }
 
-bool in_stage(const StagePlan& stage, int layer) {
-  return std::any_of(stage.chunks.begin(), stage.chunks.end(), [&](const auto& chunk) {
-    return chunk.first <= layer && layer <= chunk.second;
-  });
-}
-
 std::string layers_text(const StagePlan& stage) {
   std::string text;
   for (const auto& [first, last] : stage.chunks) {
@@ -82,7 +76,7 @@ std::set<Split> splits_of(const StagePlan& stage, const Graph& graph, char lette
   std::set<Split> found;
   for (const Operator& op : graph.operators) {
     if (op.phase != Phase::forward || !std::holds_alternative<Einsum>(op.kernel)) continue;
-    if (!in_stage(stage, op.layer) || op.rule.factor(letter) < 0) continue;
+    if (!holds_layer(stage, op.layer) || op.rule.factor(letter) < 0) continue;
     const auto it = stage.strategies.find(op.name);
     if (it != stage.strategies.end()) found.insert(split_of(it->second, stage.mesh, letter));
   }

@@ -10,25 +10,41 @@ namespace {
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
-Schedule one_chunk_a_stage(int stages, int microbatches) {
-  ALPA_CHECK(stages >= 1 && microbatches >= 1);
+Schedule empty_table(int stages, int microbatches, int chunks_per_stage = 1) {
+  ALPA_CHECK(stages >= 1 && microbatches >= 1 && chunks_per_stage >= 1);
   Schedule s;
   s.num_stages = stages;
   s.num_microbatches = microbatches;
-  s.stage_of_chunk.resize(at(stages));
-  std::iota(s.stage_of_chunk.begin(), s.stage_of_chunk.end(), 0);
+  for (int chunk = 0; chunk < stages * chunks_per_stage; ++chunk) {
+    s.stage_of_chunk.push_back(chunk % stages);
+  }
   s.order.resize(at(stages));
   return s;
 }
 
+/// A stage's forwards or backwards, group by group of as many microbatches as there are stages; the
+/// last group is filled up with microbatches from `num_microbatches` on.
+std::vector<Work> in_groups(const Schedule& s, int stage, bool backward) {
+  const int chunks = static_cast<int>(s.stage_of_chunk.size());
+  std::vector<Work> works;
+  for (int first = 0; first < s.num_microbatches; first += s.num_stages) {
+    for (int round = 0; round < chunks; round += s.num_stages) {
+      const int chunk = backward ? chunks - s.num_stages - round + stage : round + stage;
+      for (int m = first; m < first + s.num_stages; ++m) works.push_back({chunk, backward, m});
+    }
+  }
+  return works;
+}
+
 /// Earliest row of each piece of work when every piece takes one row: after the one before it on
-/// its stage, after the same microbatch's forward on the chunk before, or backward on the next.
+/// its stage, after the same microbatch's forward on the chunk before, or backward on the next, or
+/// first half of the backward.
 void place_in_rows(Schedule& s) {
   const int chunks = static_cast<int>(s.stage_of_chunk.size());
-  std::vector<int> placed(2 * at(chunks) * at(s.num_microbatches), -1);
+  std::vector<int> placed(3 * at(chunks) * at(s.num_microbatches), -1);
   const auto place_of = [&](const Work& w) -> int& {
-    return placed[at(2 * w.chunk + (w.backward ? 1 : 0)) * at(s.num_microbatches) +
-                  at(w.microbatch)];
+    const int part = w.weights ? 2 : w.backward ? 1 : 0;
+    return placed[at(3 * w.chunk + part) * at(s.num_microbatches) + at(w.microbatch)];
   };
   std::vector<std::size_t> next(at(s.num_stages), 0);
   s.row.assign(at(s.num_stages), {});
@@ -39,6 +55,7 @@ void place_in_rows(Schedule& s) {
       row = std::max(row, other_row + 1);
       return other_row >= 0;
     };
+    if (w.weights) return wait_for({w.chunk, true, w.microbatch}) ? row : -1;
     if (!w.backward) return w.chunk == 0 || wait_for({w.chunk - 1, false, w.microbatch}) ? row : -1;
     if (!wait_for({w.chunk, false, w.microbatch})) return -1;
     return w.chunk == chunks - 1 || wait_for({w.chunk + 1, true, w.microbatch}) ? row : -1;
@@ -68,7 +85,7 @@ void place_in_rows(Schedule& s) {
 }  // namespace
 
 Schedule gpipe(int num_stages, int num_microbatches) {
-  Schedule s = one_chunk_a_stage(num_stages, num_microbatches);
+  Schedule s = empty_table(num_stages, num_microbatches);
   for (int stage = 0; stage < num_stages; ++stage) {
     for (const bool backward : {false, true}) {
       for (int m = 0; m < num_microbatches; ++m) s.order[at(stage)].push_back({stage, backward, m});
@@ -79,7 +96,7 @@ Schedule gpipe(int num_stages, int num_microbatches) {
 }
 
 Schedule one_f_one_b(int num_stages, int num_microbatches, const std::vector<int>& warm_up) {
-  Schedule s = one_chunk_a_stage(num_stages, num_microbatches);
+  Schedule s = empty_table(num_stages, num_microbatches);
   ALPA_CHECK(warm_up.empty() || warm_up.size() == at(num_stages));
   for (int stage = 0; stage < num_stages; ++stage) {
     const int depth = warm_up.empty() ? num_stages - stage : warm_up[at(stage)];
@@ -98,10 +115,51 @@ Schedule one_f_one_b(int num_stages, int num_microbatches, const std::vector<int
   return s;
 }
 
-Schedule forward_only(int num_stages, int num_microbatches) {
-  Schedule s = one_chunk_a_stage(num_stages, num_microbatches);
+Schedule interleaved(int num_stages, int chunks_per_stage, int num_microbatches) {
+  ALPA_CHECK(chunks_per_stage >= 2);
+  Schedule s = empty_table(num_stages, num_microbatches, chunks_per_stage);
   for (int stage = 0; stage < num_stages; ++stage) {
-    for (int m = 0; m < num_microbatches; ++m) s.order[at(stage)].push_back({stage, false, m});
+    const std::vector<Work> forwards = in_groups(s, stage, false);
+    const std::vector<Work> backwards = in_groups(s, stage, true);
+    const int warm_up = 2 * (num_stages - stage - 1) + (chunks_per_stage - 1) * num_stages;
+    auto& order = s.order[at(stage)];
+    std::size_t next = std::min(at(warm_up), forwards.size());
+    order.assign(forwards.begin(), forwards.begin() + static_cast<std::ptrdiff_t>(next));
+    for (const Work& backward : backwards) {
+      if (next < forwards.size()) order.push_back(forwards[next++]);
+      order.push_back(backward);
+    }
+    std::erase_if(order, [&](const Work& w) { return w.microbatch >= num_microbatches; });
+  }
+  place_in_rows(s);
+  return s;
+}
+
+Schedule zero_bubble(int num_stages, int num_microbatches) {
+  Schedule s = empty_table(num_stages, num_microbatches);
+  for (int stage = 0; stage < num_stages; ++stage) {
+    auto& order = s.order[at(stage)];
+    int forward = 0;
+    const auto add_forward = [&] {
+      if (forward < num_microbatches) order.push_back({stage, false, forward++});
+    };
+    for (int warm_up = stage; warm_up < num_stages; ++warm_up) add_forward();
+    for (int m = 0; m < num_microbatches + stage; ++m) {
+      if (m < num_microbatches) order.push_back({stage, true, m});
+      if (m >= stage) order.push_back({stage, true, m - stage, true});
+      add_forward();
+    }
+  }
+  place_in_rows(s);
+  return s;
+}
+
+Schedule forward_only(int num_stages, int num_microbatches, int chunks_per_stage) {
+  Schedule s = empty_table(num_stages, num_microbatches, chunks_per_stage);
+  for (int stage = 0; stage < num_stages; ++stage) {
+    auto& order = s.order[at(stage)];
+    order = in_groups(s, stage, false);
+    std::erase_if(order, [&](const Work& w) { return w.microbatch >= num_microbatches; });
   }
   place_in_rows(s);
   return s;
@@ -113,6 +171,20 @@ int row_of(const Schedule& schedule, const Work& work) {
   const auto it = std::find(order.begin(), order.end(), work);
   if (it == order.end()) return -1;
   return schedule.row[stage][static_cast<std::size_t>(it - order.begin())];
+}
+
+int in_flight(const Schedule& schedule, int chunk) {
+  const auto& order = schedule.order[at(schedule.stage_of_chunk.at(at(chunk)))];
+  const bool split =
+      std::any_of(order.begin(), order.end(), [](const Work& w) { return w.weights; });
+  int now = 0;
+  int most = 0;
+  for (const Work& w : order) {
+    if (w.chunk != chunk) continue;
+    if (!w.backward) most = std::max(most, ++now);
+    if (w.backward && w.weights == split) --now;
+  }
+  return most;
 }
 
 std::string to_text(const Schedule& schedule) {
@@ -129,8 +201,8 @@ std::string to_text(const Schedule& schedule) {
         continue;
       }
       const Work& w = schedule.order[at(stage)][static_cast<std::size_t>(it - rows.begin())];
-      text += std::to_string(w.microbatch) + "." +
-              std::to_string(w.backward ? 2 * chunks - 1 - w.chunk : w.chunk);
+      text += std::to_string(w.microbatch) + (w.weights ? ".w" : ".") +
+              std::to_string(w.backward && !w.weights ? 2 * chunks - 1 - w.chunk : w.chunk);
     }
   }
   return text;

@@ -15,12 +15,6 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
-Schedule table_of(PipelineKind kind, const std::vector<int>& warm_up, int stages,
-                  int microbatches) {
-  return kind == PipelineKind::gpipe ? gpipe(stages, microbatches)
-                                     : one_f_one_b(stages, microbatches, warm_up);
-}
-
 /// The work that a stage is at.
 struct Running {
   double end = kNever;  ///< at the present speed; kNever: the stage waits
@@ -30,18 +24,19 @@ struct Running {
 
 class Table {
  public:
-  Table(Schedule schedule, const std::vector<StageTimes>& stages,
+  Table(const Schedule& schedule, const std::vector<ChunkTimes>& chunks,
         const std::vector<StageTransfer>& transfers, const std::vector<SharedCores>& shared)
-      : schedule_(std::move(schedule)),
-        stages_(stages),
+      : schedule_(schedule),
+        chunks_(chunks),
         shared_(shared),
-        next_(stages.size(), 0),
-        running_(stages.size()),
-        working_(stages.size(), false),
-        sends_(2 * stages.size()),
-        inputs_(2 * stages.size()),
-        done_(2 * stages.size(), -1) {
-    run_.busy.assign(stages.size(), 0.0);
+        next_(schedule.order.size(), 0),
+        running_(schedule.order.size()),
+        working_(schedule.order.size(), false),
+        sends_(2 * chunks.size()),
+        inputs_(2 * chunks.size()),
+        done_(2 * chunks.size(), -1) {
+    ALPA_CHECK(chunks.size() == schedule.stage_of_chunk.size());
+    run_.busy.assign(schedule.order.size(), 0.0);
     for (const StageTransfer& t : transfers) add_transfer(t);
   }
 
@@ -72,17 +67,19 @@ class Table {
 
  private:
   /// One kind of transfer; its microbatches go in the order in which they are made, which is the
-  /// order of their numbers.
+  /// order of their numbers in every table.
   struct Line {
     StageTransfer what;
     std::size_t pair = 0;  ///< into free_
     int arrived = 0;       ///< microbatches
   };
 
-  static std::size_t key(int stage, bool backward) { return 2 * at(stage) + (backward ? 1 : 0); }
+  static std::size_t key(int chunk, bool backward) { return 2 * at(chunk) + (backward ? 1 : 0); }
 
   void add_transfer(const StageTransfer& t) {
-    const auto [it, is_new] = pairs_.try_emplace({t.from, t.to}, free_.size());
+    const std::pair stages{schedule_.stage_of_chunk[at(t.from)],
+                           schedule_.stage_of_chunk[at(t.to)]};
+    const auto [it, is_new] = pairs_.try_emplace(stages, free_.size());
     if (is_new) free_.push_back(0.0);
     const bool to_backward = t.backward || t.from > t.to;
     sends_[key(t.from, t.backward)].push_back(lines_.size());
@@ -94,21 +91,23 @@ class Table {
 
   [[nodiscard]] bool ready(std::size_t s) const {
     const Work& w = work(s);
-    const int stage = static_cast<int>(s);
-    const int neighbour = w.backward ? stage + 1 : stage - 1;
-    const bool first = neighbour < 0 || at(neighbour) == stages_.size();
+    if (w.weights) return true;  // its first half ran here
+    const int neighbour = w.backward ? w.chunk + 1 : w.chunk - 1;
+    const bool first = neighbour < 0 || at(neighbour) == chunks_.size();
     if (!first && done_[key(neighbour, w.backward)] < w.microbatch) return false;
-    const auto& inputs = inputs_[key(stage, w.backward)];
+    const auto& inputs = inputs_[key(w.chunk, w.backward)];
     return std::all_of(inputs.begin(), inputs.end(),
                        [&](std::size_t line) { return lines_[line].arrived > w.microbatch; });
   }
 
   [[nodiscard]] double seconds(std::size_t s) const {
-    return (work(s).backward ? stages_[s].backward : stages_[s].forward).value;
+    const Work& w = work(s);
+    const ChunkTimes& times = chunks_[at(w.chunk)];
+    return (w.weights ? times.weights : w.backward ? times.backward : times.forward).value;
   }
 
   void start_what_is_ready() {
-    for (std::size_t s = 0; s < stages_.size(); ++s) {
+    for (std::size_t s = 0; s < next_.size(); ++s) {
       if (working_[s] || next_[s] == schedule_.order[s].size() || !ready(s)) continue;
       working_[s] = true;
       running_[s] = {now_ + seconds(s), 1.0, now_};
@@ -121,13 +120,14 @@ class Table {
     running_[s].end = kNever;
     working_[s] = false;
     run_.busy[s] += now_ - running_[s].begin;
-    done_[key(static_cast<int>(s), w.backward)] = w.microbatch;
-    for (const std::size_t line : sends_[key(static_cast<int>(s), w.backward)]) {
+    ++next_[s];
+    if (w.weights) return;
+    done_[key(w.chunk, w.backward)] = w.microbatch;
+    for (const std::size_t line : sends_[key(w.chunk, w.backward)]) {
       double& free = free_[lines_[line].pair];
       free = std::max(free, now_) + lines_[line].what.time.value;
       arrivals_.emplace(free, line);
     }
-    ++next_[s];
   }
 
   /// What is at work goes on at the speed that the present company allows.
@@ -140,8 +140,8 @@ class Table {
     }
   }
 
-  const Schedule schedule_;
-  const std::vector<StageTimes>& stages_;
+  const Schedule& schedule_;
+  const std::vector<ChunkTimes>& chunks_;
   const std::vector<SharedCores>& shared_;
   std::vector<std::size_t> next_;  ///< [stage] into its order
   std::vector<Running> running_;
@@ -176,22 +176,34 @@ std::vector<double> speeds(const std::vector<bool>& working,
   return fast;
 }
 
-TableRun run_table(PipelineKind kind, const std::vector<int>& warm_up, int microbatches,
-                   const std::vector<StageTimes>& stages,
+TableRun run_table(const Schedule& table, const std::vector<ChunkTimes>& chunks,
                    const std::vector<StageTransfer>& transfers,
                    const std::vector<SharedCores>& shared) {
-  const bool finite = std::all_of(stages.begin(), stages.end(), [](const StageTimes& t) {
-    return std::isfinite(t.forward.value) && std::isfinite(t.backward.value);
+  const bool finite = std::all_of(chunks.begin(), chunks.end(), [](const ChunkTimes& t) {
+    return std::isfinite(t.forward.value) && std::isfinite(t.backward.value) &&
+           std::isfinite(t.weights.value);
   });
-  if (!finite) return {kNever, std::vector<double>(stages.size(), 0.0)};
-  const int count = static_cast<int>(stages.size());
-  return Table(table_of(kind, warm_up, count, microbatches), stages, transfers, shared).run();
+  if (!finite) return {kNever, std::vector<double>(table.order.size(), 0.0)};
+  return Table(table, chunks, transfers, shared).run();
+}
+
+Seconds makespan(const Schedule& table, const std::vector<ChunkTimes>& chunks,
+                 const std::vector<StageTransfer>& transfers,
+                 const std::vector<SharedCores>& shared) {
+  return {run_table(table, chunks, transfers, shared).makespan};
 }
 
 Seconds makespan(PipelineKind kind, const std::vector<int>& warm_up, int microbatches,
                  const std::vector<StageTimes>& stages, const std::vector<StageTransfer>& transfers,
                  const std::vector<SharedCores>& shared) {
-  return {run_table(kind, warm_up, microbatches, stages, transfers, shared).makespan};
+  ALPA_CHECK(kind != PipelineKind::interleaved);
+  const int count = static_cast<int>(stages.size());
+  std::vector<ChunkTimes> chunks;
+  chunks.reserve(stages.size());
+  for (const StageTimes& t : stages) chunks.push_back({t.forward, t.backward, {}});
+  const Schedule table = kind == PipelineKind::gpipe ? gpipe(count, microbatches)
+                                                     : one_f_one_b(count, microbatches, warm_up);
+  return makespan(table, chunks, transfers, shared);
 }
 
 }  // namespace alpa

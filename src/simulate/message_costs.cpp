@@ -42,13 +42,16 @@ Seconds MessageCosts::time(Bytes size, int from, int to) const {
 
 std::map<std::pair<int, int>, Seconds> transfer_times(const std::vector<StageMessage>& messages,
                                                       Phase phase, const MessageCosts& costs) {
-  using End = std::tuple<int, int, int, bool>;  // stages, rank, whether it sends
+  using End = std::tuple<int, int, int, bool>;  // chunks or stages, rank, whether it sends
+  const bool by_chunk = phase == Phase::forward || phase == Phase::backward;
   std::map<End, Seconds> ends;
   for (const StageMessage& m : messages) {
     if (m.phase != phase) continue;
     const Seconds time = costs.time(m.size, m.from_rank, m.to_rank);
-    ends[{m.from_stage, m.to_stage, m.from_rank, true}] += time;
-    ends[{m.from_stage, m.to_stage, m.to_rank, false}] += time;
+    const int from = by_chunk ? m.from_chunk : m.from_stage;
+    const int to = by_chunk ? m.to_chunk : m.to_stage;
+    ends[{from, to, m.from_rank, true}] += time;
+    ends[{from, to, m.to_rank, false}] += time;
   }
   std::map<std::pair<int, int>, Seconds> times;
   for (const auto& [end, time] : ends) {

@@ -24,8 +24,8 @@ class MessageCosts {
   std::map<std::pair<int, int>, int> shares_;  ///< of a host's link, by ranks
 };
 
-/// What the messages of one phase take between each pair of stages: the longest time of a sender or
-/// receiver, whose messages go one after the other.
+/// What the messages of one phase take between each pair of chunks, in forward and backward, else
+/// of stages: the longest time of a sender or receiver, whose messages go one after the other.
 [[nodiscard]] std::map<std::pair<int, int>, Seconds> transfer_times(
     const std::vector<StageMessage>& messages, Phase phase, const MessageCosts& costs);
 

@@ -6,6 +6,7 @@
 
 #include "alpa/base/error.hpp"
 #include "alpa/cluster/mesh_costs.hpp"
+#include "alpa/lowering/table.hpp"
 #include "alpa/lowering/traffic.hpp"
 
 #include "instruction_time.hpp"
@@ -19,6 +20,7 @@ namespace {
 struct RankPrice {
   StageTimes times;
   StageTimes collectives;  ///< the part of `times` that they take
+  std::map<int, ChunkTimes> chunks;
   Seconds norm;
 };
 
@@ -53,6 +55,7 @@ class RankPricing {
 
   RankPrice run() {
     for (const Segment& segment : program_.segments) {  // each is called; once a microbatch or step
+      chunk_ = segment.chunk < 0 ? nullptr : &price_.chunks[segment.chunk];
       for (const Instruction& i : segment.instructions) add(i);
     }
     return price_;
@@ -62,8 +65,7 @@ class RankPricing {
   void add(const Instruction& i) {
     if (const auto* run = std::get_if<RunKernel>(&i.action)) {
       const KernelWork work = work_of(*run);
-      part_of(price_.times, i.phase) +=
-          costs_.kernel(work.kind, work.dtype, work.flops, work.moved);
+      add(costs_.kernel(work.kind, work.dtype, work.flops, work.moved), i.phase);
     } else if (const auto* c = std::get_if<Collective>(&i.action)) {
       add(*c, i.phase);
     }
@@ -75,8 +77,14 @@ class RankPricing {
       return;
     }
     const Seconds time = collective_time(c, axes_[c.group.index()], costs_);
-    part_of(price_.times, phase) += time;
+    add(time, phase);
     part_of(price_.collectives, phase) += time;
+  }
+
+  void add(Seconds time, StepPhase phase) {
+    part_of(price_.times, phase) += time;
+    if (chunk_ == nullptr) return;
+    (phase == StepPhase::forward ? chunk_->forward : chunk_->backward) += time;
   }
 
   const Program& program_;
@@ -84,6 +92,7 @@ class RankPricing {
   MeshCosts costs_;
   std::vector<std::vector<MeshAxis>> axes_;  ///< of each group
   RankPrice price_;
+  ChunkTimes* chunk_ = nullptr;  ///< whose segment is added
 };
 
 std::vector<SharedCores> shared_cores(const ClusterSpec& cluster, const Plan& plan) {
@@ -133,10 +142,14 @@ class PlanPricing {
     for (const StagePlan& stage : plan_.stages) last.push_back(stage.ranks.back());
     const std::vector<RankPrograms> programs =
         lower_unordered(graph_, plan_, last, workspace_, false);
+    price_.chunks.resize(table_.stage_of_chunk.size());
     for (std::size_t s = 0; s < programs.size(); ++s) {
       const Program& step = programs[s].step;
       const RankPrice rank = RankPricing(step, cluster_, plan_.stages[s]).run();
       price_.stages.push_back(rank.times);
+      for (const auto& [chunk, times] : rank.chunks) {
+        price_.chunks[static_cast<std::size_t>(chunk)] = times;
+      }
       const StageTimes& c = rank.collectives;
       price_.collectives.push_back((c.forward + c.backward) *
                                        static_cast<double>(plan_.num_microbatches) +
@@ -150,15 +163,14 @@ class PlanPricing {
   void price_transfers() {
     for (const bool backward : {false, true}) {
       const Phase phase = backward ? Phase::backward : Phase::forward;
-      for (const auto& [stages, time] : transfer_times(messages_, phase, message_costs_)) {
-        price_.transfers.push_back({stages.first, stages.second, backward, time});
+      for (const auto& [chunks, time] : transfer_times(messages_, phase, message_costs_)) {
+        price_.transfers.push_back({chunks.first, chunks.second, backward, time});
       }
     }
   }
 
   void price_pipeline() {
-    const TableRun run = run_table(plan_.schedule, plan_.warm_up, plan_.num_microbatches,
-                                   price_.stages, price_.transfers, shared_);
+    const TableRun run = run_table(table_, price_.chunks, price_.transfers, shared_);
     price_.pipeline = {run.makespan};
     double busy = 0.0;
     for (const double stage : run.busy) busy += stage;
@@ -190,6 +202,7 @@ class PlanPricing {
   const Plan& plan_;
   const ClusterSpec& cluster_;
   const WorkspaceSize& workspace_;
+  const Schedule table_ = table_of(plan_);
   std::vector<StageMessage> messages_;
   MessageCosts message_costs_;
   std::vector<SharedCores> shared_ = shared_cores(cluster_, plan_);

@@ -13,8 +13,7 @@ struct TableRun {
 };
 
 /// See makespan().
-[[nodiscard]] TableRun run_table(PipelineKind kind, const std::vector<int>& warm_up,
-                                 int microbatches, const std::vector<StageTimes>& stages,
+[[nodiscard]] TableRun run_table(const Schedule& table, const std::vector<ChunkTimes>& chunks,
                                  const std::vector<StageTransfer>& transfers,
                                  const std::vector<SharedCores>& shared);
 

@@ -260,7 +260,10 @@ Plan single_rank_plan(const Graph& graph) {
   return plan;
 }
 
-Plan random_plan(const Case& test, int world_size, std::mt19937_64& random) {
+namespace {
+
+/// Microbatches and what is computed again; one stage without ranks.
+Plan random_outline(const Case& test, int world_size, std::mt19937_64& random) {
   std::vector<int> counts;
   for (int b = 1; b <= test.global_batch; ++b) {
     if (test.global_batch % (b * test.samples_of_group) == 0) counts.push_back(b);
@@ -271,28 +274,30 @@ Plan random_plan(const Case& test, int world_size, std::mt19937_64& random) {
   plan.num_microbatches = pick(counts, random);
   const Graph plain = test.make_graph(test.global_batch / plan.num_microbatches);
   plan.recompute = random_recomputation(plain.num_layers, random);
-  const Graph graph = with_recomputation(plain, plan.recompute);
-  const int used = random() % 8 == 0 && world_size > 1 ? world_size - 1 : world_size;
-  const int num_stages = 1 + below(std::min(used, graph.num_layers), random);
-  const auto layers = random_parts(graph.num_layers, num_stages, random);
-  const auto devices = random_parts(used, num_stages, random);
-  int layer = 0;
+  return plan;
+}
+
+void add_stages(Plan& plan, const std::vector<int>& devices, std::mt19937_64& random) {
   int rank = 0;
-  for (int s = 0; s < num_stages; ++s) {
+  for (const int n : devices) {
     StagePlan stage;
-    stage.chunks = {{layer, layer + layers[static_cast<std::size_t>(s)] - 1}};
-    layer += layers[static_cast<std::size_t>(s)];
-    const int n = devices[static_cast<std::size_t>(s)];
     for (int i = 0; i < n; ++i) stage.ranks.push_back(rank++);
     stage.mesh = random_mesh(n, random);
     plan.stages.push_back(std::move(stage));
   }
-  if (random() % 2 == 0) {
-    plan.schedule = PipelineKind::one_f_one_b;
-    if (random() % 2 == 0) {
-      for (int s = 0; s < num_stages; ++s) plan.warm_up.push_back(2 * (num_stages - s) - 1);
-    }
+}
+
+/// Dealt out to the stages in turn.
+void add_chunks(Plan& plan, const std::vector<int>& layers) {
+  int layer = 0;
+  for (std::size_t c = 0; c < layers.size(); ++c) {
+    plan.stages[c % plan.stages.size()].chunks.emplace_back(layer, layer + layers[c] - 1);
+    layer += layers[c];
   }
+}
+
+/// Strategies, arrival layouts and retention.
+void choose_at_random(Plan& plan, const Graph& graph, std::mt19937_64& random) {
   for (const Operator& op : graph.operators) {
     if (op.copy_of.valid()) continue;
     StagePlan& stage = plan.stages[static_cast<std::size_t>(stage_of_layer(plan, op.layer))];
@@ -313,6 +318,37 @@ Plan random_plan(const Case& test, int world_size, std::mt19937_64& random) {
       }
     }
   }
+}
+
+}  // namespace
+
+Plan random_plan(const Case& test, int world_size, std::mt19937_64& random) {
+  Plan plan = random_outline(test, world_size, random);
+  const Graph graph = graph_of(test, plan);
+  const int used = random() % 8 == 0 && world_size > 1 ? world_size - 1 : world_size;
+  const int num_stages = 1 + below(std::min(used, graph.num_layers), random);
+  const auto layers = random_parts(graph.num_layers, num_stages, random);
+  add_stages(plan, random_parts(used, num_stages, random), random);
+  add_chunks(plan, layers);
+  if (random() % 2 == 0) {
+    plan.schedule = PipelineKind::one_f_one_b;
+    if (random() % 2 == 0) {
+      for (int s = 0; s < num_stages; ++s) plan.warm_up.push_back(2 * (num_stages - s) - 1);
+    }
+  }
+  choose_at_random(plan, graph, random);
+  return plan;
+}
+
+Plan random_interleaved_plan(const Case& test, int world_size, std::mt19937_64& random) {
+  Plan plan = random_outline(test, world_size, random);
+  plan.schedule = PipelineKind::interleaved;
+  const Graph graph = graph_of(test, plan);
+  const int num_stages = 1 + below(std::min(world_size, graph.num_layers / 2), random);
+  const int chunks = 2 + below(std::min(2, graph.num_layers / num_stages - 1), random);
+  add_stages(plan, random_parts(world_size, num_stages, random), random);
+  add_chunks(plan, random_parts(graph.num_layers, num_stages * chunks, random));
+  choose_at_random(plan, graph, random);
   return plan;
 }
 

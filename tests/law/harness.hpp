@@ -58,6 +58,10 @@ struct Outcome {
 /// unequal size, strategies, retention and arrival layouts, schedule and depth.
 [[nodiscard]] Plan random_plan(const Case& test, int world_size, std::mt19937_64& random);
 
+/// The same with the schedule interleaved: 2 or 3 chunks of unequal size on each stage.
+[[nodiscard]] Plan random_interleaved_plan(const Case& test, int world_size,
+                                           std::mt19937_64& random);
+
 /// Largest relative difference, |a - b| / max(|a|, |b|, floor) with the floor taken from the
 /// largest value of the same tensor.
 struct Difference {

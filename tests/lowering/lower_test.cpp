@@ -24,14 +24,16 @@ std::vector<RankPrograms> lower_all(const law::Case& test, const Plan& plan) {
   return all;
 }
 
-/// Calls f(case, plan) for random plans of both models.
+/// Calls f(case, plan) for random plans of both models, every third of them interleaved.
 template <class F>
 void for_random_plans(int count, const F& f) {
   std::mt19937_64 random(21);
   for (const Preset preset : {Preset::mlp, Preset::gpt}) {
     const law::Case test = model(preset);
     for (int i = 0; i < count; ++i) {
-      f(test, random_plan(test, 1 + static_cast<int>(random() % 8), random));
+      const int world = 1 + static_cast<int>(random() % 8);
+      f(test, i % 3 == 2 ? random_interleaved_plan(test, world, random)
+                         : random_plan(test, world, random));
     }
   }
 }
@@ -114,12 +116,13 @@ TEST(Lower, EveryElementOfTheStateHasOneOwner) {
 TEST(Lower, StashHasTheSlotsOfTheSchedule) {
   constexpr int kStages = 4;
   constexpr int kMicrobatches = 8;
-  for (const bool gpipe : {true, false}) {
+  for (const auto schedule : {PipelineSchedule::gpipe, PipelineSchedule::one_forward_one_backward,
+                              PipelineSchedule::interleaved}) {
     ParallelConfig parallel = law::microbatches(kMicrobatches);
-    parallel.schedule =
-        gpipe ? PipelineSchedule::gpipe : PipelineSchedule::one_forward_one_backward;
+    parallel.schedule = schedule;
     const law::Case test = model(Preset::gpt);
-    const auto ranks = lower_all(test, law::plan_of(test, Method::pipedream, kStages, parallel));
+    const Plan plan = law::plan_of(test, Method::pipedream, kStages, parallel);
+    const auto ranks = lower_all(test, plan);
     for (int s = 0; s < kStages; ++s) {
       const Program& program = ranks[static_cast<std::size_t>(s)].step;
       int most = 0;
@@ -127,7 +130,12 @@ TEST(Lower, StashHasTheSlotsOfTheSchedule) {
         if (b.memory_class != MemoryClass::stash || b.family < 0) continue;
         most = std::max(most, program.family_slots[static_cast<std::size_t>(b.family)]);
       }
-      EXPECT_EQ(most, gpipe ? kMicrobatches : kStages - s) << "stage " << s;
+      // The first of interleaved chunks holds most: a group of S more than the last.
+      const int expected = schedule == PipelineSchedule::gpipe ? kMicrobatches
+                           : schedule == PipelineSchedule::interleaved
+                               ? kStages + std::min(kStages, 2 * (kStages - s) - 1)
+                               : kStages - s;
+      EXPECT_EQ(most, expected) << to_string(plan.schedule) << " stage " << s;
     }
   }
 }

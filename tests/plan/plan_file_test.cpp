@@ -62,12 +62,25 @@ TEST(PlanFile, SaysWhatIsComputedAgainByRunsOfLayers) {
   EXPECT_EQ(to_yaml(none, graph_of(gpt, none)).find("recompute"), std::string::npos);
 }
 
+TEST(PlanFile, SaysWhichChunksAStageHolds) {
+  const Case test = model(Preset::mlp);
+  ParallelConfig parallel = law::microbatches(4);
+  parallel.schedule = PipelineSchedule::interleaved;
+  const Plan plan = law::plan_of(test, Method::pipedream, 2, parallel);
+  const std::string text = to_yaml(plan, graph_of(test, plan));
+  EXPECT_NE(text.find("schedule:\n  name: interleaved\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("- chunks: [[0, 1], [4, 5]]\n"), std::string::npos);
+  EXPECT_NE(text.find("- chunks: [[2, 3], [6, 7]]\n"), std::string::npos);
+}
+
 TEST(PlanFile, ReadsBackAsItselfUnderRandomPlans) {
   std::mt19937_64 random(7);
   for (const Preset preset : {Preset::mlp, Preset::gpt}) {
     const Case test = model(preset);
     for (int i = 0; i < 30; ++i) {
-      Plan plan = random_plan(test, 1 + static_cast<int>(random() % 8), random);
+      const int world = 1 + static_cast<int>(random() % 8);
+      Plan plan = i % 3 == 2 ? random_interleaved_plan(test, world, random)
+                             : random_plan(test, world, random);
       const Graph graph = graph_of(test, plan);
       plan.graph_fingerprint = fingerprint(graph);
       const std::string text = to_yaml(plan, graph);
@@ -165,7 +178,7 @@ const std::vector<Bad> kBad = {
     {"devices_huge", "devices: 4", "devices: ^99999999999999999999", "an integer from 1"},
     {"microbatches", "microbatches: 4", "microbatches: ^2.5", "found 2.5"},
     {"microbatches_missing", "microbatches: 4\n", "", "microbatches: missing", "version"},
-    {"schedule", "name: \"1f1b\"", "name: ^zigzag", "expected gpipe or 1f1b"},
+    {"schedule", "name: \"1f1b\"", "name: ^zigzag", "expected gpipe, 1f1b or interleaved"},
     {"warm_up", "warm_up: [2, 1]", "warm_up: [2, ^a]", "schedule.warm_up[1]: found a"},
     {"warm_up_is_number", "warm_up: [2, 1]", "warm_up: ^2", "a list"},
     {"unknown_key_of_schedule", "warm_up:", "^warmup:", "schedule.warmup"},

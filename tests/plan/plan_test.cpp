@@ -49,6 +49,12 @@ Strategy& strategy(Plan& plan, const std::string& op) {
   throw std::runtime_error("no operator " + op);
 }
 
+void interleave(Plan& plan, const std::vector<std::vector<std::pair<int, int>>>& chunks) {
+  plan.schedule = PipelineKind::interleaved;
+  plan.warm_up.clear();
+  for (std::size_t s = 0; s < chunks.size(); ++s) plan.stages[s].chunks = chunks[s];
+}
+
 const std::vector<Bad> kBad = {
     {"no_stages", [](Plan& p) { p.stages.clear(); }, "it has no stages"},
     {"recompute", [](Plan& p) { p.recompute.assign(8, Recompute::full); },
@@ -56,7 +62,23 @@ const std::vector<Bad> kBad = {
     {"recompute_of_fewer_layers", [](Plan& p) { p.recompute.assign(7, Recompute::none); },
      "recompute: layer 7: found nothing, the graph is made for none"},
     {"two_chunks", [](Plan& p) { p.stages[0].chunks = {{0, 1}, {2, 3}}; },
-     "stages[0].chunks: found 2, expected 1"},
+     "stages[0].chunks: found 2, expected 1: schedule 1f1b holds one chunk a stage"},
+    {"interleaved_one_chunk", [](Plan& p) { interleave(p, {{{0, 3}}, {{4, 7}}}); },
+     "stages[0].chunks: found 1, expected at least 2"},
+    {"interleaved_unlike",
+     [](Plan& p) { interleave(p, {{{0, 1}, {4, 5}}, {{2, 3}, {6, 6}, {7, 7}}}); },
+     "stages[1].chunks: found 3, expected 2 as on stages[0]"},
+    {"interleaved_one_after_the_other",
+     [](Plan& p) { interleave(p, {{{0, 1}, {2, 3}}, {{4, 5}, {6, 7}}}); },
+     "stages[1].chunks: found layers 4 to 5, expected a run that starts at 2"},
+    {"interleaved_too_short", [](Plan& p) { interleave(p, {{{0, 1}, {4, 5}}, {{2, 3}, {6, 6}}}); },
+     "its stages hold layers 0 to 6, the model has 8"},
+    {"interleaved_warm_up",
+     [](Plan& p) {
+       interleave(p, {{{0, 1}, {4, 5}}, {{2, 3}, {6, 7}}});
+       p.warm_up = {2, 1};
+     },
+     "schedule.warm_up: that of interleaved follows from stages and chunks"},
     {"no_chunk", [](Plan& p) { p.stages[1].chunks.clear(); }, "stages[1].chunks: found 0"},
     {"gap", [](Plan& p) { p.stages[1].chunks = {{5, 7}}; },
      "stages[1].chunks: found layers 5 to 7, expected a run that starts at 4"},

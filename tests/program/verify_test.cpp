@@ -9,13 +9,16 @@
 namespace alpa {
 namespace {
 
-void expect_clean(const ModelConfig& model, int worlds, std::uint64_t seed) {
+using RandomPlan = Plan (*)(const law::Case&, int, std::mt19937_64&);
+
+void expect_clean(const ModelConfig& model, int worlds, std::uint64_t seed,
+                  RandomPlan random_plan = law::random_plan) {
   const law::Case test = case_of(model);
   std::mt19937_64 random(seed);
   double seconds = 0;
   for (int i = 0; i < worlds; ++i) {
     const int world = 1 + i % 8;
-    const Plan plan = law::random_plan(test, world, random);
+    const Plan plan = random_plan(test, world, random);
     const WorldPrograms programs = lower_all(test, plan);
     const auto begin = std::chrono::steady_clock::now();
     const auto step = verify(programs.step);
@@ -32,6 +35,10 @@ void expect_clean(const ModelConfig& model, int worlds, std::uint64_t seed) {
 
 TEST(Verify, FindsNothingInMlpPrograms) { expect_clean(mlp_model(), 120, 1); }
 TEST(Verify, FindsNothingInGptPrograms) { expect_clean(gpt_model(2), 10, 2); }
+TEST(Verify, FindsNothingInInterleavedPrograms) {
+  expect_clean(mlp_model(), 60, 3, law::random_interleaved_plan);
+  expect_clean(gpt_model(6), 8, 4, law::random_interleaved_plan);
+}
 
 /// The whole [2, 4] f64 is put together from its left and its right columns, then read.
 class Columns : public testing::Test {

@@ -194,7 +194,8 @@ class Planning(AutoTest):
                 (["parallel.layouts={layers.0.feed_forward.in: 'b@0'}", "parallel.microbatches=8",
                   "parallel.stages=1"],
                  ["parallel.microbatches=8", "layers.0.feed_forward.in", "cannot be split 4 ways"]),
-                (["parallel.schedule=interleaved"], ["expected auto, gpipe or 1f1b"]),
+                (["parallel.schedule=interleaved"], ["auto searches gpipe and 1f1b", "megatron"]),
+                (["parallel.chunks_per_stage=2"], ["chunks_per_stage", "only interleaved"]),
                 (["parallel.schedule=zero_bubble"], ["not in this version"])):
             with self.subTest(change=change):
                 result = self.plan("p3.16xlarge-4", *change, expect=CONFIGURATION)

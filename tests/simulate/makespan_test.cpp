@@ -81,6 +81,53 @@ TEST(Makespan, ADeeperWarmUpHidesTransfers) {
   EXPECT_LT(deeper, least * 1.1);
 }
 
+/// Equal chunks on equal stages: the bubble of 1F1B divided by the chunks of a stage.
+TEST(Makespan, OfInterleavedIsTheClosedForm) {
+  for (const int stages : {1, 2, 4}) {
+    for (const int chunks : {2, 3}) {
+      for (const int microbatches : {stages, 4 * stages}) {
+        const std::vector<ChunkTimes> each(static_cast<std::size_t>(stages * chunks),
+                                           {{1}, {2}, {0}});
+        const Seconds time = makespan(interleaved(stages, chunks, microbatches), each, {});
+        EXPECT_DOUBLE_EQ(time.value, 3.0 * chunks * microbatches + 3.0 * (stages - 1));
+      }
+    }
+  }
+}
+
+/// Qi et al.: B*(f + b + w) + (S-1)*(f + b - w).
+TEST(Makespan, OfZeroBubbleIsTheClosedForm) {
+  for (const int stages : {1, 2, 4, 8}) {
+    for (const int microbatches : {stages, 3 * stages}) {
+      const std::vector<ChunkTimes> each(static_cast<std::size_t>(stages), {{3}, {2}, {1}});
+      const Seconds time = makespan(zero_bubble(stages, microbatches), each, {});
+      EXPECT_DOUBLE_EQ(time.value, 6.0 * microbatches + 4.0 * (stages - 1));
+    }
+  }
+}
+
+/// One microbatch through the four chunks of two stages crosses six borders, three of them back
+/// from the last stage to the first or there.
+TEST(Makespan, ATransferBetweenChunksDelaysTheChunkThatReadsIt) {
+  const std::vector<ChunkTimes> chunks(4, {{1}, {2}, {0}});
+  std::vector<StageTransfer> transfers;
+  for (int c = 0; c < 3; ++c) {
+    transfers.push_back({c, c + 1, false, {0.5}});
+    transfers.push_back({c + 1, c, true, {0.25}});
+  }
+  EXPECT_DOUBLE_EQ(makespan(interleaved(2, 2, 1), chunks, transfers).value, 12 + 1.5 + 0.75);
+  EXPECT_DOUBLE_EQ(makespan(interleaved(2, 2, 1), chunks, {{2, 3, false, {5}}}).value, 12 + 5);
+}
+
+/// Transfers between two pairs of chunks of the same two stages share the way.
+TEST(Makespan, ChunksOfTheSameStagesTakeTurns) {
+  const std::vector<ChunkTimes> chunks(4, {{1}, {0}, {0}});
+  const Schedule table = forward_only(2, 2, 2);
+  EXPECT_DOUBLE_EQ(makespan(table, chunks, {{0, 1, false, {4}}}).value, 1 + 4 + 4 + 3);
+  EXPECT_DOUBLE_EQ(makespan(table, chunks, {{0, 1, false, {4}}, {2, 3, false, {4}}}).value,
+                   1 + 4 + 4 + 4 + 4 + 1);
+}
+
 /// Measured on half a core each, alone a stage runs twice as fast, so a pipeline of two stages on
 /// one core takes the sum of the work, whatever waits for what.
 TEST(Makespan, StagesOnOneCoreTakeTheSumOfTheirWork) {

@@ -78,6 +78,35 @@ TEST(Price, OfOneDeviceIsItsSimulatedTime) {
   }
 }
 
+/// The times of a stage's chunks add up to its own, the table is that of the chunks, and the arena
+/// is what the programs need.
+TEST(Price, OfInterleavedPipelines) {
+  for (const Preset preset : {Preset::mlp, Preset::gpt}) {
+    const law::Case test = model(preset);
+    for (const int ranks : {2, 4}) {
+      const Plan plan = plan_of(test, {Method::pipedream, ranks, 8, PipelineSchedule::interleaved});
+      const Graph graph = test.make_graph(test.global_batch / 8);
+      ClusterSpec cluster = cluster_of(ranks);
+      const PlanPrice p = price(graph, plan, cluster, no_workspace);
+      const auto stages = static_cast<std::size_t>(ranks);
+      ASSERT_EQ(p.chunks.size(), 2 * stages);
+      for (std::size_t s = 0; s < stages; ++s) {
+        const StageTimes& t = p.stages[s];
+        const Seconds forward = p.chunks[s].forward + p.chunks[s + stages].forward;
+        const Seconds backward = p.chunks[s].backward + p.chunks[s + stages].backward;
+        EXPECT_NEAR(forward.value / t.forward.value, 1.0, 1e-12);
+        EXPECT_NEAR(backward.value / t.backward.value, 1.0, 1e-12);
+        EXPECT_EQ(p.arenas[s], lower(graph, plan, static_cast<int>(s), no_workspace).step.arena);
+      }
+      // Every border is crossed, there and back, the one from the last stage to the first too.
+      EXPECT_EQ(p.transfers.size(), 2 * (2 * stages - 1));
+      EXPECT_EQ(p.pipeline, makespan(interleaved(ranks, 2, 8), p.chunks, p.transfers));
+      const double simulated_time = simulated(graph, plan, cluster);
+      EXPECT_NEAR(p.step_time.value / simulated_time, 1.0, 0.2);
+    }
+  }
+}
+
 /// The price lets stages wait for each other between the parts of a step, and collectives for
 /// kernels; the programs overlap what they can.
 TEST(Price, IsAtLeastTheSimulatedTimeWithinAStage) {

@@ -84,6 +84,22 @@ TEST(Simulate, AgreesWithTheClosedFormOfPipelines) {
   }
 }
 
+/// Two chunks a stage: 2B + S - 1 times that of a chunk.
+TEST(Simulate, AgreesWithTheClosedFormOfInterleavedPipelines) {
+  for (const int stages : {2, 4}) {
+    for (const int rounds : {1, 2, 4}) {
+      const int microbatches = stages * rounds;
+      const auto programs =
+          lowered(Method::pipedream, stages, microbatches, PipelineSchedule::interleaved).programs;
+      for (const double backward : {1.0, 2.0}) {
+        const Timeline t = simulate(programs, even_costs(programs, 1.0, backward));
+        EXPECT_NEAR(t.makespan.value, (1.0 + backward) * (2 * microbatches + stages - 1), 1e-9)
+            << stages << " stages, " << microbatches << " microbatches";
+      }
+    }
+  }
+}
+
 ClusterSpec cluster_of(int devices) {
   ClusterSpec cluster;
   cluster.kinds.resize(1);

@@ -51,6 +51,7 @@ struct ParallelConfig {
   std::optional<std::int64_t> stages;
   std::optional<std::vector<std::int64_t>> logical_mesh;  ///< one or two extents
   PipelineSchedule schedule = PipelineSchedule::automatic;
+  std::optional<std::int64_t> chunks_per_stage;              ///< only with schedule interleaved
   std::optional<Recompute> recompute;                        ///< of every layer
   std::vector<std::pair<std::string, std::string>> layouts;  ///< operator name glob, strategy
   std::optional<Bytes> memory_limit;                         ///< per device

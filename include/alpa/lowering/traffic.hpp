@@ -13,7 +13,9 @@ namespace alpa {
 struct StageMessage {
   int from_stage = 0;
   int to_stage = 0;
-  int from_rank = 0;  ///< world ranks
+  int from_chunk = 0;  ///< that makes it, of forward and backward
+  int to_chunk = 0;    ///< that uses it first
+  int from_rank = 0;   ///< world ranks
   int to_rank = 0;
   Phase phase = Phase::forward;  ///< in which it is sent
   Bytes size;

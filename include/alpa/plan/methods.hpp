@@ -69,10 +69,12 @@ void check_microbatches(const std::string& what, std::int64_t count, std::int64_
 /// batch, of at least four per stage. With prices: from those on, the fewest that fit; in a
 /// pipeline more or fewer as long as the price falls. 1F1B wherever there are several microbatches,
 /// unless `parallel.schedule` says GPipe: it takes no longer and holds one stash a stage behind,
-/// not one a microbatch. `parallel.recompute` counts for every layer; auto: what `graph` says, as a
-/// rule nothing. `parallel.layouts` then replaces strategies by operator name.
+/// not one a microbatch; or interleaved: layers are then cut into `parallel.chunks_per_stage` times
+/// as many chunks as there are stages, dealt out in turn. `parallel.recompute` counts for every
+/// layer; auto: what `graph` says, as a rule nothing. `parallel.layouts` then replaces strategies
+/// by operator name.
 /// @throws PlanError (no_plan) if the model has too few layers or samples for the ranks,
-///         (configuration) if degrees, mesh or stages contradict each other or the ranks
+///         (configuration) if degrees, mesh, stages or schedule contradict each other or the ranks
 [[nodiscard]] Plan plan_by_method(const MethodRequest& request, const GraphOfMicrobatch& graph);
 
 }  // namespace alpa

@@ -21,7 +21,8 @@ enum class Retention : std::uint8_t {
 };
 [[nodiscard]] std::string to_string(Retention retention);
 
-enum class PipelineKind : std::uint8_t { gpipe, one_f_one_b };
+/// `interleaved`: several chunks a stage, chunk c of the layers' order on stage c modulo stages.
+enum class PipelineKind : std::uint8_t { gpipe, one_f_one_b, interleaved };
 [[nodiscard]] std::string to_string(PipelineKind kind);
 
 /// The chunks of one mesh and how each of their operators runs.
@@ -75,6 +76,14 @@ struct Seat {
 /// Stage that holds a layer.
 [[nodiscard]] int stage_of_layer(const Plan& plan, int layer);
 
+/// Chunk that holds a layer, counted in the order of the layers.
+[[nodiscard]] int chunk_of_layer(const Plan& plan, int layer);
+
+/// The same number on every stage.  @pre validate(plan, graph) passes
+[[nodiscard]] int chunks_per_stage(const Plan& plan);
+
+[[nodiscard]] bool holds_layer(const StagePlan& stage, int layer);
+
 /// That of the operator, or of the one that it repeats. @pre the stage has one
 [[nodiscard]] const Strategy& strategy_of(const StagePlan& stage, const Graph& graph,
                                           const Operator& op);
@@ -82,9 +91,9 @@ struct Seat {
 [[nodiscard]] Retention retention_of(const StagePlan& stage, const Tensor& tensor);
 
 /// Checks a plan against the graph it is for: what is computed again is the same, layers covered
-/// once and in order, ranks distinct and in the world, every operator with a strategy of its rule,
-/// in-place operands stored as they are used, 1F1B deep enough.  @throws PlanError naming stage,
-/// operator, what was found and expected
+/// once and in order, chunk by chunk round the stages, ranks distinct and in the world, every
+/// operator with a strategy of its rule, in-place operands stored as they are used, 1F1B deep
+/// enough.  @throws PlanError naming stage, operator, what was found and expected
 void validate(const Plan& plan, const Graph& graph);
 
 }  // namespace alpa

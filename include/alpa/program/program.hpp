@@ -41,8 +41,9 @@ struct Buffer {
 ///
 /// `version` counts how often the value has been written: before a read, after a write. What the
 /// host puts into a buffer is version 0, what is made anew version 1 (pieces put together by
-/// several copies, too), and each change in place adds 1; a sum over microbatches adds 1 for each of
-/// them. Nothing runs by it: `verify` checks that each read finds the version it was written for.
+/// several copies, too), and each change in place adds 1; a sum over microbatches adds 1 for each
+/// of them. Nothing runs by it: `verify` checks that each read finds the version it was written
+/// for.
 struct Operand {
   BufferId buffer;
   Bytes start;
@@ -113,6 +114,7 @@ struct Instruction {
 struct Segment {
   std::string name;  ///< "forward 0", "exchange 3"
   std::vector<Instruction> instructions;
+  int chunk = -1;  ///< whose forward or backward it is; -1: none's
 };
 
 /// One run of a segment. For each family f that the segment uses, `slots[f]` is its slot and

@@ -7,6 +7,7 @@
 #include "alpa/lowering/lower.hpp"
 #include "alpa/plan/plan.hpp"
 #include "alpa/program/program.hpp"
+#include "alpa/schedule/schedule.hpp"
 
 namespace alpa {
 
@@ -17,7 +18,16 @@ struct StageTimes {
   friend bool operator==(const StageTimes&, const StageTimes&) = default;
 };
 
-/// The messages of one microbatch from one stage to another, in forward or backward.
+/// What a chunk's work takes for one microbatch.
+struct ChunkTimes {
+  Seconds forward;
+  Seconds backward;  ///< where the table splits it: of inputs
+  Seconds weights;   ///< where the table splits the backward: of parameters
+  friend bool operator==(const ChunkTimes&, const ChunkTimes&) = default;
+};
+
+/// The messages of one microbatch from one chunk to another of another stage, in forward or
+/// backward. With one chunk a stage chunks are numbered as stages are.
 struct StageTransfer {
   int from = 0;
   int to = 0;
@@ -37,11 +47,17 @@ struct SharedCores {
 };
 
 /// Makespan of a schedule table: a piece of work begins when the stage is free, the same
-/// microbatch's work on the stage before (backward: behind) has ended and what it reads has
+/// microbatch's work on the chunk before (backward: behind) has ended and what it reads has
 /// arrived. A transfer leaves when its maker has ended, one after the other on each ordered pair of
 /// stages, beside the stages' work. (The programs exchange messages row by row, when both sides
 /// have ended the row: transfers of 20 % of a forward make them up to 3 % slower than this under
 /// 1F1B, 12 % under GPipe, none at all with two stages of GPipe.)
+/// @param chunks in the order of the layers
+[[nodiscard]] Seconds makespan(const Schedule& table, const std::vector<ChunkTimes>& chunks,
+                               const std::vector<StageTransfer>& transfers,
+                               const std::vector<SharedCores>& shared = {});
+
+/// The same of GPipe or 1F1B.
 [[nodiscard]] Seconds makespan(PipelineKind kind, const std::vector<int>& warm_up, int microbatches,
                                const std::vector<StageTimes>& stages,
                                const std::vector<StageTransfer>& transfers,
@@ -54,6 +70,7 @@ struct PlanPrice {
   /// Of the stage that takes longest, all at work; prepare and reduce with their messages.
   Seconds prepare, reduce, norm, update;
   std::vector<StageTimes> stages;
+  std::vector<ChunkTimes> chunks;    ///< in the order of the layers; those of a stage add up to its
   std::vector<Seconds> collectives;  ///< [stage] of a whole step, all in the times above
   std::vector<StageTransfer> transfers;
   std::vector<Bytes> arenas;          ///< [stage] of a step, packed, of its last device
