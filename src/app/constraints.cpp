@@ -51,12 +51,6 @@ SearchConstraints constraints_of(const RunConfig& config, const Graph& graph, in
     constraints.logical_mesh.emplace(parallel.logical_mesh->begin(), parallel.logical_mesh->end());
   }
   constraints.schedule = schedule_of(parallel);
-  if (constraints.schedule == PipelineKind::interleaved) {
-    throw PlanError(
-        "parallel.schedule: found interleaved, method auto searches gpipe and 1f1b; name the "
-        "method "
-        "(megatron, inter_only, pipedream) or a plan file");
-  }
   NamedStrategies layouts = layouts_of(parallel, graph);
   if (!layouts.empty()) constraints.stage.strategies = only(std::move(layouts));
   return constraints;
@@ -73,6 +67,11 @@ SearchRequest search_request(const RunConfig& config, const Target& target) {
   request.workspace = target.workspace;
   request.constraints =
       constraints_of(config, build_graph(config, config.training.global_batch), target.ranks);
+  if (request.constraints.schedule == PipelineKind::interleaved) {
+    throw PlanError(
+        "parallel.schedule: found interleaved, method auto searches gpipe and 1f1b; name a method "
+        "with a pipeline (megatron, inter_only, pipedream) or a plan file");
+  }
   request.effort = config.parallel.search.nodes.value_or(0);
   return request;
 }

@@ -289,10 +289,10 @@ std::string alternatives_text(const RunConfig& config, const Target& target, con
                     other ? to_string(other->strategy) : "none",
                     other ? difference_text(other->step_time, planned.price->step_time) : "-"});
   }
+  const bool interleaved = planned.plan.schedule == PipelineKind::interleaved;
   std::string text = "the " + std::to_string(rows.size() - 1) +
-                     " costliest operators, each without its chosen strategy, the rest of its "
-                     "stage decided again:\n" +
-                     text_table(rows);
+                     " costliest operators, each without its chosen strategy, the rest of its " +
+                     (interleaved ? "chunk" : "stage") + " decided again:\n" + text_table(rows);
   if (rows.size() - 1 < lines.size()) text += "stopped by parallel.search.seconds\n";
   return text;
 }

@@ -137,6 +137,30 @@ class Planning(RunTest):
             self.assertGreaterEqual(event["ts"] + 1e-6, last.get(key, 0.0))
             last[key] = event["ts"] + event["dur"]
 
+    def test_chunks_shorten_the_bubble(self):
+        """Two chunks a stage halve it; a plan file says which, and is priced as the method is."""
+        def figure(folder, name):
+            return float(re.search(rf"  {name}: (\S+)", (folder / "plan.yaml").read_text()).group(1))
+
+        given = ("parallel.method=pipedream", "parallel.microbatches=4", "model.layers=8")
+        whole = self.folder / "plan"
+        self.plan("p3.16xlarge-4", *given)
+        bubble, time = figure(whole, "bubble"), figure(whole, "step_time")
+        result = self.plan("p3.16xlarge-4", *given, "parallel.schedule=interleaved", "--explain")
+        self.says(result.out, "schedule interleaved, 4 microbatches", "\n0         0,4 ", "\n3         3,7 ",
+                  "the rest of its chunk decided again")
+        self.assertLess(figure(whole, "bubble"), bubble)
+        self.assertLess(figure(whole, "step_time"), time)
+        first = (whole / "plan.yaml").read_text()
+        self.says(first, "name: interleaved", "chunks: [[0, 0], [4, 4]]")
+        file = self.folder / "interleaved.yaml"
+        file.write_text(first)
+        result = self.plan("p3.16xlarge-4", "model.layers=8", "--plan", str(file), "--simulate")
+        self.says(result.out, "schedule interleaved", "simulated:")
+        file.write_text(first.replace("chunks: [[0, 0], [4, 4]]", "chunks: [[0, 0], [5, 5]]"))
+        result = self.plan("p3.16xlarge-4", "model.layers=8", "--plan", str(file), expect=CONFIGURATION)
+        self.says(result.err, "stages[0].chunks: found layers 5 to 5", "starts at 4")
+
     def test_what_has_no_time_line_is_refused(self):
         result = self.plan("axis4", "--simulate", "parallel.stages=1", "parallel.logical_mesh=[4]",
                            expect=USAGE)
@@ -189,7 +213,8 @@ class Executed(RunTest):
     def test_figures_of_the_plan(self):
         for method in ("data", "zero1", "zero2", "zero3", "pipedream", "heuristic",
                        "megatron parallel.data=2 parallel.tensor=2",
-                       "megatron parallel.tensor=2 parallel.pipeline=2"):
+                       "megatron parallel.tensor=2 parallel.pipeline=2",
+                       "megatron parallel.tensor=2 parallel.pipeline=2 parallel.schedule=interleaved"):
             with self.subTest(method=method):
                 run = method.replace(" ", "-")
                 self.run_program(run, *f"parallel.method={method}".split(), ranks=4)

@@ -10,6 +10,7 @@ from harness import CHECKPOINT, CONFIGURATION, checkpoints, losses
 
 class OtherPlan(harness.RunTest):
     PLANS = (("pipedream", 2, ["parallel.method=pipedream"]),
+             ("inter_only", 2, ["parallel.method=inter_only", "parallel.schedule=interleaved"]),
              ("zero3", 3, ["parallel.method=zero3"]),
              ("megatron", 4, ["parallel.method=megatron", "parallel.data=1", "parallel.tensor=2",
                               "parallel.pipeline=2"]))
