@@ -48,7 +48,8 @@ std::vector<DeviceMesh> meshes_of(SearchWork& work, int stages) {
 
 bool has_plan(const SearchRequest& request) {
   SearchWork work(request);
-  StageSolver solver(work);
+  LayerTables tables(work);
+  StageSolver solver(work, tables);
   const auto [fewest, most] = work.stage_counts();
   for (const int microbatches : work.microbatch_counts()) {
     for (int stages = fewest; stages <= most; ++stages) {

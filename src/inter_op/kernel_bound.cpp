@@ -7,6 +7,8 @@
 
 #include "alpa/graph/kernel_work.hpp"
 
+#include "search_work.hpp"
+
 namespace alpa {
 namespace {
 
@@ -82,6 +84,17 @@ std::vector<double> KernelBound::sums(int devices, bool step) const {
     sums.push_back(sums.back() + all);
   }
   return sums;
+}
+
+double work_bound(SearchWork& work) {
+  double least = std::numeric_limits<double>::infinity();
+  work.make_graphs({});
+  for (const int microbatches : work.microbatch_counts()) {
+    const KernelBound kernels(work.graph(microbatches, {}), work.cluster(), microbatches);
+    // One device reaches the best rates: n of them take no less than an n-th of its time.
+    least = std::min(least, kernels.step(1).back() / work.devices());
+  }
+  return least;
 }
 
 }  // namespace alpa

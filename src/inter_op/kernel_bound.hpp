@@ -10,6 +10,8 @@
 
 namespace alpa {
 
+class SearchWork;
+
 /// Seconds that the kernels of layers take at the least on devices of the fastest kind for each. Of
 /// n devices one does no less than an n-th of a kernel's work, and small pieces reach no more of a
 /// device's rate than large ones; of measured kernels, whose rates need not grow with their size,
@@ -33,5 +35,9 @@ class KernelBound {
   /// [layer] place of a kernel's work, whether it is done once a step, how often it occurs
   std::vector<std::map<std::pair<int, bool>, int>> layers_;
 };
+
+/// No plan takes less time, whatever is computed again: the kernels that each must run without,
+/// shared out evenly over all devices at the rates that they reach whole.
+[[nodiscard]] double work_bound(SearchWork& work);
 
 }  // namespace alpa

@@ -1,11 +1,11 @@
 #include "layer_tables.hpp"
 
 #include <algorithm>
-#include <atomic>
+#include <bit>
 #include <cmath>
 #include <set>
-#include <thread>
 
+#include "side_by_side.hpp"
 #include "stage_points.hpp"
 
 namespace alpa {
@@ -13,7 +13,8 @@ namespace {
 
 constexpr std::size_t kMostTables = 6;  ///< of a mesh
 constexpr int kTypicalInFlight = 4;     ///< stashes that tables weigh against state
-constexpr std::size_t kMostThreads = 4;
+constexpr int kTiedSweeps = 30;         ///< of message passing
+constexpr std::int64_t kTiedMoves = 4'000;
 constexpr double kSame = 1e-6;               ///< relative gain that is none
 constexpr std::size_t kTiedOperators = 600;  ///< of a graph, above which equal layers are tied
 
@@ -72,7 +73,9 @@ std::optional<HullPoint> solve(Job& job, double price) {
   question.one_layout = true;
   question.named = false;
   question.limits.cbc_columns = 0;
-  question.limits.sweeps = 100;
+  question.or_several = job.at.mesh.extents.size() == 1 || !question.tied;  // else too much work
+  question.limits.sweeps = question.tied ? kTiedSweeps : 100;
+  if (question.tied) question.limits.moves = kTiedMoves;
   question.limits.table_entries = kTableEntries;
   question.limits.stop = job.stop;
   job.prices.push_back(price);
@@ -120,7 +123,9 @@ void run(Job& job) {
       refine(job, hull);
     }
   }
-  for (const HullPoint& point : hull) job.tables.emplace_back(point.answer.by_layer);
+  for (HullPoint& point : hull) {
+    job.tables.push_back({LayerTable(point.answer.by_layer), std::move(point.answer.parts)});
+  }
 }
 
 }  // namespace
@@ -134,12 +139,13 @@ LayerTable::LayerTable(const std::vector<StageFigures>& by_layer) : sums_(1) {
     next.reduced += layer.reduced.value;
     sums_.push_back(next);
   }
-  for (std::size_t first = 0; first < by_layer.size(); ++first) {
+  auto& each = transient_.emplace_back();
+  for (const StageFigures& layer : by_layer) each.push_back(layer.transient.value);
+  for (std::size_t width = 1; 2 * width <= by_layer.size(); width *= 2) {
+    const std::vector<std::int64_t> half = transient_.back();
     auto& row = transient_.emplace_back();
-    std::int64_t largest = 0;
-    for (std::size_t last = first; last < by_layer.size(); ++last) {
-      largest = std::max(largest, by_layer[last].transient.value);
-      row.push_back(largest);
+    for (std::size_t first = 0; first + 2 * width <= by_layer.size(); ++first) {
+      row.push_back(std::max(half[first], half[first + width]));
     }
   }
 }
@@ -147,12 +153,40 @@ LayerTable::LayerTable(const std::vector<StageFigures>& by_layer) : sums_(1) {
 StageFigures LayerTable::of(int first, int last) const {
   const auto begin = static_cast<std::size_t>(first);
   const auto end = static_cast<std::size_t>(last) + 1;
+  const auto k = static_cast<std::size_t>(std::bit_width(end - begin)) - 1;
+  const std::size_t width = std::size_t{1} << k;
   const std::int64_t reduced = sums_[end].reduced - sums_[begin].reduced;
   return {minus(sums_[end].times, sums_[begin].times),
           {sums_[end].state - sums_[begin].state},
           {sums_[end].stash - sums_[begin].stash},
-          {std::max(transient_[begin][end - 1 - begin], reduced)},
+          {std::max({transient_[k][begin], transient_[k][end - width], reduced})},
           {reduced}};
+}
+
+std::optional<Mixture> mixture_within(const MeshTables& tables, int first, int last, int stashes,
+                                      Bytes room) {
+  for (std::size_t t = 0; t < tables.size(); ++t) {
+    Mixture best{t, 0, tables[t].table.of(first, last)};
+    if (memory_of(best.figures, stashes) > room) continue;
+    if (t == 0) return best;
+    int high = last - first + 1;
+    while (high - best.large_layers > 1) {
+      const int count = (best.large_layers + high) / 2;
+      const StageFigures small = tables[t].table.of(first, last - count);
+      const StageFigures large = tables[t - 1].table.of(last - count + 1, last);
+      const Bytes reduced = small.reduced + large.reduced;
+      const StageFigures both{plus(small.times, large.times), small.state + large.state,
+                              small.stash + large.stash,
+                              std::max({small.transient, large.transient, reduced}), reduced};
+      if (memory_of(both, stashes) <= room) {
+        best = {t, count, both};
+      } else {
+        high = count;
+      }
+    }
+    return best;
+  }
+  return std::nullopt;
 }
 
 bool ties(const Graph& graph) { return graph.operators.size() > kTiedOperators; }
@@ -179,17 +213,7 @@ void LayerTables::prepare(int microbatches, const std::vector<PlacedMesh>& meshe
     jobs.push_back(std::move(job));
   }
   const SearchWork::Clock clock(work_, "tables of layers");
-  std::atomic<std::size_t> next{0};
-  const auto take = [&] {
-    for (std::size_t j = next++; j < jobs.size(); j = next++) run(jobs[j]);
-  };
-  const std::size_t threads = std::min<std::size_t>(
-      {jobs.size(), kMostThreads, std::max(1U, std::thread::hardware_concurrency())});
-  {
-    std::vector<std::jthread> others;
-    for (std::size_t t = 1; t < threads; ++t) others.emplace_back(take);
-    take();
-  }
+  side_by_side(jobs.size(), [&](std::size_t j) { run(jobs[j]); });
   for (Job& job : jobs) {
     for (const double price : job.prices) {
       work_.solved(std::to_string(microbatches) + " line " + job.costs->key() + " " +

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,13 +25,32 @@ class LayerTable {
     StageTimes times;
     std::int64_t state = 0, stash = 0, reduced = 0;
   };
-  std::vector<Sums> sums_;                            ///< of the layers before
-  std::vector<std::vector<std::int64_t>> transient_;  ///< [first][last - first]: the largest
+  std::vector<Sums> sums_;  ///< of the layers before
+  /// [k][first]: the largest of 2^k layers from there on.
+  std::vector<std::vector<std::int64_t>> transient_;
 };
 
-/// The tables of one mesh: cheapest first, then ever smaller (the lower convex hull of time over
+/// A choice for all layers: its table, and what it is where it was found by tied choices.
+struct LineAnswer {
+  LayerTable table;
+  std::vector<ChosenLayers> parts;
+};
+
+/// The answers of one mesh: cheapest first, then ever smaller (the lower convex hull of time over
 /// memory, as far as it is looked at).
-using MeshTables = std::vector<LayerTable>;
+using MeshTables = std::vector<LineAnswer>;
+
+/// A run of layers that follows two neighbours of a mesh's answers.
+struct Mixture {
+  std::size_t small = 0;  ///< the answer of the first layers
+  int large_layers = 0;   ///< at the end, that follow the answer before it
+  StageFigures figures;   ///< by the tables
+};
+
+/// The cheapest answer that fits in so many bytes with so many stashes, with as many layers like
+/// the answer before it as have room. Nothing if none fits.
+[[nodiscard]] std::optional<Mixture> mixture_within(const MeshTables& tables, int first, int last,
+                                                    int stashes, Bytes room);
 
 /// A mesh at a place.
 struct PlacedMesh {

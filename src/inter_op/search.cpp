@@ -1,10 +1,13 @@
 #include "alpa/inter_op/search.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "alpa/graph/recompute.hpp"
 
 #include "exact_search.hpp"
+#include "kernel_bound.hpp"
+#include "least_memory.hpp"
 #include "search_work.hpp"
 #include "space_bound.hpp"
 #include "wide_search.hpp"
@@ -30,42 +33,59 @@ void offer_seeds(SearchWork& work) {
   }
 }
 
-TierResult free_search(SearchWork& work) {
-  offer_seeds(work);
-  if (work.stopped()) return {false, 0.0};
-  if (auto exact = exact_search(work)) {
-    if (exact->complete) return *exact;
-    TierResult wide = wide_search(work);
-    wide.lower_bound = std::max(wide.lower_bound, exact->lower_bound);
-    return wide;
-  }
-  return wide_search(work);
-}
-
 bool computes_again(const Graph& graph) {
   return std::any_of(graph.operators.begin(), graph.operators.end(),
                      [](const Operator& op) { return op.copy_of.valid(); });
 }
 
-/// Nothing computed again, then all layers alike wherever that may be better than the best so far.
-/// Where choices are too many to count out, attention is looked at only where memory is short:
-/// nothing fits without recomputation, or what does is slower than with.
-TierResult search_all(SearchWork& work) {
-  TierResult result = free_search(work);
-  if (work.request().recompute) return result;
-  const bool counted_out = result.complete;
+std::vector<std::vector<Recompute>> recomputations(SearchWork& work) {
+  if (work.request().recompute) return {work.recompute()};
+  std::vector<std::vector<Recompute>> all{{}};
   for (const Recompute choice : {Recompute::full, Recompute::attention}) {
-    const bool memory_is_short = !work.has_best() || !work.best()->recompute.empty();
-    if (choice == Recompute::attention && !counted_out && !memory_is_short) break;
-    work.recompute(recompute_everywhere(work.graph(1, {}), choice));
-    if (!computes_again(work.graph(work.microbatch_counts().front()))) continue;
-    const double bound = work_bound(work) + work.norm();
-    if (bound >= work.best_time()) continue;
-    const TierResult tier = work.stopped() ? TierResult{false, bound} : free_search(work);
-    result.complete = result.complete && tier.complete;
-    result.lower_bound = std::min(result.lower_bound, tier.lower_bound);
+    all.push_back(recompute_everywhere(work.graph(1, {}), choice));
+    work.recompute(all.back());
+    if (!computes_again(work.graph(work.microbatch_counts().front()))) all.pop_back();
   }
-  if (!work.has_best()) {
+  return all;
+}
+
+/// Nothing computed again, or all layers alike: each counted out where choices are few, the others
+/// searched together.
+TierResult search_all(SearchWork& work) {
+  TierResult result{true, std::numeric_limits<double>::infinity()};
+  std::vector<std::vector<Recompute>> wide;
+  double counted_bound = 0.0;  // of those that were not counted out to the end
+  for (const auto& recompute : recomputations(work)) {
+    work.recompute(recompute);
+    offer_seeds(work);
+    if (!wide.empty()) {
+      wide.push_back(recompute);
+      counted_bound = 0.0;
+      continue;
+    }
+    // What is computed again only adds to the work.
+    const double bound = recompute.empty() ? 0.0 : work_bound(work) + work.norm();
+    if (work.stopped() || bound >= work.best_time()) {
+      result.complete = result.complete && bound >= work.best_time();
+      result.lower_bound = std::min(result.lower_bound, bound);
+      continue;
+    }
+    const auto exact = exact_search(work);
+    if (exact && exact->complete) {
+      result.lower_bound = std::min(result.lower_bound, exact->lower_bound);
+      continue;
+    }
+    wide.push_back(recompute);
+    counted_bound = exact ? exact->lower_bound : 0.0;
+  }
+  if (!wide.empty()) {
+    const TierResult found = wide_search(work, wide);
+    result.complete = false;
+    result.lower_bound = std::min(result.lower_bound, std::max(found.lower_bound, counted_bound));
+  }
+  if (work.has_best()) {
+    work.recompute(work.best()->recompute);
+  } else if (!work.request().recompute) {
     work.recompute(recompute_everywhere(work.graph(1, {}), Recompute::full));
   }
   return result;

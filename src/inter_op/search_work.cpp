@@ -9,6 +9,8 @@
 #include "alpa/graph/recompute.hpp"
 #include "alpa/plan/methods.hpp"
 
+#include "side_by_side.hpp"
+
 namespace alpa {
 namespace {
 
@@ -62,6 +64,25 @@ const Graph& SearchWork::graph(int microbatches, const std::vector<Recompute>& r
   return *graphs_
               .emplace(GraphKey(microbatches, recompute), std::make_unique<Graph>(std::move(made)))
               .first->second;
+}
+
+void SearchWork::make_graphs(const std::vector<Recompute>& recompute) {
+  std::vector<int> missing;
+  for (const int microbatches : microbatch_counts_) {
+    if (!graphs_.contains({microbatches, recompute})) missing.push_back(microbatches);
+  }
+  const Clock clock(*this, "graphs");
+  std::vector<std::unique_ptr<Graph>> made(missing.size());
+  side_by_side(missing.size(), [&](std::size_t i) {
+    const auto plain = graphs_.find({missing[i], {}});
+    made[i] = std::make_unique<Graph>(plain == graphs_.end()
+                                          ? request_.graph(request_.global_batch / missing[i])
+                                          : *plain->second);
+    if (!recompute.empty()) *made[i] = with_recomputation(*made[i], recompute);
+  });
+  for (std::size_t i = 0; i < missing.size(); ++i) {
+    graphs_.emplace(GraphKey(missing[i], recompute), std::move(made[i]));
+  }
 }
 
 const std::shared_ptr<const intra_op::GraphIndex>& SearchWork::index(int microbatches) {

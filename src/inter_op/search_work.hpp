@@ -43,6 +43,8 @@ class SearchWork {
 
   [[nodiscard]] const Graph& graph(int microbatches) { return graph(microbatches, recompute_); }
   [[nodiscard]] const Graph& graph(int microbatches, const std::vector<Recompute>& recompute);
+  /// Makes the graphs of all numbers of microbatches that are missing, on several threads.
+  void make_graphs(const std::vector<Recompute>& recompute);
   [[nodiscard]] const std::shared_ptr<const intra_op::GraphIndex>& index(int microbatches);
   [[nodiscard]] const MeshCosts& costs(int first_device, const DeviceMesh& mesh);
   [[nodiscard]] Bytes capacity(int first_device, const DeviceMesh& mesh);

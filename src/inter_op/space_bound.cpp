@@ -1,16 +1,15 @@
 #include "space_bound.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <functional>
 #include <limits>
 #include <set>
-#include <thread>
 
 #include "kernel_bound.hpp"
 #include "layer_tables.hpp"
 #include "pipeline_bound.hpp"
+#include "side_by_side.hpp"
 
 namespace alpa {
 namespace {
@@ -18,9 +17,8 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kMostSolved = 3'200;  ///< layers, times devices: larger meshes take longer
 constexpr int kFewestSolved = 24;
-constexpr int kMostLayers = 128;   ///< of models that are looked at so closely
-constexpr double kEnough = 0.999;  ///< of the price: proved
-constexpr std::size_t kMostThreads = 4;
+constexpr int kMostLayers = 128;                 ///< of models that are looked at so closely
+constexpr double kEnough = 0.999;                ///< of the price: proved
 constexpr int kSweeps = 16;                      ///< of message passing over a layer
 constexpr double kGain = 1.001;                  ///< by which a price of bytes must raise a bound
 const std::vector<double> kShares = {0.3, 1.0};  ///< prices tried: of time over memory
@@ -187,23 +185,6 @@ double SpaceBound::least_structure(OfCount& of, double price, std::vector<Stage>
   for (Stage& stage : stages) stage.depth = std::min(depth--, of.microbatches);
   return least;
 }
-
-namespace {
-
-/// Runs jobs on several threads. What they do must not depend on their order.
-void side_by_side(std::size_t jobs, const std::function<void(std::size_t)>& job) {
-  std::atomic<std::size_t> next{0};
-  const auto take = [&] {
-    for (std::size_t j = next++; j < jobs; j = next++) job(j);
-  };
-  const std::size_t threads = std::min<std::size_t>(
-      {jobs, kMostThreads, std::max(1U, std::thread::hardware_concurrency())});
-  std::vector<std::jthread> others;
-  for (std::size_t t = 1; t < threads; ++t) others.emplace_back(take);
-  take();
-}
-
-}  // namespace
 
 RunBounds SpaceBound::bounds_on(const OfCount& of, const StageModel& model,
                                 const StageWeights& weights) {

@@ -4,30 +4,51 @@
 
 #include "alpa/simulate/message_times.hpp"
 
-#include "layer_tables.hpp"
 #include "stage_points.hpp"
 
 namespace alpa {
 namespace {
 
-constexpr int kMostAttempts = 4;         ///< to make a draft fit
+constexpr int kMostAttempts = 3;         ///< to make a draft fit
 constexpr std::size_t kMostOnHull = 16;  ///< answers
 constexpr double kSame = 1e-6;           ///< relative gain that is none
 constexpr double kDear = 1e3;            ///< a byte outweighs any time
 
+/// Layers before `split` like one answer, those from there on like another.
+StageAnswer joined_at(const StageModel& model, const StageQuestion& question,
+                      const std::vector<ChosenLayers>& before,
+                      const std::vector<ChosenLayers>& after, int split) {
+  std::vector<ChosenLayers> parts;
+  for (ChosenLayers part : before) {
+    part.last = std::min(part.last, split - 1);
+    if (part.first <= part.last) parts.push_back(std::move(part));
+  }
+  for (ChosenLayers part : after) {
+    part.first = std::max(part.first, split);
+    if (part.first <= part.last) parts.push_back(std::move(part));
+  }
+  StageWeights times = question.weights;
+  times.state_byte = times.stash_byte = 0.0;
+  return model.joined(question.first_layer, question.last_layer, parts, times);
+}
+
 }  // namespace
 
 const std::optional<StageAnswer>& StageSolver::solve(const Draft& draft, std::size_t s,
-                                                     Bytes memory) {
+                                                     Bytes memory, Care care) {
   const DraftStage& stage = draft.stages[s];
   const int stashes = in_flight(draft, s);
   const std::string question_key =
       std::to_string(draft.microbatches) + " " + std::to_string(stage.first_layer) + "-" +
       std::to_string(stage.last_layer) + " " + work_.costs(stage.first_device, stage.mesh).key() +
       " x" + std::to_string(stashes);
-  const std::string key = question_key + " " + std::to_string(memory.value);
+  const bool tied = ties(work_.graph(draft.microbatches));
+  const bool follow = tied && care == Care::tables;
+  const std::string key =
+      question_key + " " + std::to_string(memory.value) + (follow ? " follows" : "");
   const auto known = answers_.find(key);
   if (known != answers_.end()) return known->second;
+  if (follow) tables_.prepare(draft.microbatches, {{stage.first_device, stage.mesh}});
   const StageModel& model = work_.model(draft.microbatches, stage.first_device, stage.mesh);
   const SearchWork::Clock clock(work_, "solving");
   StageQuestion question;
@@ -36,16 +57,24 @@ const std::optional<StageAnswer>& StageSolver::solve(const Draft& draft, std::si
   question.weights.forward = question.weights.backward = draft.microbatches;
   question.memory = memory;
   question.in_flight = stashes;
-  question.tied = ties(work_.graph(draft.microbatches));
+  question.tied = tied;
+  question.named = !tied;
   question.limits.stop = work_.request().stop;
   question.one_layout = true;
   question.limits.cbc_columns = 4'000;
   question.limits.cbc_nodes = 100;
   question.limits.sweeps = 100;
   question.limits.table_entries = kTableEntries;
-  work_.solved(key);
-  if (question.tied) return answers_[key] = solve_tied(model, question, hulls_[question_key]);
-  return answers_[key] = model.solve(question);
+  auto& answer = answers_[key];
+  if (follow) {
+    const auto& tables = tables_.of(draft.microbatches, stage.first_device, stage.mesh);
+    answer = follow_tables(model, question, tables);
+  } else {
+    work_.solved(key);
+    answer = tied ? solve_tied(model, question, hulls_[question_key]) : model.solve(question);
+  }
+  if (answer && tied) model.name(*answer);
+  return answer;
 }
 
 /// Solves at the price of a byte at which the neighbours beside the limit cost the same, until that
@@ -79,6 +108,50 @@ void StageSolver::refine(const StageModel& model, const StageQuestion& question,
                        std::move(*between));
     if (!smaller) ++fits;
   }
+}
+
+/// The mixture that the tables suggest, with a layer more or less like the larger answer as the
+/// stage's own figures allow.
+std::optional<StageAnswer> StageSolver::follow_tables(const StageModel& model,
+                                                      const StageQuestion& question,
+                                                      const MeshTables& tables) {
+  const int first = question.first_layer;
+  const int layers = question.last_layer - first + 1;
+  const auto fits = [&](const StageAnswer& answer) {
+    return memory_of(answer.figures, question.in_flight) <= *question.memory;
+  };
+  const auto mixed = [&](std::size_t small, int large_layers, bool large_first) {
+    const auto& parts = tables[small].parts;
+    if (large_layers == 0) return joined_at(model, question, parts, parts, first);
+    const auto& large = tables[small - 1].parts;
+    if (large_first) return joined_at(model, question, large, parts, first + large_layers);
+    return joined_at(model, question, parts, large, first + layers - large_layers);
+  };
+  const auto guess =
+      mixture_within(tables, first, question.last_layer, question.in_flight, *question.memory);
+  std::size_t small = guess ? guess->small : tables.size() - 1;
+  int large_layers = guess ? guess->large_layers : 0;
+  StageAnswer best = mixed(small, large_layers, false);
+  if (fits(best)) {
+    while (small > 0 && large_layers + 1 < layers) {
+      StageAnswer more = mixed(small, large_layers + 1, false);
+      if (!fits(more) || more.cost >= best.cost) break;
+      best = std::move(more);
+      ++large_layers;
+    }
+  } else {
+    while (!fits(best)) {
+      if (large_layers > 0) {
+        --large_layers;
+      } else if (++small == tables.size()) {
+        return std::nullopt;
+      }
+      best = mixed(small, large_layers, false);
+    }
+  }
+  if (large_layers == 0) return best;
+  StageAnswer other = mixed(small, large_layers, true);
+  return fits(other) && other.cost < best.cost ? other : best;
 }
 
 /// Equal layers choose alike, those before some layer like one answer of the hull and those behind
@@ -123,9 +196,8 @@ std::optional<StageAnswer> StageSolver::solve_tied(const StageModel& model,
       const int count = (low + high) / 2;
       const int split =
           large_first ? question.first_layer + count : question.last_layer + 1 - count;
-      StageAnswer both =
-          model.joined(question, large_first ? large : small, large_first ? small : large, split);
-      both.cost = weighted(both.figures, question.weights);
+      StageAnswer both = joined_at(model, question, large_first ? large.parts : small.parts,
+                                   large_first ? small.parts : large.parts, split);
       if (!is_small(both)) {
         high = count;
         continue;
@@ -146,10 +218,10 @@ std::vector<Bytes> StageSolver::rooms_of(const Draft& draft) {
 }
 
 std::optional<std::vector<const StageAnswer*>> StageSolver::solve_all(
-    const Draft& draft, const std::vector<Bytes>& rooms) {
+    const Draft& draft, const std::vector<Bytes>& rooms, Care care) {
   std::vector<const StageAnswer*> answers;
   for (std::size_t s = 0; s < draft.stages.size(); ++s) {
-    const auto& answer = solve(draft, s, rooms[s]);
+    const auto& answer = solve(draft, s, rooms[s], care);
     if (!answer) return std::nullopt;
     answers.push_back(&*answer);
   }
@@ -165,10 +237,10 @@ CrossTraffic StageSolver::traffic(const Draft& draft,
 }
 
 std::optional<StageSolver::Chosen> StageSolver::choose(const Draft& draft,
-                                                       std::vector<Bytes>& rooms) {
+                                                       std::vector<Bytes>& rooms, Care care) {
   const std::vector<Bytes> given = rooms;
   for (int attempt = 0;; ++attempt) {
-    const auto answers = solve_all(draft, rooms);
+    const auto answers = solve_all(draft, rooms, care);
     if (!answers) return std::nullopt;
     Chosen chosen{*answers, traffic(draft, *answers)};
     bool fits = true;
@@ -186,7 +258,7 @@ std::optional<double> StageSolver::modelled(const Draft& draft) {
   const auto [known, is_new] = modelled_.try_emplace(key_of(draft));
   if (!is_new) return known->second;
   std::vector<Bytes> rooms = rooms_of(draft);
-  const auto chosen = choose(draft, rooms);
+  const auto chosen = choose(draft, rooms, Care::tables);
   if (!chosen) return std::nullopt;
   std::vector<StageTimes> times;
   for (const StageAnswer* answer : chosen->answers) times.push_back(answer->figures.times);
@@ -195,12 +267,12 @@ std::optional<double> StageSolver::modelled(const Draft& draft) {
                          messages.once.value;
 }
 
-std::optional<double> StageSolver::offer(const Draft& draft) {
-  const std::string key = key_of(draft);
+std::optional<double> StageSolver::offer(const Draft& draft, Care care) {
+  const std::string key = key_of(draft) + (care == Care::alone ? " alone" : "");
   if (const auto known = offered_.find(key); known != offered_.end()) return known->second;
   auto& outcome = offered_[key];
   std::vector<Bytes> rooms = rooms_of(draft);
-  auto chosen = choose(draft, rooms);
+  auto chosen = choose(draft, rooms, care);
   for (int attempt = 0; chosen && attempt < kMostAttempts && !work_.stopped(); ++attempt) {
     const std::vector<const StageAnswer*>& answers = chosen->answers;
     std::vector<StageTimes> times;
@@ -221,7 +293,7 @@ std::optional<double> StageSolver::offer(const Draft& draft) {
       const Bytes more = offered.price.arenas[s] - figures - chosen->traffic.staging[s];
       seen_packing_ = std::min(seen_packing_.value_or(more), more);
     }
-    const auto again = solve_all(draft, rooms);
+    const auto again = solve_all(draft, rooms, care);
     if (!again) return outcome;
     chosen = Chosen{*again, traffic(draft, *again)};
   }
@@ -232,9 +304,23 @@ bool StageSolver::learn_packing() {
   if (!seen_packing_ || *seen_packing_ <= work_.packing()) return false;
   work_.packing(*seen_packing_);
   seen_packing_.reset();
+  return true;
+}
+
+void StageSolver::forget() {
   modelled_.clear();
   offered_.clear();
-  return true;
+}
+
+void StageSolver::prepare(const std::vector<Draft>& drafts) {
+  std::map<int, std::vector<PlacedMesh>> wanted;
+  for (const Draft& draft : drafts) {
+    if (!ties(work_.graph(draft.microbatches))) continue;
+    for (const DraftStage& stage : draft.stages) {
+      wanted[draft.microbatches].push_back({stage.first_device, stage.mesh});
+    }
+  }
+  for (const auto& [microbatches, meshes] : wanted) tables_.prepare(microbatches, meshes);
 }
 
 void StageSolver::offer_smallest(const Draft& draft) {

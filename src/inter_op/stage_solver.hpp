@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "drafts.hpp"
+#include "layer_tables.hpp"
 #include "search_work.hpp"
 
 namespace alpa {
@@ -13,29 +14,41 @@ namespace alpa {
 /// Chooses the operators of drafts, stage by stage, and offers the plans.
 class StageSolver {
  public:
-  explicit StageSolver(SearchWork& work) : work_(work) {}
+  enum class Care { tables, alone };  ///< a stage as the tables say, or chosen by itself
+
+  /// @param tables kept by reference
+  StageSolver(SearchWork& work, LayerTables& tables) : work_(work), tables_(tables) {}
 
   /// What the figures of the best choice of each stage within its memory come to; nothing where one
-  /// has none.
+  /// has none. Where identical layers are tied, the choice follows the tables.
   [[nodiscard]] std::optional<double> modelled(const Draft& draft);
+
+  /// Makes the tables that the models of these drafts need, several at once.
+  void prepare(const std::vector<Draft>& drafts);
 
   /// Best choice of each stage within its memory; where packing takes more than the figures say, a
   /// stage is chosen again with that much less. The plan's price if one was found that fits.
-  std::optional<double> offer(const Draft& draft);
+  /// Where identical layers are tied, choices follow the tables unless `care` says otherwise.
+  std::optional<double> offer(const Draft& draft, Care care = Care::tables);
 
   /// Where plans that were offered did not fit: counts what packing took beyond their figures with
   /// every stage from now on. False if nothing was learnt.
   [[nodiscard]] bool learn_packing();
+  /// What was modelled and offered; for when more or less is known of packing.
+  void forget();
 
   /// The least memory that each stage can do with, whatever the time.
   void offer_smallest(const Draft& draft);
 
  private:
   [[nodiscard]] const std::optional<StageAnswer>& solve(const Draft& draft, std::size_t s,
-                                                        Bytes memory);
+                                                        Bytes memory, Care care);
 
   [[nodiscard]] std::optional<std::vector<const StageAnswer*>> solve_all(
-      const Draft& draft, const std::vector<Bytes>& rooms);
+      const Draft& draft, const std::vector<Bytes>& rooms, Care care);
+  [[nodiscard]] std::optional<StageAnswer> follow_tables(const StageModel& model,
+                                                         const StageQuestion& question,
+                                                         const MeshTables& tables);
   [[nodiscard]] std::vector<Bytes> rooms_of(const Draft& draft);
 
   /// Choices of all stages, and what they then send each other.
@@ -44,7 +57,8 @@ class StageSolver {
     CrossTraffic traffic;
   };
   /// Choices that leave room for what messages are packed into: `rooms` becomes what is left.
-  [[nodiscard]] std::optional<Chosen> choose(const Draft& draft, std::vector<Bytes>& rooms);
+  [[nodiscard]] std::optional<Chosen> choose(const Draft& draft, std::vector<Bytes>& rooms,
+                                             Care care);
   [[nodiscard]] CrossTraffic traffic(const Draft& draft,
                                      const std::vector<const StageAnswer*>& answers);
 
@@ -60,6 +74,7 @@ class StageSolver {
               std::size_t& fits);
 
   SearchWork& work_;
+  LayerTables& tables_;
   std::map<std::string, Hull> hulls_;
   std::map<std::string, std::optional<StageAnswer>> answers_;
   std::map<std::string, std::optional<double>> modelled_;

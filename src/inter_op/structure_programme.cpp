@@ -12,78 +12,89 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kMostStages = 32;
-constexpr double kCapStep = 0.98;       ///< where there is much to do
+constexpr int kMostBlocks = 128;        ///< of layers, between which cuts are looked for
+constexpr int kMostPlaces = 128;        ///< where stages may begin
+constexpr double kCapStep = 1.02;       ///< where there is much to do
 constexpr int kFewCells = 512;          ///< (layers x devices), where every cap is tried
 constexpr std::size_t kMostRated = 32;  ///< drafts that are handed on
+constexpr double kWorthRating = 1.25;   ///< times the best
 
-/// The best of a submesh's logical meshes and tables for a run of layers.
+std::size_t at(int i) { return static_cast<std::size_t>(i); }
+
+/// The best of a submesh's logical meshes and tables for a run of blocks.
 struct Candidate {
-  double both = kInfinity;  ///< t
-  double rest = kInfinity;  ///< (B - 1) t + u
   StageTimes times;
   const DeviceMesh* mesh = nullptr;
 };
 
-/// A submesh at some device: its meshes with their tables.
+/// Runs of blocks on a submesh with so many stashes, [first * blocks + last].
+struct Candidates {
+  std::vector<double> both;  ///< t
+  std::vector<double> rest;  ///< (B - 1) t + u
+};
+
+/// A submesh at some places: its meshes with their tables.
 struct Site {
-  int devices = 0;
+  int units = 0;  ///< of devices
   Bytes room;
   std::vector<DeviceMesh> meshes;
   std::vector<const MeshTables*> tables;
-  std::vector<std::vector<Candidate>> candidates;  ///< [depth][layers], when first asked for
+  std::vector<int> places;             ///< where it may begin
+  std::vector<Candidates> candidates;  ///< [depth], when first asked for
 };
 
 struct Cell {
   double sum = kInfinity;
   double most = 0.0;  ///< largest (B - 1) t + u
-  int last_layer = -1;
+  int last = -1;      ///< block
   int site = -1;
 };
 
 class Programme {
  public:
   Programme(SearchWork& work, LayerTables& tables, int microbatches, PipelineKind schedule,
-            Sizes sizes)
+            const Sizes& sizes)
       : work_(work),
         microbatches_(microbatches),
         schedule_(schedule),
-        layers_(work.layers()),
-        devices_(work.devices()),
         most_stages_(std::min({work.stage_counts().second, kMostStages})),
         sizes_(sizes),
         traffic_(border_traffic(work.graph(microbatches))) {
-    std::vector<std::vector<int>> sizes_at(static_cast<std::size_t>(devices_));
+    const int layers = work.layers();
+    const int in_block = (layers + kMostBlocks - 1) / kMostBlocks;
+    for (int l = 0; l < layers; l += in_block) begin_.push_back(l);
+    begin_.push_back(layers);
+    blocks_ = static_cast<int>(begin_.size()) - 1;
+    while (work.devices() / unit_ > kMostPlaces) unit_ *= 2;
+    places_ = (work.devices() + unit_ - 1) / unit_;
+    most_stages_ = std::min({most_stages_, blocks_, places_});
+    std::vector<std::vector<int>> sizes_at(at(places_));
     std::vector<PlacedMesh> wanted;
-    for (int d = 0; d < devices_; ++d) {
-      for (const int size : submesh_sizes(work.cluster(), d)) {
-        if (sizes.regular && devices_ % size != 0) continue;
-        sizes_at[static_cast<std::size_t>(d)].push_back(size);
+    for (int p = 0; p < places_; ++p) {
+      for (const int size : submesh_sizes(work.cluster(), p * unit_)) {
+        const bool divides = work.devices() % size == 0;
+        if ((sizes.regular || unit_ > 1) && !divides) continue;
+        if (size % unit_ != 0) continue;
+        sizes_at[at(p)].push_back(size);
         for (const DeviceMesh& mesh : meshes(size)) {
-          if (may_hold_a_layer(d, mesh)) wanted.push_back({d, mesh});
+          if (may_hold_a_layer(p * unit_, mesh)) wanted.push_back({p * unit_, mesh});
         }
       }
     }
     tables.prepare(microbatches, wanted);
     add_sites(tables, sizes_at);
+    for (int first = 0; first <= blocks_; ++first) {
+      for (int p = 0; p < places_; ++p) {
+        message_.push_back(first > 0 && first < blocks_ && p > 0 ? message_time(first, p) : 0.0);
+      }
+    }
   }
 
   std::vector<RatedDraft> run() {
-    double cap = kInfinity;
-    double best = kInfinity;
-    while (!work_.stopped()) {
-      fill(cap);
-      double least_sum = kInfinity;
-      double next_cap = 0.0;
-      for (int stages = work_.stage_counts().first; stages <= most_stages_; ++stages) {
-        const Cell& whole = cell(stages, 0, 0);
-        if (whole.sum == kInfinity) continue;
-        rate(stages);
-        best = std::min(best, whole.sum + whole.most);
-        least_sum = std::min(least_sum, whole.sum);
-        next_cap = std::max(next_cap, whole.most);
-      }
-      if (least_sum >= best || next_cap <= 0.0) break;
-      cap = layers_ * devices_ <= kFewCells ? next_cap : next_cap * kCapStep;
+    if (blocks_ * places_ <= kFewCells) {
+      lower_caps();
+    } else {
+      raise_caps();
     }
     std::vector<RatedDraft> rated;
     for (auto& [key, draft] : found_) rated.push_back(std::move(draft));
@@ -94,31 +105,87 @@ class Programme {
   }
 
  private:
+  /// The lists of least sum under a cap, one for each number of stages.
+  struct Pass {
+    double least_sum = kInfinity;
+    double least_most = kInfinity, largest_most = 0.0;
+  };
+
+  Pass pass(double cap) {
+    fill(cap);
+    Pass found;
+    for (int stages = work_.stage_counts().first; stages <= most_stages_; ++stages) {
+      const Cell& whole = cell(stages, 0, 0);
+      if (whole.sum == kInfinity) continue;
+      best_ = std::min(best_, whole.sum + whole.most);
+      found.least_sum = std::min(found.least_sum, whole.sum);
+      found.least_most = std::min(found.least_most, whole.most);
+      found.largest_most = std::max(found.largest_most, whole.most);
+    }
+    for (int stages = work_.stage_counts().first; stages <= most_stages_; ++stages) {
+      const Cell& whole = cell(stages, 0, 0);
+      if (whole.sum + whole.most < best_ * kWorthRating) rate(stages);
+    }
+    return found;
+  }
+
+  /// Every cap that makes a difference, from above.
+  void lower_caps() {
+    double cap = kInfinity;
+    while (!work_.stopped()) {
+      const Pass found = pass(cap);
+      if (found.least_sum >= best_ || found.largest_most <= 0.0) break;
+      cap = found.largest_most;
+    }
+  }
+
+  /// Finds the least cap that leaves a list, and goes up from there.
+  void raise_caps() {
+    const Pass all = pass(kInfinity);
+    if (all.least_sum == kInfinity) return;
+    double high = all.least_most;
+    double low = 0.0;
+    while (!work_.stopped() && low < high / kCapStep) {
+      const double cap = low > 0.0 ? std::sqrt(low * high) : high / 2.0;
+      const Pass found = pass(cap);
+      if (found.least_sum == kInfinity) {
+        low = cap;
+      } else {
+        high = found.least_most;
+      }
+    }
+    // A list whose most is the cap or more takes no less than this.
+    for (double cap = high * kCapStep; all.least_sum + cap / kCapStep < best_; cap *= kCapStep) {
+      if (work_.stopped()) break;
+      (void)pass(cap);
+    }
+  }
+
   void add_sites(LayerTables& tables, const std::vector<std::vector<int>>& sizes_at) {
-    std::map<std::vector<const MeshTables*>, int> known;
-    at_.resize(static_cast<std::size_t>(devices_));
-    for (int d = 0; d < devices_; ++d) {
-      for (const int size : sizes_at[static_cast<std::size_t>(d)]) {
-        Site site{size, {}, {}, {}, {}};
+    std::map<std::vector<const MeshTables*>, std::size_t> known;
+    for (int p = 0; p < places_; ++p) {
+      for (const int size : sizes_at[at(p)]) {
+        Site site;
+        site.units = size / unit_;
         for (const DeviceMesh& mesh : meshes(size)) {
-          if (!may_hold_a_layer(d, mesh)) continue;
-          const MeshTables& of_mesh = tables.of(microbatches_, d, mesh);
+          if (!may_hold_a_layer(p * unit_, mesh)) continue;
+          const MeshTables& of_mesh = tables.of(microbatches_, p * unit_, mesh);
           if (of_mesh.empty()) continue;
-          site.room = work_.room(d, mesh);
+          site.room = work_.room(p * unit_, mesh);
           site.meshes.push_back(mesh);
           site.tables.push_back(&of_mesh);
         }
         if (site.meshes.empty()) continue;
-        const auto [it, fresh] = known.try_emplace(site.tables, static_cast<int>(sites_.size()));
+        const auto [it, fresh] = known.try_emplace(site.tables, sites_.size());
         if (fresh) sites_.push_back(std::move(site));
-        at_[static_cast<std::size_t>(d)].push_back(it->second);
+        sites_[it->second].places.push_back(p);
       }
     }
   }
 
   [[nodiscard]] std::vector<DeviceMesh> meshes(int size) const {
     std::vector<DeviceMesh> all = work_.meshes(size);
-    if (sizes_.one_axis && all.size() > 1) all.resize(1);
+    if (sizes_.one_axis && !sizes_.two_axes.contains(size) && all.size() > 1) all.resize(1);
     return all;
   }
 
@@ -126,13 +193,10 @@ class Programme {
   [[nodiscard]] bool may_hold_a_layer(int device, const DeviceMesh& mesh) {
     if (least_state_ < 0) {
       const Graph& graph = work_.graph(microbatches_);
-      std::vector<std::int64_t> states(static_cast<std::size_t>(layers_), 0);
+      std::vector<std::int64_t> states(at(work_.layers()), 0);
       for (const Tensor& tensor : graph.tensors) {
         const bool kept = tensor.role == Role::parameter || tensor.role == Role::optimizer_state;
-        if (kept) {
-          states[static_cast<std::size_t>(tensor.layer)] +=
-              bytes_of(tensor.shape, tensor.dtype).value;
-        }
+        if (kept) states[at(tensor.layer)] += bytes_of(tensor.shape, tensor.dtype).value;
       }
       least_state_ = *std::min_element(states.begin(), states.end());
     }
@@ -145,86 +209,97 @@ class Programme {
   }
 
   [[nodiscard]] std::size_t run_index(int first, int last) const {
-    return static_cast<std::size_t>(first) * static_cast<std::size_t>(layers_) +
-           static_cast<std::size_t>(last);
+    return at(first) * at(blocks_) + at(last);
   }
 
-  const Candidate& candidate(Site& site, int left, int first, int last) {
+  const Candidates& candidates(Site& site, int left) {
     const int stashes = depth(left);
-    const auto d = static_cast<std::size_t>(
-        schedule_ == PipelineKind::gpipe ? 0 : std::min(stashes, most_stages_) - 1);
+    const std::size_t d =
+        at(schedule_ == PipelineKind::gpipe ? 0 : std::min(stashes, most_stages_) - 1);
     if (site.candidates.size() <= d) site.candidates.resize(d + 1);
-    auto& runs = site.candidates[d];
-    if (runs.empty()) {
-      runs.resize(static_cast<std::size_t>(layers_) * static_cast<std::size_t>(layers_));
-      for (int i = 0; i < layers_; ++i) {
-        for (int k = i; k < layers_; ++k) runs[run_index(i, k)] = best_of(site, stashes, i, k);
+    Candidates& runs = site.candidates[d];
+    if (!runs.both.empty()) return runs;
+    const std::size_t all = at(blocks_) * at(blocks_);
+    runs.both.assign(all, kInfinity);
+    runs.rest.assign(all, kInfinity);
+    for (int i = 0; i < blocks_; ++i) {
+      for (int k = i; k < blocks_; ++k) {
+        const Candidate best = best_of(site, stashes, i, k);
+        if (best.mesh == nullptr) continue;
+        runs.both[run_index(i, k)] = both_of(best.times);
+        runs.rest[run_index(i, k)] = rest_of(best.times);
       }
     }
-    return runs[run_index(first, last)];
+    return runs;
+  }
+
+  static double both_of(const StageTimes& t) { return (t.forward + t.backward).value; }
+  [[nodiscard]] double rest_of(const StageTimes& t) const {
+    return (microbatches_ - 1) * both_of(t) + (t.prepare + t.reduce + t.update).value;
   }
 
   [[nodiscard]] Candidate best_of(const Site& site, int stashes, int first, int last) const {
     Candidate best;
+    double least = kInfinity;
     for (std::size_t m = 0; m < site.meshes.size(); ++m) {
-      for (const LayerTable& table : *site.tables[m]) {
-        const StageFigures figures = table.of(first, last);
-        if (memory_of(figures, stashes) > site.room) continue;
-        const StageTimes& t = figures.times;
-        const double both = (t.forward + t.backward).value;
-        const double rest = (microbatches_ - 1) * both + (t.prepare + t.reduce + t.update).value;
-        if (both + rest < best.both + best.rest) best = {both, rest, t, &site.meshes[m]};
-        break;  // later tables are smaller and slower
-      }
+      const auto found = mixture_within(*site.tables[m], begin_[at(first)],
+                                        begin_[at(last) + 1] - 1, stashes, site.room);
+      if (!found) continue;
+      const StageTimes& times = found->figures.times;
+      const double time = both_of(times) + rest_of(times);
+      if (time >= least) continue;
+      least = time;
+      best = {times, &site.meshes[m]};
     }
     return best;
   }
 
-  Cell& cell(int stages, int layer, int device) {
-    const auto row = static_cast<std::size_t>(stages * (layers_ + 1) + layer);
-    return cells_[row * static_cast<std::size_t>(devices_ + 1) + static_cast<std::size_t>(device)];
+  Cell& cell(int stages, int block, int place) {
+    const std::size_t row = at(stages) * at(blocks_ + 1) + at(block);
+    return cells_[row * at(places_ + 1) + at(place)];
   }
 
   void fill(double cap) {
-    cells_.assign(static_cast<std::size_t>((most_stages_ + 1) * (layers_ + 1) * (devices_ + 1)),
-                  Cell{});
-    for (int d = 0; d <= devices_; ++d) cell(0, layers_, d).sum = 0.0;
+    cells_.assign(at(most_stages_ + 1) * at(blocks_ + 1) * at(places_ + 1), Cell{});
+    for (int p = 0; p <= places_; ++p) cell(0, blocks_, p).sum = 0.0;
     for (int left = 1; left <= most_stages_; ++left) {
-      for (int first = layers_ - left; first >= 0; --first) {
-        for (int device = 0; device < devices_; ++device) fill_cell(left, first, device, cap);
-      }
-    }
-  }
-
-  static bool better(const Cell& a, const Cell& b) {
-    return a.sum < b.sum || (a.sum == b.sum && a.most < b.most);
-  }
-
-  void fill_cell(int left, int first, int device, double cap) {
-    Cell best;
-    const double message = first > 0 ? message_time(first, device) : 0.0;
-    for (const int s : at_[static_cast<std::size_t>(device)]) {
-      Site& site = sites_[static_cast<std::size_t>(s)];
-      if (device + site.devices > devices_) continue;
-      for (int last = left == 1 ? layers_ - 1 : first; last <= layers_ - left; ++last) {
-        const Candidate& stage = candidate(site, left, first, last);
-        if (!(stage.rest < cap)) break;  // longer runs take longer
-        const Cell& after = cell(left - 1, last + 1, device + site.devices);
-        const double sum = stage.both + message + after.sum;
-        const double most = std::max(stage.rest, after.most);
-        const Cell cell{sum, most, last, s};
-        if (first == 0 && left == 1 ? sum + most < best.sum + best.most : better(cell, best)) {
-          best = cell;
+      for (std::size_t s = 0; s < sites_.size(); ++s) {
+        const Candidates& runs = candidates(sites_[s], left);
+        for (int first = blocks_ - left; first >= 0; --first) {
+          for (int last = left == 1 ? blocks_ - 1 : first; last <= blocks_ - left; ++last) {
+            const std::size_t run = run_index(first, last);
+            if (!(runs.rest[run] < cap)) break;  // longer runs take longer
+            extend(left, first, last, static_cast<int>(s), runs.both[run], runs.rest[run]);
+          }
         }
       }
     }
-    cell(left, first, device) = best;
+  }
+
+  /// Puts a stage before all that may follow it, wherever its submesh may begin.
+  void extend(int left, int first, int last, int site, double both, double rest) {
+    const Cell* after = &cell(left - 1, last + 1, 0);
+    Cell* here = &cell(left, first, 0);
+    const double* messages = &message_[at(first) * at(places_)];
+    const int units = sites_[at(site)].units;
+    const bool whole = first == 0 && left == 1;
+    for (const int p : sites_[at(site)].places) {
+      if (p + units > places_) break;
+      const Cell& next = after[p + units];
+      const double sum = both + messages[p] + next.sum;
+      const double most = std::max(rest, next.most);
+      Cell& best = here[p];
+      const bool better = whole ? sum + most < best.sum + best.most
+                                : sum < best.sum || (sum == best.sum && most < best.most);
+      if (better) best = {sum, most, last, site};
+    }
   }
 
   /// Both ways over the link into a stage that begins there, by one device on each side.
-  [[nodiscard]] double message_time(int first, int device) const {
+  [[nodiscard]] double message_time(int first, int place) const {
+    const int device = place * unit_;
     const Link link = link_between(work_.cluster(), device - 1, device);
-    const auto i = static_cast<std::size_t>(first);
+    const std::size_t i = at(begin_[at(first)]);
     return alpa::message_time(traffic_.forward[i] + traffic_.backward[i], link).value;
   }
 
@@ -235,16 +310,17 @@ class Programme {
     draft.schedule = schedule_;
     if (schedule_ == PipelineKind::one_f_one_b) draft.warm_up = least_warm_up(stages);
     std::vector<StageTimes> times;
-    int layer = 0;
-    int device = 0;
+    int block = 0;
+    int place = 0;
     for (int left = stages; left > 0; --left) {
-      const Cell& from = cell(left, layer, device);
-      Site& site = sites_[static_cast<std::size_t>(from.site)];
-      const Candidate& stage = candidate(site, left, layer, from.last_layer);
-      draft.stages.push_back({layer, from.last_layer, device, *stage.mesh});
+      const Cell& from = cell(left, block, place);
+      const Site& site = sites_[at(from.site)];
+      const Candidate stage = best_of(site, depth(left), block, from.last);
+      draft.stages.push_back(
+          {begin_[at(block)], begin_[at(from.last) + 1] - 1, place * unit_, *stage.mesh});
       times.push_back(stage.times);
-      layer = from.last_layer + 1;
-      device += site.devices;
+      block = from.last + 1;
+      place += site.units;
     }
     const std::string key = key_of(draft);
     if (found_.contains(key)) return;
@@ -256,20 +332,25 @@ class Programme {
   SearchWork& work_;
   int microbatches_;
   PipelineKind schedule_;
-  int layers_, devices_, most_stages_;
-  Sizes sizes_;
+  std::vector<int> begin_;  ///< [block] its first layer, and the number of layers
+  int blocks_ = 0;
+  int unit_ = 1;  ///< devices between places
+  int places_ = 0;
+  int most_stages_;
+  const Sizes& sizes_;
   BorderTraffic traffic_;
+  std::vector<double> message_;  ///< [block * places + place]: into a stage that begins there
   std::vector<Site> sites_;
-  std::vector<std::vector<int>> at_;  ///< [device]: sites that may begin there
   std::vector<Cell> cells_;
   std::int64_t least_state_ = -1;  ///< bytes of the layer with the smallest state
+  double best_ = kInfinity;        ///< sum + most
   std::map<std::string, RatedDraft> found_;
 };
 
 }  // namespace
 
 std::vector<RatedDraft> rated_drafts(SearchWork& work, LayerTables& tables, int microbatches,
-                                     PipelineKind schedule, Sizes sizes) {
+                                     PipelineKind schedule, const Sizes& sizes) {
   Programme programme(work, tables, microbatches, schedule, sizes);
   const SearchWork::Clock clock(work, "dynamic programme");
   return programme.run();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <set>
 #include <vector>
 
 #include "border_traffic.hpp"
@@ -17,17 +18,21 @@ struct RatedDraft {
 
 /// Submeshes that the programme looks at.
 struct Sizes {
-  bool regular = false;   ///< only those whose size divides the cluster
-  bool one_axis = false;  ///< as one axis alone, unless another shape is asked for
+  bool regular = false;         ///< only those whose size divides the cluster
+  bool one_axis = false;        ///< as one axis alone, unless another shape is asked for
+  std::set<int> two_axes = {};  ///< sizes that may have two axes all the same
 };
 
 /// Cuts the layers into stages on consecutive devices for one number of microbatches and one
 /// schedule: minimises sum t + max((B - 1) t + u), t a stage's forward and backward and u its work
 /// once a step, with a dynamic programme over (stages left, first layer, first device) that is
-/// repeated under an ever lower cap on (B - 1) t + u. Returns what all passes found, rated by the
-/// makespan of their tables, cheapest first.
+/// repeated under caps on (B - 1) t + u: in small spaces all that make a difference, in large ones
+/// from the least that leaves a list upwards, 2 % apart. Above 128 layers cuts lie between blocks
+/// of layers, above 128 devices stages begin at every second, fourth, .. device and have sizes that
+/// divide the cluster. Returns what all passes found, rated by the makespan of their tables,
+/// cheapest first.
 [[nodiscard]] std::vector<RatedDraft> rated_drafts(SearchWork& work, LayerTables& tables,
                                                    int microbatches, PipelineKind schedule,
-                                                   Sizes sizes);
+                                                   const Sizes& sizes);
 
 }  // namespace alpa

@@ -9,6 +9,7 @@
 #include "account.hpp"
 #include "bound_problem.hpp"
 #include "lawler.hpp"
+#include "layer_choices.hpp"
 #include "layer_classes.hpp"
 #include "question_text.hpp"
 #include "stage_problem.hpp"
@@ -40,44 +41,13 @@ void for_each_operator(const RunContext& run, const intra_op::Uses& uses, const 
   }
 }
 
-void name_strategies(StageAnswer& answer, const RunContext& run, const RunChoice& choice,
-                     const intra_op::Uses& uses) {
-  for_each_operator(run, uses, [&](std::size_t seen, std::size_t op) {
-    if (run.graph.operators[op].copy_of.valid()) return;  // as its original
-    const Option* option = choice.options[seen];
-    if (seen != op) {  // the same one by number: names of factors may differ
-      option = run.options.options(op).data() + (option - run.options.options(seen).data());
-    }
-    answer.strategies.emplace_hint(answer.strategies.end(), run.graph.operators[op].name,
-                                   option->strategy);
-  });
-}
-
-/// Retentions, of the like tensors of layers that others stand for, too.
-void name_retentions(StageAnswer& answer, const RunContext& run,
-                     const std::vector<std::pair<TensorId, Retention>>& chosen,
-                     const intra_op::Uses& uses) {
-  std::map<TensorId, Retention> of_seen(chosen.begin(), chosen.end());
-  if (of_seen.empty()) return;
-  const auto name = [&](const std::vector<TensorId>& seen, const std::vector<TensorId>& here) {
-    for (std::size_t i = 0; i < seen.size(); ++i) {
-      const auto it = of_seen.find(seen[i]);
-      if (it != of_seen.end()) answer.retention[run.graph.tensor(here[i]).name] = it->second;
-    }
-  };
-  for_each_operator(run, uses, [&](std::size_t seen, std::size_t op) {
-    name(run.graph.operators[seen].operands, run.graph.operators[op].operands);
-    name(run.graph.operators[seen].results, run.graph.operators[op].results);
-  });
-}
-
 StageAnswer answer_of(const RunContext& run, const RunChoice& choice, const StageWeights& weights,
                       const intra_op::Uses* uses) {
   intra_op::Account counted = intra_op::account(run, choice);
   StageAnswer answer = std::move(counted.answer);
   if (uses != nullptr) {
-    name_strategies(answer, run, choice, *uses);
-    name_retentions(answer, run, counted.retention, *uses);
+    answer.parts = {{run.view.first, run.view.last,
+                     intra_op::choices_of(run, *uses, choice, counted.retention)}};
   }
   answer.cost = weighted(answer.figures, weights);
   answer.lower_bound = answer.cost;
@@ -235,9 +205,10 @@ std::optional<StageAnswer> StageModel::solve_seen(const StageQuestion& question,
                                         !tables_->graph.recompute.empty()),
                       problem.problem(), solution);
     }
-    const intra_op::Uses* names = question.named ? &tables_->index->uses : nullptr;
     const auto told = [&](const Solution& found) {
-      StageAnswer answer = answer_of(run, problem.decode(found.choice), question.weights, names);
+      StageAnswer answer =
+          answer_of(run, problem.decode(found.choice), question.weights, &tables_->index->uses);
+      if (question.named) name(answer);
       const bool all = &found == &solution || found.proof == Proof::optimal;
       answer.lower_bound = std::min(all ? found.lower_bound : solution.lower_bound, answer.cost);
       answer.proof = found.proof;
@@ -253,7 +224,7 @@ std::optional<StageAnswer> StageModel::solve_seen(const StageQuestion& question,
       }
     }
   }
-  if (!question.one_layout) return std::nullopt;
+  if (!question.one_layout || !question.or_several) return std::nullopt;
   StageQuestion wider = question;
   wider.one_layout = false;
   return solve_seen(wider, run);
@@ -274,6 +245,7 @@ std::vector<StageAnswer> StageModel::best(const StageQuestion& question, int cou
     StageAnswer answer =
         answer_of(run, problem.decode(solution->choice), question.weights, &tables_->index->uses);
     if (excess(answer.figures, question) > Bytes{0}) continue;
+    name(answer);
     if (!seen.insert({answer.strategies, answer.retention}).second) continue;
     answer.lower_bound = std::min(solution->lower_bound, answer.cost);
     answer.proof = solution->proof;
@@ -355,48 +327,32 @@ StageAnswer StageModel::evaluate_seen(const RunContext& run, const StagePlan& st
   return answer_of(run, choice, weights, nullptr);
 }
 
-StageAnswer StageModel::joined(const StageQuestion& question, const StageAnswer& before,
-                               const StageAnswer& after, int split) const {
-  const intra_op::Uses& uses = tables_->index->uses;
-  StagePlan stage;
-  stage.mesh = tables_->costs.mesh();
-  const auto take = [&](const StageAnswer& from, int first, int last) {
-    for (int l = first; l <= last; ++l) {
-      for (const int o : uses.ops_of_layer[static_cast<std::size_t>(l)]) {
-        const Operator& op = tables_->graph.operators[static_cast<std::size_t>(o)];
-        if (!op.copy_of.valid()) stage.strategies[op.name] = from.strategies.at(op.name);
-      }
-    }
-  };
-  take(before, question.first_layer, split - 1);
-  take(after, split, question.last_layer);
-  const auto keep = [&](const std::vector<TensorId>& tensors, const StageAnswer& from) {
-    for (const TensorId t : tensors) {
-      const std::string& name = tables_->graph.tensor(t).name;
-      const auto chosen = from.retention.find(name);
-      if (chosen != from.retention.end()) stage.retention.insert(*chosen);
-    }
-  };
-  // What a layer makes is kept as that layer's answer says; what comes from outside, as its first.
-  for (const bool made : {true, false}) {
-    for (int l = question.first_layer; l <= question.last_layer; ++l) {
-      for (const int o : uses.ops_of_layer[static_cast<std::size_t>(l)]) {
-        const Operator& op = tables_->graph.operators[static_cast<std::size_t>(o)];
-        keep(made ? op.results : op.operands, l < split ? before : after);
-      }
-    }
-  }
+StageAnswer StageModel::joined(int first_layer, int last_layer,
+                               const std::vector<ChosenLayers>& parts,
+                               const StageWeights& weights) const {
   std::vector<int> classes = tables_->classes;
-  for (int l = split; l <= question.last_layer; ++l) {
-    classes[static_cast<std::size_t>(l)] += tables_->graph.num_layers;
+  std::vector<ChosenLayers> clipped;
+  for (const ChosenLayers& part : parts) {
+    const int first = std::max(part.first, first_layer);
+    const int last = std::min(part.last, last_layer);
+    if (first > last) continue;
+    for (int l = first; l <= last; ++l) {  // layers of different parts are not alike
+      classes[static_cast<std::size_t>(l)] +=
+          static_cast<int>(clipped.size()) * tables_->graph.num_layers;
+    }
+    clipped.push_back({first, last, part.as});
   }
-  const RunView view = intra_op::view_of(tables_->graph, *tables_->index, question.first_layer,
-                                         question.last_layer, &classes);
-  StageAnswer answer = evaluate_seen(
-      {tables_->graph, tables_->options, view, tables_->microbatches}, stage, question.weights);
-  answer.strategies = std::move(stage.strategies);
-  answer.retention = std::move(stage.retention);
+  const RunView view =
+      intra_op::view_of(tables_->graph, *tables_->index, first_layer, last_layer, &classes);
+  const RunContext run{tables_->graph, tables_->options, view, tables_->microbatches};
+  const RunChoice choice = intra_op::choice_of(run, tables_->index->uses, clipped);
+  StageAnswer answer = answer_of(run, choice, weights, nullptr);
+  answer.parts = std::move(clipped);
   return answer;
+}
+
+void StageModel::name(StageAnswer& answer) const {
+  intra_op::name_choices(tables_->graph, tables_->options, tables_->index->uses, answer);
 }
 
 double StageModel::bound(int first_layer, int last_layer, const StageWeights& weights,

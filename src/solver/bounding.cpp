@@ -130,7 +130,10 @@ BoundedCore bound_core(const Core& core, const CoreAnswer& known, const BoundEff
     const double bound = bounds.sweep();
     note_bound(bound);
     search.offer(bounds.labels());
-    if (sweep % effort.sweeps_per_search == effort.sweeps_per_search - 1) {
+    // In a short round a search repairs what does not fit; elsewhere labels do.
+    const bool last = sweep == effort.sweeps - 1 && effort.sweeps < effort.sweeps_per_search;
+    if (sweep % effort.sweeps_per_search == effort.sweeps_per_search - 1 ||
+        (last && !core.capacities.empty())) {
       search.anneal(search.best().empty() || sweep % 2 == 0 ? bounds.labels() : search.best(),
                     ascent.best_prices(), 1e-3 * size_of(bound), effort.moves, limits.stop);
     }

@@ -10,6 +10,10 @@
 namespace alpa {
 namespace {
 
+constexpr std::size_t kSmallCore = 100;  ///< nodes: a few sweeps often leave little of it
+constexpr int kFewSweeps = 10;
+constexpr int kManySweeps = 100;
+
 /// The search: a reduction that shrinks as options are proven useless, and the best choice so far,
 /// which may hold options that are gone.
 class Search {
@@ -39,7 +43,8 @@ class Search {
       return true;
     }
     const std::int64_t columns = program_columns(core);
-    const bool ready = round_ > 3 || swept_ >= limits_.sweeps || (columns < 2000 && round_ > 0);
+    const bool ready =
+        swept_ >= kManySweeps || swept_ >= limits_.sweeps || (columns < 2000 && round_ > 0);
     if (columns > limits_.cbc_columns || !ready || limits_.stop.stop_requested()) {
       return false;
     }
@@ -50,12 +55,13 @@ class Search {
   /// One round of bounds and local search, each twice as long as the last; options that no better
   /// choice takes go. False when the work allowed is done.
   bool bound() {
-    const int sweeps = std::min(limits_.sweeps - swept_, 100 << std::min(round_, 10));
+    const Core& core = reduction_.core();
+    const int first = core.nodes.size() < kSmallCore ? kFewSweeps : kManySweeps;
+    const int sweeps = std::min(limits_.sweeps - swept_, first << std::min(round_, 10));
     if (sweeps <= 0 || limits_.stop.stop_requested()) {
       solution_.stopped = limits_.stop.stop_requested();
       return false;
     }
-    const Core& core = reduction_.core();
     CoreAnswer known;
     known.choice = projected();
     known.cost = solution_.cost;

@@ -27,7 +27,8 @@ struct SearchConstraints {
 };
 
 struct SearchRequest {
-  std::function<Graph(std::int64_t microbatch)> graph;  ///< without recomputation
+  /// Without recomputation; several threads may call it at once.
+  std::function<Graph(std::int64_t microbatch)> graph;
   /// Of every layer. Unset: the best of all three.
   std::optional<Recompute> recompute = {};
   std::int64_t global_batch = 1;

@@ -46,14 +46,15 @@ struct StageQuestion {
   /// needs choices to be passed over that the program takes to fit, `lower_bound` is of all those.
   std::optional<Bytes> memory = {};
   int in_flight = 1;
-  /// Without: the answer's figures alone.
+  /// Without: the answer has no names; `StageModel::name` gives them.
   bool named = true;
   /// Identical layers take identical strategies: far smaller problems, and a restriction, so that
   /// `lower_bound` holds for tied choices only.
   bool tied = false;
   /// All that read a tensor in forward and backward take it in one layout: far smaller problems,
-  /// and a restriction as well. Where that leaves no choice, it is dropped.
+  /// and a restriction as well. Where that leaves no choice, it is dropped if `or_several`.
   bool one_layout = false;
+  bool or_several = true;
   SolveLimits limits = {};
 };
 
@@ -73,10 +74,23 @@ struct StageFigures {
 };
 [[nodiscard]] double weighted(const StageFigures& figures, const StageWeights& weights);
 
+namespace intra_op {
+struct GraphIndex;
+struct LayerChoices;
+struct RunContext;
+}  // namespace intra_op
+
+/// Layers that choose as a model has answered for them or for equal ones.
+struct ChosenLayers {
+  int first = 0, last = 0;
+  std::shared_ptr<const intra_op::LayerChoices> as;
+};
+
 /// An answer of a StageModel: a choice for every operator of the layers.
 struct StageAnswer {
-  std::map<std::string, Strategy> strategies;
-  std::map<std::string, Retention> retention;  ///< where it is not the default
+  std::vector<ChosenLayers> parts;             ///< what is chosen; empty after `evaluate`
+  std::map<std::string, Strategy> strategies;  ///< by name, if asked for
+  std::map<std::string, Retention> retention;  ///< by name, where it is not the default
   StageFigures figures;
   std::vector<StageFigures> by_layer;  ///< transient: of the layer; moves count to the consumer's
   /// Layouts in which tensors enter from layers before and leave to layers after (by name), for
@@ -89,10 +103,6 @@ struct StageAnswer {
   int core_nodes = 0;
 };
 
-namespace intra_op {
-struct GraphIndex;
-struct RunContext;
-}  // namespace intra_op
 /// What is alike in a graph, found once for the models of all meshes.
 [[nodiscard]] std::shared_ptr<const intra_op::GraphIndex> index_of(const Graph& graph);
 
@@ -145,9 +155,14 @@ class StageModel {
   [[nodiscard]] double bound(int first_layer, int last_layer, const StageWeights& weights,
                              const SolveLimits& limits) const;
 
-  /// Two answers to a question, the first up to the layer before `split`, the second from there on.
-  [[nodiscard]] StageAnswer joined(const StageQuestion& question, const StageAnswer& before,
-                                   const StageAnswer& after, int split) const;
+  /// The answer in which the layers of a run choose as parts say that cover it, parts of answers of
+  /// this model for these or equal layers.
+  [[nodiscard]] StageAnswer joined(int first_layer, int last_layer,
+                                   const std::vector<ChosenLayers>& parts,
+                                   const StageWeights& weights) const;
+
+  /// Fills the strategies and the retention of an answer that has none.
+  void name(StageAnswer& answer) const;
 
   /// The integer program of a question, unreduced, with the names of nodes and options.
   struct NamedProblem {

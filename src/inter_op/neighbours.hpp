@@ -1,0 +1,13 @@
+#pragma once
+
+#include <vector>
+
+#include "search_work.hpp"
+
+namespace alpa {
+
+/// Drafts that differ from one in one border, one mesh, the meshes of all stages of a size, the
+/// number of microbatches, the schedule or the depth.
+[[nodiscard]] std::vector<Draft> neighbours(SearchWork& work, const Draft& draft);
+
+}  // namespace alpa

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "account.hpp"
+
+namespace alpa::intra_op {
+
+/// What a run of layers chose, by number and for what is seen of it alone: holds for equal layers
+/// elsewhere, and is small whatever the number of layers.
+struct LayerChoices {
+  int first = 0;
+  std::vector<int> seen_as;               ///< as in the run's view
+  std::vector<std::vector<int>> options;  ///< [layer - first][place]; empty where not seen
+  std::map<TensorId, Retention> retention;
+};
+
+/// @param choice of options that stand in the run's lists
+[[nodiscard]] std::shared_ptr<const LayerChoices> choices_of(
+    const RunContext& run, const Uses& uses, const RunChoice& choice,
+    const std::vector<std::pair<TensorId, Retention>>& retention);
+
+/// What the operators of a run choose if each layer follows its part.
+/// @pre the parts hold all layers of the run, each one of a class with those that it is seen as
+[[nodiscard]] RunChoice choice_of(const RunContext& run, const Uses& uses,
+                                  const std::vector<ChosenLayers>& parts);
+
+/// Fills `strategies` and `retention` from `parts`.
+void name_choices(const Graph& graph, const OperatorOptions& options, const Uses& uses,
+                  StageAnswer& answer);
+
+}  // namespace alpa::intra_op
