@@ -115,6 +115,7 @@ void StageSolver::refine(const StageModel& model, const StageQuestion& question,
 std::optional<StageAnswer> StageSolver::follow_tables(const StageModel& model,
                                                       const StageQuestion& question,
                                                       const MeshTables& tables) {
+  if (tables.empty()) return std::nullopt;
   const int first = question.first_layer;
   const int layers = question.last_layer - first + 1;
   const auto fits = [&](const StageAnswer& answer) {
