@@ -7,3 +7,9 @@ add_executable(plan_suite tests/bench/plan_suite.cpp tests/bench/megatron_grid.c
 target_link_libraries(plan_suite PRIVATE alpa::inter_op alpa::model alpa_warnings)
 target_include_directories(plan_suite PRIVATE tests src/plan)
 set_target_properties(plan_suite PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
+
+# suite_table: what auto and methods by hand give for the published suites.
+add_executable(suite_table tests/bench/suite_table.cpp tests/bench/suite_rows.cpp)
+target_link_libraries(suite_table PRIVATE alpa_app alpa_warnings)
+target_include_directories(suite_table PRIVATE tests)
+set_target_properties(suite_table PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)

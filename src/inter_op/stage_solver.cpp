@@ -13,6 +13,7 @@ constexpr int kMostAttempts = 3;         ///< to make a draft fit
 constexpr std::size_t kMostOnHull = 16;  ///< answers
 constexpr double kSame = 1e-6;           ///< relative gain that is none
 constexpr double kDear = 1e3;            ///< a byte outweighs any time
+constexpr double kSure = 0.999;          ///< share of a modelled price that lowering is not below
 
 /// Layers before `split` like one answer, those from there on like another.
 StageAnswer joined_at(const StageModel& model, const StageQuestion& question,
@@ -261,11 +262,14 @@ std::optional<double> StageSolver::modelled(const Draft& draft) {
   std::vector<Bytes> rooms = rooms_of(draft);
   const auto chosen = choose(draft, rooms, Care::tables);
   if (!chosen) return std::nullopt;
+  return known->second = price_of(draft, *chosen);
+}
+
+double StageSolver::price_of(const Draft& draft, const Chosen& chosen) const {
   std::vector<StageTimes> times;
-  for (const StageAnswer* answer : chosen->answers) times.push_back(answer->figures.times);
-  const MessageTimes messages = message_times(chosen->traffic.messages, work_.cluster());
-  return known->second = modelled_price(work_.cluster(), draft, times, messages.transfers) +
-                         messages.once.value;
+  for (const StageAnswer* answer : chosen.answers) times.push_back(answer->figures.times);
+  const MessageTimes messages = message_times(chosen.traffic.messages, work_.cluster());
+  return modelled_price(work_.cluster(), draft, times, messages.transfers) + messages.once.value;
 }
 
 std::optional<double> StageSolver::offer(const Draft& draft, Care care) {
@@ -276,11 +280,9 @@ std::optional<double> StageSolver::offer(const Draft& draft, Care care) {
   auto chosen = choose(draft, rooms, care);
   for (int attempt = 0; chosen && attempt < kMostAttempts && !work_.stopped(); ++attempt) {
     const std::vector<const StageAnswer*>& answers = chosen->answers;
-    std::vector<StageTimes> times;
-    for (const StageAnswer* answer : answers) times.push_back(answer->figures.times);
-    // What lowering finds is never less: no need to look.
-    const double modelled = modelled_price(work_.cluster(), draft, times, {});
-    if (modelled >= work_.best_time()) return outcome = modelled;
+    // No need to look at what cannot be better.
+    const double modelled = price_of(draft, *chosen);
+    if (kSure * modelled >= work_.best_time()) return outcome = modelled;
     const auto offered =
         work_.offer(assemble(draft, answers, work_.graph(draft.microbatches), work_.cluster()));
     if (offered.fits) {

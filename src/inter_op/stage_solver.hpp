@@ -59,6 +59,7 @@ class StageSolver {
   /// Choices that leave room for what messages are packed into: `rooms` becomes what is left.
   [[nodiscard]] std::optional<Chosen> choose(const Draft& draft, std::vector<Bytes>& rooms,
                                              Care care);
+  [[nodiscard]] double price_of(const Draft& draft, const Chosen& chosen) const;
   [[nodiscard]] CrossTraffic traffic(const Draft& draft,
                                      const std::vector<const StageAnswer*>& answers);
 
