@@ -69,8 +69,9 @@ SearchRequest search_request(const RunConfig& config, const Target& target) {
       constraints_of(config, build_graph(config, config.training.global_batch), target.ranks);
   if (request.constraints.schedule == PipelineKind::interleaved) {
     throw PlanError(
-        "parallel.schedule: found interleaved, method auto searches gpipe and 1f1b; name a method "
-        "with a pipeline (megatron, inter_only, pipedream) or a plan file");
+        "parallel.schedule: found interleaved, method auto searches gpipe and 1f1b and takes "
+        "interleaved where that makes the best cheaper: leave it to auto, or name a method with a "
+        "pipeline (megatron, inter_only, pipedream) or a plan file");
   }
   request.effort = config.parallel.search.nodes.value_or(0);
   return request;

@@ -6,6 +6,7 @@
 #include "alpa/graph/recompute.hpp"
 
 #include "exact_search.hpp"
+#include "interleaved_moves.hpp"
 #include "kernel_bound.hpp"
 #include "least_memory.hpp"
 #include "search_work.hpp"
@@ -121,11 +122,15 @@ SearchResult search(const SearchRequest& request) {
   SearchWork work(request);
   const TierResult tier = request.constraints.plan ? fixed_plan(work) : search_all(work);
   if (!work.has_best() && !request.constraints.plan) search_least_memory(work);
+  offer_interleaved(work);
+  const bool in_space = !work.has_best() || work.best()->schedule != PipelineKind::interleaved;
   SearchResult result;
   result.plan = work.best();
   result.price = work.best_price();
   result.lower_bound = tier.lower_bound;
-  if (work.has_best() && !request.constraints.plan && !tier.complete) {
+  if (!request.constraints.plan && !in_space) {
+    result.lower_bound = std::min(result.lower_bound, bound_of_any_schedule(work) + work.norm());
+  } else if (work.has_best() && !request.constraints.plan && !tier.complete) {
     result.lower_bound = std::max(result.lower_bound, closer_bound(work));
   }
   if (work.has_best()) result.lower_bound = std::min(result.lower_bound, work.best_time());

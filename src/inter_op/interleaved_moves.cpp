@@ -1,0 +1,153 @@
+#include "interleaved_moves.hpp"
+
+#include <algorithm>
+#include <optional>
+
+#include "alpa/base/error.hpp"
+#include "alpa/schedule/schedule.hpp"
+
+#include "kernel_bound.hpp"
+
+namespace alpa {
+namespace {
+
+int layers_of(const StagePlan& stage) {
+  int layers = 0;
+  for (const auto& [first, last] : stage.chunks) layers += last - first + 1;
+  return layers;
+}
+
+bool may_interleave(const Plan& plan) {
+  return plan.stages.size() > 1 &&
+         std::all_of(plan.stages.begin(), plan.stages.end(), [&](const StagePlan& stage) {
+           return stage.mesh == plan.stages.front().mesh;
+         });
+}
+
+/// Layers of chunk c where stages keep their numbers of layers, those of a stage in equal parts.
+int chunk_size(const Plan& plan, int chunks, int c) {
+  const int stages = static_cast<int>(plan.stages.size());
+  const int layers = layers_of(plan.stages[static_cast<std::size_t>(c % stages)]);
+  const int round = c / stages;
+  return layers * (round + 1) / chunks - layers * round / chunks;
+}
+
+/// Nothing where a stage has fewer layers than chunks.
+std::optional<Plan> interleaved_plan(const Plan& plan, int chunks, const Graph& graph) {
+  const int stages = static_cast<int>(plan.stages.size());
+  Plan made = plan;
+  made.schedule = PipelineKind::interleaved;
+  made.warm_up.clear();
+  for (StagePlan& stage : made.stages) {
+    if (layers_of(stage) < chunks) return std::nullopt;
+    stage.chunks.clear();
+    stage.strategies.clear();
+    stage.retention.clear();
+    stage.arrivals.clear();
+  }
+  int layer = 0;
+  for (int c = 0; c < stages * chunks; ++c) {
+    const int size = chunk_size(plan, chunks, c);
+    made.stages[static_cast<std::size_t>(c % stages)].chunks.emplace_back(layer, layer + size - 1);
+    layer += size;
+  }
+  const auto now = [&](int of) -> StagePlan& {
+    return made.stages[static_cast<std::size_t>(stage_of_layer(made, of))];
+  };
+  const auto before = [&](int of) -> const StagePlan& {
+    return plan.stages[static_cast<std::size_t>(stage_of_layer(plan, of))];
+  };
+  for (const Operator& op : graph.operators) {
+    if (!op.copy_of.valid())
+      now(op.layer).strategies[op.name] = before(op.layer).strategies.at(op.name);
+  }
+  for (const Tensor& tensor : graph.tensors) {
+    const auto& retention = before(tensor.layer).retention;
+    const auto kept = retention.find(tensor.name);
+    if (kept != retention.end()) now(tensor.layer).retention[tensor.name] = kept->second;
+  }
+  return made;
+}
+
+/// The pipeline's part of the price, with the times of the plan's stages shared out by layers and
+/// the longest of its transfers between any two chunks.
+Seconds estimated_pipeline(const Plan& plan, const PlanPrice& price, int chunks) {
+  const int stages = static_cast<int>(plan.stages.size());
+  std::vector<ChunkTimes> times;
+  for (int c = 0; c < stages * chunks; ++c) {
+    const auto s = static_cast<std::size_t>(c % stages);
+    const double share = 1.0 * chunk_size(plan, chunks, c) / layers_of(plan.stages[s]);
+    times.push_back({price.stages[s].forward * share, price.stages[s].backward * share, {}});
+  }
+  std::vector<StageTransfer> transfers;
+  for (const bool backward : {false, true}) {
+    Seconds longest{0.0};
+    for (const StageTransfer& t : price.transfers) {
+      if (t.backward == backward) longest = std::max(longest, t.time);
+    }
+    for (int c = 0; c + 1 < stages * chunks; ++c) {
+      transfers.push_back({backward ? c + 1 : c, backward ? c : c + 1, backward, longest});
+    }
+  }
+  return makespan(interleaved(stages, chunks, plan.num_microbatches), times, transfers);
+}
+
+/// True if the plan is the best now.
+bool offer_chunks(SearchWork& work, const Plan& plan, int chunks, int microbatches) {
+  const Graph& graph = work.graph(microbatches, plan.recompute);
+  auto made = interleaved_plan(plan, chunks, graph);
+  if (!made) return false;
+  made->num_microbatches = microbatches;
+  made->graph_fingerprint = fingerprint(graph);
+  try {
+    validate(*made, graph);
+  } catch (const PlanError&) {  // a microbatch is too small for a strategy
+    return false;
+  }
+  if (!meets(*made, graph, work.request().constraints)) return false;
+  const double before = work.best_time();
+  (void)work.offer(*made);
+  return work.best_time() < before;
+}
+
+/// The number of chunks of the best, if any is better; 1 if none is.
+int offer_chunk_counts(SearchWork& work, const Plan& plan, const PlanPrice& price) {
+  int best = 1;
+  for (int chunks = 2; !work.request().stop.stop_requested(); ++chunks) {
+    const bool has_layers =
+        std::all_of(plan.stages.begin(), plan.stages.end(),
+                    [&](const StagePlan& stage) { return layers_of(stage) >= chunks; });
+    if (!has_layers || estimated_pipeline(plan, price, chunks) >= work.best_price().pipeline) break;
+    if (!offer_chunks(work, plan, chunks, plan.num_microbatches)) break;
+    best = chunks;
+  }
+  return best;
+}
+
+}  // namespace
+
+void offer_interleaved(SearchWork& work) {
+  const SearchConstraints& constraints = work.request().constraints;
+  const bool is_free = work.request().interleaved && !constraints.plan && !constraints.schedule;
+  if (!is_free || !work.has_best() || !may_interleave(*work.best())) return;
+  const Plan plan = *work.best();
+  const PlanPrice price = work.best_price();
+  const int chunks = offer_chunk_counts(work, plan, price);
+  if (chunks == 1) return;
+  const auto& counts = work.microbatch_counts();
+  const auto here = std::find(counts.begin(), counts.end(), plan.num_microbatches);
+  const auto better = [&](int count) {
+    return !work.request().stop.stop_requested() && offer_chunks(work, plan, chunks, count);
+  };
+  auto fewer = here;
+  while (fewer != counts.begin() && better(*(fewer - 1))) --fewer;
+  if (fewer != here) return;
+  for (auto more = here; more + 1 != counts.end() && better(*(more + 1));) ++more;
+}
+
+double bound_of_any_schedule(SearchWork& work) {
+  if (!work.request().recompute) work.recompute({});  // computing again only adds kernels
+  return work_bound(work);
+}
+
+}  // namespace alpa
