@@ -112,6 +112,10 @@ std::vector<StageSide> sides_of(const Draft& draft,
   return sides;
 }
 
+TableShape table_shape(const Draft& draft) {
+  return {draft.schedule, draft.warm_up, draft.microbatches};
+}
+
 Draft draft_of(const Plan& plan) {
   Draft draft;
   draft.microbatches = plan.num_microbatches;

@@ -47,6 +47,8 @@ struct Draft {
 [[nodiscard]] std::vector<StageSide> sides_of(const Draft& draft,
                                               const std::vector<const StageAnswer*>& answers);
 
+[[nodiscard]] TableShape table_shape(const Draft& draft);
+
 /// The draft of a plan whose stages lie on consecutive devices; its operators' choices left out.
 [[nodiscard]] Draft draft_of(const Plan& plan);
 

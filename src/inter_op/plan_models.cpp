@@ -43,7 +43,7 @@ ModelledPlan PlanModels::of(const Graph& graph, const Plan& plan) {
   const Draft draft = draft_of(plan);
   std::vector<StageSide> sides;
   for (const StagePlan& stage : plan.stages) sides.push_back(side_of(stage));
-  const CrossTraffic traffic = cross_traffic(kept.graph, kept.cross, sides);
+  const CrossTraffic traffic = cross_traffic(kept.graph, kept.cross, sides, table_shape(draft));
   ModelledPlan found;
   std::vector<StageTimes> times;
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {
@@ -52,7 +52,7 @@ ModelledPlan PlanModels::of(const Graph& graph, const Plan& plan) {
         made_->model(kept, count, plan.stages[s])
             .evaluate(layers.first_layer, layers.last_layer, plan.stages[s], {});
     times.push_back(answer.figures.times);
-    found.memory.push_back(memory_of(answer.figures, in_flight(draft, s)) + traffic.staging[s]);
+    found.memory.push_back(memory_of(answer.figures, in_flight(draft, s)) + traffic.buffers(s));
   }
   const MessageTimes messages = message_times(traffic.messages, made_->cluster);
   found.step_time = {modelled_price(made_->cluster, draft, times, messages.transfers)};

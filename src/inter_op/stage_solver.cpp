@@ -235,7 +235,7 @@ CrossTraffic StageSolver::traffic(const Draft& draft,
   const Graph& graph = work_.graph(draft.microbatches);
   const auto [cross, is_new] = cross_.try_emplace(draft.microbatches);
   if (is_new) cross->second = cross_tensors(graph);
-  return cross_traffic(graph, cross->second, sides_of(draft, answers));
+  return cross_traffic(graph, cross->second, sides_of(draft, answers), table_shape(draft));
 }
 
 std::optional<StageSolver::Chosen> StageSolver::choose(const Draft& draft,
@@ -247,7 +247,7 @@ std::optional<StageSolver::Chosen> StageSolver::choose(const Draft& draft,
     Chosen chosen{*answers, traffic(draft, *answers)};
     bool fits = true;
     for (std::size_t s = 0; s < rooms.size(); ++s) {
-      const Bytes left = given[s] - chosen.traffic.staging[s];
+      const Bytes left = given[s] - chosen.traffic.buffers(s);
       if (memory_of((*answers)[s]->figures, in_flight(draft, s)) <= left) continue;
       rooms[s] = std::min(rooms[s], left);
       fits = false;
@@ -293,7 +293,7 @@ std::optional<double> StageSolver::offer(const Draft& draft, Care care) {
       if (offered.over[s] <= Bytes{0}) continue;
       const Bytes figures = memory_of(answers[s]->figures, in_flight(draft, s));
       rooms[s] = std::min(rooms[s], figures) - offered.over[s];
-      const Bytes more = offered.price.arenas[s] - figures - chosen->traffic.staging[s];
+      const Bytes more = offered.price.arenas[s] - figures - chosen->traffic.buffers(s);
       seen_packing_ = std::min(seen_packing_.value_or(more), more);
     }
     const auto again = solve_all(draft, rooms, care);

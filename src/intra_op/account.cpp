@@ -290,7 +290,7 @@ class Accountant {
   [[nodiscard]] Life life_of(const Flow& flow) const {
     Life life = life_of_source(run_, flow);
     const Scope scope = scope_of(flow.made_in);
-    if (flow.sent && scope != Scope::finish) return life;
+    if (lies_in_slot(flow)) return life;
     const Reading own = reading_of(flow, source_, scope);
     if (own.first >= 0) life.end = std::max(life.end, own.life().end);
     for (const Wanted& w : wanted_) {
@@ -311,20 +311,32 @@ class Accountant {
     const int at = maker_layer(flow);
     const Scope made = scope_of(flow.made_in);
     const bool partial = layouts.whole(source_) != source_;
-    if (tensor.role == Role::parameter || tensor.role == Role::accumulator) {
+    if (flow.source == Flow::Source::arrives && made != Scope::forward && made != Scope::backward) {
+      // The rest has a place where it is received in one run: in lowering/border.hpp.
+      if (tensor.role == Role::replica && microbatches_read_source(flow)) hold_state(at, bytes);
+    } else if (tensor.role == Role::parameter || tensor.role == Role::accumulator) {
       hold_state(at, bytes);
     } else if (made == Scope::prepare) {
       // What nobody wants as it is need not outlive prepare.
-      const bool counts = flow.source == Flow::Source::arrives || microbatches_read_source(flow);
-      if (counts && !made_by_name(run_.graph, flow, partial)) hold_state(at, bytes);
+      const bool by_name = made_by_name(run_.graph, flow, partial);
+      const bool counts = microbatches_read_source(flow);
+      if (counts && (!by_name || names_arrival_copy(flow))) hold_state(at, bytes);
     } else if (made == Scope::forward && source_is_stashed(flow)) {
       hold_stash(at, bytes);
-    } else if (flow.source == Flow::Source::arrives && made != Scope::finish) {
-      hold_state(at, bytes);  // in a slot: the exchange writes it
     } else if (lives_in_one_scope(flow) || !partial) {
       // Else its buffer may be that of a copy which is kept.
       hold(life_of(flow), at, bytes);
     }
+  }
+
+  /// True if the tensor is another name of a copy, made in prepare, of what another stage sends.
+  [[nodiscard]] bool names_arrival_copy(const Flow& flow) const {
+    const TensorId operand = op(flow.maker).operands[0];
+    const int layout = option(flow.maker).operands[0];
+    return std::any_of(run_.view.flows.begin(), run_.view.flows.end(), [&](const Flow& other) {
+      if (other.tensor != operand || other.source != Flow::Source::arrives) return false;
+      return source_of(other) != layout && scope_of(other.readers.back().phase) == Scope::prepare;
+    });
   }
 
   /// As it is, or to make copies of it.

@@ -52,8 +52,12 @@ struct Account {
 /// True if the operator adds to a sum over the step: its operand may not even be read.
 [[nodiscard]] bool is_contribution(const Graph& graph, const Operator& op);
 
+/// True of what microbatches exchange with other stages: where a device sends it or receives it in
+/// one run, it has slots in the arena, which only who knows both stages can count.
+[[nodiscard]] bool lies_in_slot(const Flow& flow);
+
 /// When a value that lives within one part of a step begins and ends to live, at least: from its
-/// maker to the first reader of that part, to the end of it if it is sent.
+/// maker to the first reader of that part. Not at all if it lies in a slot.
 struct Life {
   int begin = 0;
   int end = 0;

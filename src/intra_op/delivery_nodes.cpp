@@ -175,11 +175,6 @@ void StageProblem::add_source_node(Gathering& star) {
     live[s] = whole ? star.layouts->bytes(sources[s]) : 0;
   }
   hold_stash(star.source_node, kept, star.group->count());
-  if (flow.source == Flow::Source::arrives) {  // in a slot of its own
-    for (std::int64_t& b : live) b = placed_bytes(b);
-    hold_state(star.source_node, live, star.group->count());
-    return;
-  }
   for (const Flow* each : star.group->flows) {
     hold_for(star.source_node, life_of_source(run_, *each), live);
   }

@@ -21,15 +21,17 @@ bool is_contribution(const Graph& graph, const Operator& op) {
   return !op.results.empty() && graph.tensor(op.results[0]).role == Role::global_scalar;
 }
 
+bool lies_in_slot(const Flow& flow) {
+  const Scope scope = scope_of(flow.made_in);
+  return (scope == Scope::forward || scope == Scope::backward) &&
+         (flow.sent || flow.source == Flow::Source::arrives);
+}
+
 Life life_of_source(const RunContext& run, const Flow& flow) {
   const Scope scope = scope_of(flow.made_in);
   Life life{kernel_time(flow.position), kernel_time(flow.position) + 1};
+  if (lies_in_slot(flow)) return {};
   if (flow.source == Flow::Source::arrives) life = {delivery_time(flow.position), 0};
-  if (flow.sent && scope != Scope::finish) {
-    const int end = run.view.phase_end[static_cast<std::size_t>(flow.made_in)];
-    life.end = std::max(life.end, delivery_time(end));
-    return life;
-  }
   for (const Reader& reader : flow.readers) {
     if (scope_of(reader.phase) != scope) continue;
     const auto& op = run.graph.operators[static_cast<std::size_t>(reader.op)];

@@ -316,9 +316,6 @@ void StageProblem::hold_source(const Group& group) {
   if (state || arrived) {
     for (std::int64_t& b : bytes) b = placed_bytes(b);
     hold_state(node, bytes, group.count());
-  } else if (!read_later && flow.source == Flow::Source::arrives && made != Scope::finish) {
-    for (std::int64_t& b : bytes) b = placed_bytes(b);
-    hold_state(node, bytes, group.count());
   } else if (!read_later) {
     for (const Flow* each : group.flows) hold_for(node, life_of_source(run_, *each), bytes);
   }

@@ -5,6 +5,7 @@
 
 #include "alpa/base/error.hpp"
 #include "alpa/memory/packing.hpp"
+#include "alpa/schedule/schedule.hpp"
 #include "alpa/sharding/arrival_layout.hpp"
 
 #include "placed_graph.hpp"
@@ -16,17 +17,61 @@ bool is_state(Role role) {
   return role == Role::parameter || role == Role::optimizer_state || role == Role::accumulator;
 }
 
+/// How many slots a value of a microbatch takes that lives from one piece of work to another.
+class SlotCounts {
+ public:
+  SlotCounts(const TableShape& table, int stages) {
+    // A long table goes on as it has begun.
+    const int deepest = table.warm_up.empty() ? stages : std::max(stages, table.warm_up.front());
+    const int count = std::min(table.microbatches, 2 * deepest + 2);
+    const bool gpipe_table = table.schedule == PipelineKind::gpipe;
+    schedule_ = gpipe_table ? gpipe(stages, count) : one_f_one_b(stages, count, table.warm_up);
+    rows_.resize(static_cast<std::size_t>(stages) * 2,
+                 std::vector<int>(static_cast<std::size_t>(count)));
+    for (std::size_t s = 0; s < schedule_.order.size(); ++s) {
+      for (std::size_t k = 0; k < schedule_.order[s].size(); ++k) {
+        const Work& work = schedule_.order[s][k];
+        rows_[2 * s + (work.backward ? 1 : 0)][static_cast<std::size_t>(work.microbatch)] =
+            schedule_.row[s][k];
+      }
+    }
+  }
+
+  struct Half {
+    int stage = 0;
+    bool backward = false;
+  };
+  [[nodiscard]] int of(Half begin, Half end, int rows_after) const {
+    std::vector<Interval> lives;
+    for (std::size_t m = 0; m < rows_.front().size(); ++m) {
+      lives.push_back({rows(begin)[m], rows(end)[m] + rows_after});
+    }
+    return color(lives).count;
+  }
+
+  [[nodiscard]] int in_flight(int stage) const { return alpa::in_flight(schedule_, stage); }
+
+ private:
+  [[nodiscard]] const std::vector<int>& rows(Half half) const {
+    return rows_[static_cast<std::size_t>(2 * half.stage + (half.backward ? 1 : 0))];
+  }
+
+  Schedule schedule_;
+  std::vector<std::vector<int>> rows_;  ///< [half][microbatch]
+};
+
 /// The tensors that cross between stages, and the messages that take them.
 class Borders {
  public:
-  Borders(const Graph& graph, const std::vector<StageSide>& stages)
-      : graph_(graph), stages_(stages) {
+  Borders(const Graph& graph, const std::vector<StageSide>& stages, const TableShape& table)
+      : graph_(graph), stages_(stages), counts_(table, static_cast<int>(stages.size())) {
     for (std::size_t s = 0; s < stages.size(); ++s) {
       for (int l = stages[s].first_layer; l <= stages[s].last_layer; ++l) {
         stage_of_layer_[l] = static_cast<int>(s);
       }
     }
     found_.staging.resize(stages.size());
+    found_.slots.resize(stages.size());
   }
 
   CrossTraffic run(const std::vector<CrossTensor>& cross) {
@@ -74,36 +119,117 @@ class Borders {
                           side.mesh);
   }
 
+  /// A tensor on its way from one stage to another.
+  struct Crossing {
+    const CrossTensor& cross;
+    int from = 0;
+    int to = 0;
+    Phase phase = Phase::forward;      ///< in which it is sent
+    Phase first_use = Phase::forward;  ///< in which it is unpacked
+  };
+
   void add(const CrossTensor& cross, int from, int to, int op, int operand) {
     const Tensor& tensor = graph_.tensor(cross.tensor);
+    const Phase use = op_at(op).phase;
+    const Phase phase = is_state(tensor.role) ? use : op_at(cross.maker).phase;
+    const Crossing crossing{cross, from, to, phase, use};
     const PlacedTensor here{sent(cross, stage(from)), stage(from).mesh};
     const PlacedTensor there{arrives(cross, stage(to), op, operand), stage(to).mesh};
-    const Phase phase = is_state(tensor.role) ? op_at(op).phase : op_at(cross.maker).phase;
     const int last_sender = num_devices(here.mesh) - 1;
     const int last_receiver = num_devices(there.mesh) - 1;
     const Box out = local_box(tensor.shape, here.spec, here.mesh, last_sender);
     const Box in = local_box(tensor.shape, there.spec, there.mesh, last_receiver);
+    bool sends_own = false;
+    bool receives_own = false;
     for (const BoxTransfer& t : box_transfers(tensor.shape, here, there)) {
       StageMessage message;
-      message.from_stage = message.from_chunk = from;
-      message.to_stage = message.to_chunk = to;
+      message.from_stage = from;
+      message.to_stage = to;
       message.from_rank = stage(from).ranks[static_cast<std::size_t>(t.sender)];
       message.to_rank = stage(to).ranks[static_cast<std::size_t>(t.receiver)];
       message.phase = phase;
       message.size = bytes_of(t.box.extent, tensor.dtype);
-      if (t.sender == last_sender && !run_offset(out, t.box)) stage_bytes(from, message.size);
-      if (t.receiver == last_receiver && !run_offset(in, t.box)) stage_bytes(to, message.size);
+      if (t.sender == last_sender) {
+        if (run_offset(out, t.box))
+          sends_own = true;
+        else
+          at(found_.staging, from) += align_up(message.size) * slots_sent(crossing);
+      }
+      if (t.receiver == last_receiver) {
+        if (run_offset(in, t.box))
+          receives_own = true;
+        else
+          at(found_.staging, to) += align_up(message.size) * slots_arrived(crossing);
+      }
       found_.messages.push_back(message);
     }
+    if (sends_own) hold_sent(crossing, bytes_of(out.extent, tensor.dtype));
+    if (receives_own) hold_arrived(crossing, bytes_of(in.extent, tensor.dtype));
   }
 
-  void stage_bytes(int stage, Bytes size) {
-    found_.staging[static_cast<std::size_t>(stage)] += align_up(size);
+  static Bytes& at(std::vector<Bytes>& of_stages, int stage) {
+    return of_stages[static_cast<std::size_t>(stage)];
+  }
+
+  static bool once(const Crossing& c) {
+    return c.phase != Phase::forward && c.phase != Phase::backward;
+  }
+
+  [[nodiscard]] bool read_in_backward(const Crossing& c, int by) const {
+    const StageSide& side = stage(by);
+    const auto& layers = c.cross.backward_layers;
+    return std::any_of(layers.begin(), layers.end(),
+                       [&](int l) { return side.first_layer <= l && l <= side.last_layer; });
+  }
+
+  /// A sent value lives a row longer, so that the next row need not wait for the sending.
+  [[nodiscard]] int slots_sent(const Crossing& c) const {
+    if (once(c)) return 1;
+    const SlotCounts::Half half{c.from, c.phase == Phase::backward};
+    return counts_.of(half, half, 1);
+  }
+
+  [[nodiscard]] int slots_arrived(const Crossing& c) const {
+    if (once(c)) return 1;
+    return counts_.of({c.from, c.phase == Phase::backward}, {c.to, c.first_use == Phase::backward},
+                      0);
+  }
+
+  /// What is sent from its own buffer, unless it may be among what is kept for backward.
+  void hold_sent(const Crossing& c, Bytes size) {
+    if (once(c) || !sent_.insert(c.cross.tensor).second) return;
+    if (c.phase == Phase::forward && read_in_backward(c, c.from)) return;
+    at(found_.slots, c.from) += align_up(size) * slots_sent(c);
+  }
+
+  [[nodiscard]] bool microbatches_read(const Crossing& c) const {
+    return std::any_of(c.cross.readers.begin(), c.cross.readers.end(), [&](const auto& reader) {
+      const Operator& op = op_at(reader.first);
+      return stage_of_layer_.at(op.layer) == c.to &&
+             (op.phase == Phase::forward || op.phase == Phase::backward);
+    });
+  }
+
+  /// What arrives in its own buffer. What is kept for backward the stage's figures count, a slot
+  /// for each microbatch in flight; whether it is they alone know: what is left in either case.
+  void hold_arrived(const Crossing& c, Bytes size) {
+    if (once(c)) {
+      if (!microbatches_read(c)) at(found_.slots, c.to) += align_up(size);
+      return;
+    }
+    int more = slots_arrived(c);
+    if (c.phase == Phase::forward && read_in_backward(c, c.to)) {
+      const int kept = counts_.of({c.from, false}, {c.to, true}, 0) - counts_.in_flight(c.to);
+      more = std::max(0, c.first_use == Phase::backward ? kept : std::min(more, kept));
+    }
+    at(found_.slots, c.to) += align_up(size) * more;
   }
 
   const Graph& graph_;
   const std::vector<StageSide>& stages_;
+  SlotCounts counts_;
   std::map<int, int> stage_of_layer_;
+  std::set<TensorId> sent_;
   CrossTraffic found_;
 };
 
@@ -162,6 +288,7 @@ std::vector<CrossTensor> cross_tensors(const Graph& graph) {
     const Operator& op = graph.operators[o];
     for (std::size_t i = 0; i < op.operands.size(); ++i) {
       CrossTensor& read = all[op.operands[i].index()];
+      if (op.phase == Phase::backward) read.backward_layers.push_back(op.layer);
       if (read.layer < 0 || read.layer == op.layer) continue;
       const int reader = static_cast<int>(o);
       if (!read.readers.empty() && read.readers.back().first == reader) continue;
@@ -182,8 +309,8 @@ StageSide side_of(const StagePlan& stage) {
 }
 
 CrossTraffic cross_traffic(const Graph& graph, const std::vector<CrossTensor>& cross,
-                           const std::vector<StageSide>& stages) {
-  return Borders(graph, stages).run(cross);
+                           const std::vector<StageSide>& stages, const TableShape& table) {
+  return Borders(graph, stages, table).run(cross);
 }
 
 }  // namespace alpa

@@ -29,7 +29,10 @@ Bytes staging_of(const Program& program) {
   Bytes all{0};
   for (const Buffer& buffer : program.buffers) {
     const bool staging = buffer.name.starts_with("send ") || buffer.name.starts_with("receive ");
-    if (staging) all += {(buffer.size.value + 63) / 64 * 64};
+    if (!staging) continue;
+    const auto family = static_cast<std::size_t>(buffer.family);
+    const std::int64_t slots = buffer.family < 0 ? 1 : program.family_slots[family];
+    all += {slots * ((buffer.size.value + 63) / 64 * 64)};
   }
   return all;
 }
@@ -47,7 +50,8 @@ TEST(Border, MessagesAreThoseOfThePlansPrograms) {
       const Graph graph = law::graph_of(test, plan);
       std::vector<StageSide> sides;
       for (const StagePlan& stage : plan.stages) sides.push_back(side_of(stage));
-      const CrossTraffic found = cross_traffic(graph, cross_tensors(graph), sides);
+      const CrossTraffic found = cross_traffic(
+          graph, cross_tensors(graph), sides, {plan.schedule, plan.warm_up, plan.num_microbatches});
       EXPECT_EQ(sorted(found.messages), sorted(traffic(graph, plan)));
       pipelines += plan.stages.size() > 1 ? 1 : 0;
       for (std::size_t s = 0; s < plan.stages.size(); ++s) {

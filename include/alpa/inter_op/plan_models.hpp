@@ -12,7 +12,7 @@ namespace alpa {
 /// What a plan takes as far as the figures of its stages say, without lowering it.
 struct ModelledPlan {
   Seconds step_time;          ///< without the norm
-  std::vector<Bytes> memory;  ///< [stage] before packing: never more than its arena
+  std::vector<Bytes> memory;  ///< [stage] before packing: never more than its largest arena
 };
 
 /// Prices plans by `StageModel`s that are made once for a number of microbatches and a mesh: a

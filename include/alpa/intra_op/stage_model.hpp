@@ -64,7 +64,8 @@ struct StageQuestion {
 /// what must be there in any packing of the device that holds most: in `transient`, a value lives
 /// until the last kernel that reads it and the copies of it are made (on the last device too where
 /// that one adds zeros instead), but without what redistributions take while they run. What
-/// arrives from other stages is counted once; what is sent, for as long as its phase.
+/// microbatches exchange with other stages is counted only where it is kept for backward (the rest
+/// is in lowering/border.hpp).
 struct StageFigures {
   StageTimes times;
   Bytes state;      ///< lives all step

@@ -42,6 +42,7 @@ struct CrossTensor {
   int result = -1;  ///< of the maker
   int layer = 0;    ///< that has it
   std::vector<std::pair<int, int>> readers;  ///< operator, first operand; in order of the graph
+  std::vector<int> backward_layers;          ///< of all that read it in backward, its own one too
 };
 [[nodiscard]] std::vector<CrossTensor> cross_tensors(const Graph& graph);
 
@@ -56,18 +57,31 @@ struct StageSide {
 };
 [[nodiscard]] StageSide side_of(const StagePlan& stage);
 
+/// When stages of one chunk each work.
+struct TableShape {
+  PipelineKind schedule = PipelineKind::gpipe;  ///< gpipe or 1F1B
+  std::vector<int> warm_up;                     ///< of 1F1B
+  int microbatches = 1;
+};
+
 /// What crosses between stages.
 struct CrossTraffic {
   std::vector<StageMessage> messages;
-  /// [stage] of its last device: what messages that are not one run of memory are packed into and
-  /// unpacked from, each once. Not part of what the stage's operators need.
+  /// [stage] bytes of its last device that the stage's operators alone do not need: what messages
+  /// that are not one run of memory are packed into and unpacked from,
   std::vector<Bytes> staging;
+  /// and the slots of what is sent from and received into its own buffer, but for those of what is
+  /// kept for backward, one for each microbatch in flight. Never more than there are.
+  std::vector<Bytes> slots;
+
+  [[nodiscard]] Bytes buffers(std::size_t stage) const { return staging[stage] + slots[stage]; }
 };
 
 /// The messages of `traffic`, from the strategies of the operators at the borders alone.
 /// @param cross cross_tensors(graph)
 /// @pre the stages hold all layers, and strategies for all their operators
 [[nodiscard]] CrossTraffic cross_traffic(const Graph& graph, const std::vector<CrossTensor>& cross,
-                                         const std::vector<StageSide>& stages);
+                                         const std::vector<StageSide>& stages,
+                                         const TableShape& table);
 
 }  // namespace alpa
