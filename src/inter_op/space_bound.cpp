@@ -69,6 +69,7 @@ struct SpaceBound::OfSize {
   bool close = false;                         ///< meshes have bounds of their own
   double share = 1.0;                         ///< the least of its meshes
   std::vector<double> kernels, kernels_each;  ///< prefix sums over layers
+  std::vector<int> places;                    ///< devices at which it may begin
 };
 
 struct SpaceBound::OfCount {
@@ -81,8 +82,10 @@ SpaceBound::SpaceBound(SearchWork& work)
     : work_(work), most_(std::max(kFewestSolved, kMostSolved / std::max(8, work.devices()))) {
   if (work.layers() > kMostLayers) return;
   std::map<int, std::map<std::string, std::pair<int, DeviceMesh>>> sizes;
+  std::map<int, std::vector<int>> places;
   for (int d = 0; d < work.devices(); ++d) {
     for (const int size : submesh_sizes(work.cluster(), d)) {
+      places[size].push_back(d);
       for (const DeviceMesh& mesh : work.meshes(size)) {
         sizes[size].try_emplace(work.costs(d, mesh).key(), d, mesh);
       }
@@ -95,6 +98,7 @@ SpaceBound::SpaceBound(SearchWork& work)
     for (const auto& [size, meshes] : sizes) {
       OfSize& made = of->sizes.emplace_back();
       made.size = size;
+      made.places = places[size];
       made.kernels = kernels.step(size);
       made.kernels_each = kernels.each(size);
       for (const auto& [key, place] : meshes) {
@@ -153,7 +157,7 @@ double SpaceBound::least_structure(OfCount& of, double price, std::vector<Stage>
           const double step = least_on(size, first, last, depth, each);
           if (step >= price) break;  // longer runs take longer
           const auto& after = value_of[by_depth ? at(left - 1) : last + 1 == layers ? 0 : 1];
-          for (int device = devices - size.size; device >= 0; --device) {
+          for (const int device : size.places) {
             const double rest = after[cell(last + 1, device + size.size)];
             const double all = std::max(step, last + 1 == layers ? 0.0 : each + rest);
             if (rest == kInfinity && last + 1 < layers) continue;

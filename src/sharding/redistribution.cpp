@@ -1,8 +1,8 @@
 #include "alpa/sharding/redistribution.hpp"
 
 #include <algorithm>
+#include <array>
 #include <limits>
-#include <map>
 #include <string>
 
 #include "alpa/base/error.hpp"
@@ -89,11 +89,15 @@ ShardingSpec spec_of(const Code& code, std::size_t dims) {
   return spec;
 }
 
+constexpr std::size_t kMostSegments = 16;
+using Begins = std::array<std::size_t, kMostSegments>;
+
 /// Where the axes of each dimension begin in a code, then the partial ones, then the kind.
-std::vector<std::size_t> begins_of(const Code& code, std::size_t dims) {
-  std::vector<std::size_t> begins{0};
-  for (std::size_t i = 0; begins.size() < dims + 2; ++i) {
-    if (code[i] == '\0') begins.push_back(i + 1);
+Begins begins_of(const Code& code, std::size_t dims) {
+  ALPA_CHECK(dims + 2 <= kMostSegments);
+  Begins begins{};
+  for (std::size_t i = 0, segment = 1; segment < dims + 2; ++i) {
+    if (code[i] == '\0') begins[segment++] = i + 1;
   }
   return begins;
 }
@@ -101,6 +105,7 @@ std::vector<std::size_t> begins_of(const Code& code, std::size_t dims) {
 bool is_partial(const Code& code) { return code.size() > 2 && code[code.size() - 3] != '\0'; }
 
 /// Dijkstra's search over layouts; among equal costs the first layout in their order comes first.
+/// Few are reached, so that they stand in a row.
 class Search {
  public:
   Search(const Shape& shape, DType dtype, const ShardingSpec& to, const DeviceMesh& mesh)
@@ -111,34 +116,51 @@ class Search {
         mesh_(mesh) {}
 
   std::vector<Move> run(const ShardingSpec& from) {
-    auto here = reached_.try_emplace(code_of(from)).first;
-    here->second.cost = 0.0;
-    here->second.bytes = bytes_of_piece(here->first);
-    while (here->first != target_) {
-      here->second.settled = true;
-      expand(here->first, here->second);
-      here = reached_.end();
-      for (auto it = reached_.begin(); it != reached_.end(); ++it) {
-        if (it->second.settled || it->second.cost == kNever) continue;
-        if (here == reached_.end() || it->second.cost < here->second.cost) here = it;
+    reached_.reserve(kUsuallyReached);
+    std::size_t here = place_of(code_of(from));
+    reached_[here].cost = 0.0;
+    while (reached_[here].code != target_) {
+      reached_[here].settled = true;
+      expand(here);
+      here = kNowhere;
+      for (std::size_t i = 0; i < reached_.size(); ++i) {
+        const Reached& next = reached_[i];
+        if (next.settled || next.cost == kNever) continue;
+        if (here == kNowhere || next.cost < reached_[here].cost ||
+            (next.cost == reached_[here].cost && next.code < reached_[here].code)) {
+          here = i;
+        }
       }
-      ALPA_CHECK(here != reached_.end());
+      ALPA_CHECK(here != kNowhere);
     }
-    return path();
+    return path(here);
   }
 
  private:
   static constexpr double kNever = std::numeric_limits<double>::infinity();
+  static constexpr std::size_t kNowhere = std::numeric_limits<std::size_t>::max();
+  static constexpr std::size_t kUsuallyReached = 64;
 
   struct Reached {
-    double cost = kNever;
+    Code code;
     double bytes = 0.0;  ///< of the largest piece; negative: some piece would be empty
+    double cost = kNever;
     bool settled = false;
     Move::Kind kind = Move::Kind::slice;  ///< of the move that leads here, from `before`
-    Code axes;
+    Code axes = {};
     int from_dim = -1, to_dim = -1;
-    const Code* before = nullptr;
+    std::size_t before = kNowhere;
   };
+
+  /// Where a layout stands among those reached; put there if it is new.
+  std::size_t place_of(Code code) {
+    for (std::size_t i = 0; i < reached_.size(); ++i) {
+      if (reached_[i].code == code) return i;
+    }
+    const double bytes = bytes_of_piece(code);
+    reached_.push_back({std::move(code), bytes});
+    return reached_.size() - 1;
+  }
 
   [[nodiscard]] double bytes_of_piece(const Code& code) const {
     double elements = 1;
@@ -153,23 +175,23 @@ class Search {
     return elements * element_;
   }
 
-  void expand(const Code& code, const Reached& here) {
-    code_ = &code;
-    here_ = &here;
-    begins_ = begins_of(code, shape_.size());
+  void expand(std::size_t here) {
+    here_ = here;
+    code_ = reached_[here].code;
+    begins_ = begins_of(code_, shape_.size());
     resolve_partial();
     gather_and_exchange();
     cut_and_mask();
   }
 
   [[nodiscard]] Code axes_of(std::size_t segment) const {
-    return code_->substr(begins_[segment], end_of(segment) - begins_[segment]);
+    return code_.substr(begins_[segment], end_of(segment) - begins_[segment]);
   }
   [[nodiscard]] std::size_t end_of(std::size_t segment) const { return begins_[segment + 1] - 1; }
 
   /// The code with other partial axes and, where `dim` is one, more axes at the end of it.
   [[nodiscard]] Code changed(const Code& partial, std::size_t dim, const Code& more) const {
-    Code after = *code_;
+    Code after = code_;
     after.replace(begins_[shape_.size()], axes_of(shape_.size()).size(), partial);
     if (dim < shape_.size()) after.insert(end_of(dim), more);
     return after;
@@ -177,29 +199,28 @@ class Search {
 
   void add(Move::Kind kind, const Code& axes, int from_dim, int to_dim, Code after) {
     if (!is_partial(after)) after.back() = static_cast<char>(ReduceOp::sum);
-    const auto [it, is_new] = reached_.try_emplace(std::move(after));
-    Reached& next = it->second;
-    if (is_new) next.bytes = bytes_of_piece(it->first);
+    const std::size_t place = place_of(std::move(after));
+    Reached& next = reached_[place];
     if (next.settled || next.bytes < 0.0) return;
     double n = 1;
     for (const char axis : axes) n *= extent(mesh_, axis_of(axis));
-    const double cost = here_->cost + cost_of(kind, n, here_->bytes, next.bytes);
+    const Reached& here = reached_[here_];
+    const double cost = here.cost + cost_of(kind, n, here.bytes, next.bytes);
     if (cost >= next.cost || cost > best_) return;  // every move costs something
-    if (it->first == target_) best_ = cost;
+    if (next.code == target_) best_ = cost;
     next.cost = cost;
     next.kind = kind;
     next.axes = axes;
     next.from_dim = from_dim;
     next.to_dim = to_dim;
-    next.before = code_;
+    next.before = here_;
   }
 
   void resolve_partial() {
     const Code partial = axes_of(shape_.size());
-    std::vector<Code> sets;
-    for (const char axis : partial) sets.emplace_back(1, axis);
-    if (partial.size() > 1) sets.push_back(partial);
-    for (const Code& axes : sets) {
+    const std::size_t sets = partial.size() + (partial.size() > 1 ? 1 : 0);  // each, then all
+    for (std::size_t set = 0; set < sets; ++set) {
+      const Code axes = set < partial.size() ? Code(1, partial[set]) : partial;
       Code rest = partial;
       std::erase_if(rest, [&](char a) { return axes.find(a) != Code::npos; });
       add(Move::Kind::all_reduce, axes, -1, -1, changed(rest, shape_.size(), ""));
@@ -215,7 +236,7 @@ class Search {
       for (std::size_t count = 1; count <= split.size(); ++count) {
         const Code axes = split.substr(split.size() - count);
         if (!std::is_sorted(axes.begin(), axes.end())) break;
-        Code rest = *code_;
+        Code rest = code_;
         rest.erase(end_of(d) - count, count);
         add(Move::Kind::all_gather, axes, static_cast<int>(d), -1, rest);
         for (std::size_t e = 0; e < shape_.size() && count == 1; ++e) {
@@ -233,7 +254,7 @@ class Search {
   void cut_and_mask() {
     const Code partial = axes_of(shape_.size());
     const auto used = [&](char axis) {
-      return code_->find(axis) < code_->size() - 1;  // the last place is the kind
+      return code_.find(axis) < code_.size() - 1;  // the last place is the kind
     };
     for (std::size_t d = 0; d < shape_.size(); ++d) {
       for (std::size_t i = target_begins_[d]; target_[i] != '\0'; ++i) {
@@ -243,7 +264,7 @@ class Search {
       }
     }
     const auto sum = static_cast<char>(ReduceOp::sum);
-    if (target_.back() != sum || (!partial.empty() && code_->back() != sum)) return;
+    if (target_.back() != sum || (!partial.empty() && code_.back() != sum)) return;
     for (std::size_t i = target_begins_[shape_.size()]; target_[i] != '\0'; ++i) {
       if (used(target_[i])) continue;
       Code after = partial + target_[i];
@@ -252,20 +273,18 @@ class Search {
     }
   }
 
-  [[nodiscard]] std::vector<Move> path() const {
+  [[nodiscard]] std::vector<Move> path(std::size_t last) const {
     std::vector<Move> moves;
-    for (const Code* at = &target_;;) {
-      const Reached& reached = reached_.at(*at);
-      if (reached.before == nullptr) break;
-      Move move{reached.kind,
+    for (std::size_t i = last; reached_[i].before != kNowhere; i = reached_[i].before) {
+      const Reached& to = reached_[i];
+      Move move{to.kind,
                 {},
-                reached.from_dim,
-                reached.to_dim,
-                spec_of(*reached.before, shape_.size()),
-                spec_of(*at, shape_.size())};
-      for (const char axis : reached.axes) move.axes.push_back(axis_of(axis));
+                to.from_dim,
+                to.to_dim,
+                spec_of(reached_[to.before].code, shape_.size()),
+                spec_of(to.code, shape_.size())};
+      for (const char axis : to.axes) move.axes.push_back(axis_of(axis));
       moves.push_back(std::move(move));
-      at = reached.before;
     }
     std::reverse(moves.begin(), moves.end());
     return moves;
@@ -274,14 +293,14 @@ class Search {
   const Shape& shape_;
   double element_;
   Code target_;
-  std::vector<std::size_t> target_begins_;
+  Begins target_begins_;
   const DeviceMesh& mesh_;
-  std::map<Code, Reached> reached_;
+  std::vector<Reached> reached_;
   double best_ = kNever;  ///< cost of reaching the target so far
   // The layout whose neighbours are being found:
-  const Code* code_ = nullptr;
-  const Reached* here_ = nullptr;
-  std::vector<std::size_t> begins_;
+  std::size_t here_ = kNowhere;
+  Code code_;
+  Begins begins_{};
 };
 
 }  // namespace
