@@ -24,11 +24,22 @@ std::vector<MeshAxis> axes_of(std::size_t bits) {
 std::vector<std::vector<int>> groups_along(const DeviceMesh& mesh, const std::vector<int>& devices,
                                            const std::vector<MeshAxis>& axes) {
   std::vector<std::vector<int>> groups;
-  for (int i = 0; i < num_devices(mesh); ++i) {
-    std::vector<int> group = devices_along(mesh, i, axes);
-    if (group.front() != i) continue;
-    for (int& member : group) member = devices[static_cast<std::size_t>(member)];
-    groups.push_back(std::move(group));
+  std::vector<std::size_t> group_of(devices.size());  // of a group's first member
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    std::size_t first = i;
+    std::size_t stride = 1;
+    for (std::size_t a = mesh.extents.size(); a-- > 0;) {
+      const auto length = static_cast<std::size_t>(mesh.extents[a]);
+      const bool along =
+          std::find(axes.begin(), axes.end(), static_cast<MeshAxis>(a)) != axes.end();
+      if (along) first -= i / stride % length * stride;
+      stride *= length;
+    }
+    if (first == i) {
+      group_of[i] = groups.size();
+      groups.emplace_back();
+    }
+    groups[group_of[first]].push_back(devices[i]);
   }
   return groups;
 }

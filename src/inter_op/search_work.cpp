@@ -25,6 +25,9 @@ double now() {
 SearchWork::SearchWork(const SearchRequest& request)
     : request_(request), devices_(num_devices(request.cluster)), clock_since_(now()) {
   if (devices_ < 1) throw PlanError("cluster: it has no devices");
+  const auto& hosts = cluster().hosts;
+  hosts_alike_ = std::all_of(hosts.begin(), hosts.end(),
+                             [&](const Host& host) { return host == hosts.front(); });
   if (request.global_batch < 1) throw PlanError("search: expected a global batch of at least 1");
   const SearchConstraints& constraints = request.constraints;
   const Graph& whole = graph(1, {});
@@ -96,6 +99,7 @@ const std::shared_ptr<const intra_op::GraphIndex>& SearchWork::index(int microba
 }
 
 const MeshCosts& SearchWork::costs(int first_device, const DeviceMesh& mesh) {
+  if (hosts_alike_) first_device = 0;  // inside a host, or whole hosts: alike wherever they are
   auto& made = costs_[{first_device, mesh.extents}];
   if (!made) {
     std::vector<int> members;

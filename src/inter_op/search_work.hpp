@@ -113,6 +113,7 @@ class SearchWork {
   const SearchRequest& request_;
   int devices_ = 0;
   int layers_ = 0;
+  bool hosts_alike_ = false;
   std::vector<int> microbatch_counts_;
   std::pair<int, int> stage_counts_;
   std::vector<Recompute> recompute_;

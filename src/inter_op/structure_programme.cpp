@@ -13,7 +13,7 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kMostStages = 32;
 constexpr int kMostBlocks = 128;        ///< of layers, between which cuts are looked for
-constexpr int kMostPlaces = 128;        ///< where stages may begin
+constexpr int kMostPlaces = 64;         ///< where stages may begin
 constexpr double kCapStep = 1.02;       ///< where there is much to do
 constexpr int kFewCells = 512;          ///< (layers x devices), where every cap is tried
 constexpr std::size_t kMostRated = 32;  ///< drafts that are handed on

@@ -28,7 +28,7 @@ struct Sizes {
 /// once a step, with a dynamic programme over (stages left, first layer, first device) that is
 /// repeated under caps on (B - 1) t + u: in small spaces all that make a difference, in large ones
 /// from the least that leaves a list upwards, 2 % apart. Above 128 layers cuts lie between blocks
-/// of layers, above 128 devices stages begin at every second, fourth, .. device and have sizes that
+/// of layers, above 64 devices stages begin at every second, fourth, .. device and have sizes that
 /// divide the cluster. Returns what all passes found, rated by the makespan of their tables,
 /// cheapest first.
 [[nodiscard]] std::vector<RatedDraft> rated_drafts(SearchWork& work, LayerTables& tables,
