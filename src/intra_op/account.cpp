@@ -320,7 +320,7 @@ class Accountant {
       // What nobody wants as it is need not outlive prepare.
       const bool by_name = made_by_name(run_.graph, flow, partial);
       const bool counts = microbatches_read_source(flow);
-      if (counts && (!by_name || names_arrival_copy(flow))) hold_state(at, bytes);
+      if (counts && (!by_name || names_arrival(flow))) hold_state(at, bytes);
     } else if (made == Scope::forward && source_is_stashed(flow)) {
       hold_stash(at, bytes);
     } else if (lives_in_one_scope(flow) || !partial) {
@@ -329,13 +329,12 @@ class Accountant {
     }
   }
 
-  /// True if the tensor is another name of a copy, made in prepare, of what another stage sends.
-  [[nodiscard]] bool names_arrival_copy(const Flow& flow) const {
+  /// True if the tensor is another name of what another stage sends or of a copy of that.
+  [[nodiscard]] bool names_arrival(const Flow& flow) const {
     const TensorId operand = op(flow.maker).operands[0];
-    const int layout = option(flow.maker).operands[0];
     return std::any_of(run_.view.flows.begin(), run_.view.flows.end(), [&](const Flow& other) {
-      if (other.tensor != operand || other.source != Flow::Source::arrives) return false;
-      return source_of(other) != layout && scope_of(other.readers.back().phase) == Scope::prepare;
+      return other.tensor == operand && other.source == Flow::Source::arrives &&
+             scope_of(other.readers.back().phase) == Scope::prepare;
     });
   }
 

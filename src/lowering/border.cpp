@@ -4,6 +4,7 @@
 #include <set>
 
 #include "alpa/base/error.hpp"
+#include "alpa/graph/aliasing.hpp"
 #include "alpa/memory/packing.hpp"
 #include "alpa/schedule/schedule.hpp"
 #include "alpa/sharding/arrival_layout.hpp"
@@ -164,7 +165,8 @@ class Borders {
       found_.messages.push_back(message);
     }
     if (sends_own) hold_sent(crossing, bytes_of(out.extent, tensor.dtype));
-    if (receives_own) hold_arrived(crossing, bytes_of(in.extent, tensor.dtype));
+    if (!receives_own || is_named_anew(op, operand, there)) return;
+    hold_arrived(crossing, bytes_of(in.extent, tensor.dtype));
   }
 
   static Bytes& at(std::vector<Bytes>& of_stages, int stage) {
@@ -200,6 +202,20 @@ class Borders {
     if (once(c) || !sent_.insert(c.cross.tensor).second) return;
     if (c.phase == Phase::forward && read_in_backward(c, c.from)) return;
     at(found_.slots, c.from) += align_up(size) * slots_sent(c);
+  }
+
+  /// A copy in prepare that changes nothing: the stage's figures count the buffer by its new name.
+  [[nodiscard]] bool is_named_anew(int op, int operand, const PlacedTensor& there) const {
+    const Operator& reader = op_at(op);
+    if (reader.phase != Phase::prepare || !is_copy(reader.kernel)) return false;
+    const DType dtype = graph_.tensor(reader.operands[0]).dtype;
+    if (dtype != graph_.tensor(reader.results[0]).dtype) return false;
+    const OperatorLayout layout = layout_of(op, stage(stage_of_layer_.at(reader.layer)));
+    const ShardingSpec& wanted = layout.operands[static_cast<std::size_t>(operand)];
+    const Shape& shape = graph_.tensor(reader.operands[0]).shape;
+    const int last = num_devices(there.mesh) - 1;  // axes of one device split nothing
+    return local_box(shape, wanted, there.mesh, last) ==
+           local_box(shape, there.spec, there.mesh, last);
   }
 
   [[nodiscard]] bool microbatches_read(const Crossing& c) const {
