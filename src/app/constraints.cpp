@@ -67,11 +67,12 @@ SearchRequest search_request(const RunConfig& config, const Target& target) {
   request.workspace = target.workspace;
   request.constraints =
       constraints_of(config, build_graph(config, config.training.global_batch), target.ranks);
-  if (request.constraints.schedule == PipelineKind::interleaved) {
-    throw PlanError(
-        "parallel.schedule: found interleaved, method auto searches gpipe and 1f1b and takes "
-        "interleaved where that makes the best cheaper: leave it to auto, or name a method with a "
-        "pipeline (megatron, inter_only, pipedream) or a plan file");
+  const auto schedule = request.constraints.schedule;
+  if (schedule == PipelineKind::interleaved || schedule == PipelineKind::zero_bubble) {
+    throw PlanError("parallel.schedule: found " + to_string(*schedule) +
+                    ", method auto searches gpipe and 1f1b and takes interleaved or zero_bubble "
+                    "where that makes the best cheaper: leave it to auto, or name a method with a "
+                    "pipeline (megatron, inter_only, pipedream) or a plan file");
   }
   request.effort = config.parallel.search.nodes.value_or(0);
   return request;

@@ -101,7 +101,9 @@ MethodRequest method_request(const ParallelConfig& parallel, const RunConfig& co
   MethodRequest request{parallel, target.ranks, config.training.global_batch,
                         samples_of_group(config.model)};
   request.price = [&target, models](const Graph& graph, const Plan& plan) {
-    const bool modelled = models != nullptr && plan.schedule != PipelineKind::interleaved;
+    const bool known =
+        plan.schedule == PipelineKind::gpipe || plan.schedule == PipelineKind::one_f_one_b;
+    const bool modelled = models != nullptr && known;
     return modelled ? modelled_price(target, *models, graph, plan)
                     : price_of_method(target, graph, plan);
   };

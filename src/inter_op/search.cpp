@@ -6,9 +6,9 @@
 #include "alpa/graph/recompute.hpp"
 
 #include "exact_search.hpp"
-#include "interleaved_moves.hpp"
 #include "kernel_bound.hpp"
 #include "least_memory.hpp"
+#include "schedule_moves.hpp"
 #include "search_work.hpp"
 #include "space_bound.hpp"
 #include "wide_search.hpp"
@@ -122,8 +122,7 @@ SearchResult search(const SearchRequest& request) {
   SearchWork work(request);
   const TierResult tier = request.constraints.plan ? fixed_plan(work) : search_all(work);
   if (!work.has_best() && !request.constraints.plan) search_least_memory(work);
-  offer_interleaved(work);
-  const bool in_space = !work.has_best() || work.best()->schedule != PipelineKind::interleaved;
+  const bool in_space = !offer_more_schedules(work);
   SearchResult result;
   result.plan = work.best();
   result.price = work.best_price();

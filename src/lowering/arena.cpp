@@ -34,6 +34,11 @@ std::vector<Uses> uses_of(const Program& program) {
   return uses;
 }
 
+bool same_but_microbatch(Work a, const Work& b) {
+  a.microbatch = b.microbatch;
+  return a == b;
+}
+
 class Layout {
  public:
   explicit Layout(LoweredSegments lowered)
@@ -125,7 +130,8 @@ class Layout {
     bool found = false;
     for (const auto& [segment, range] : uses_[b]) {
       if (info(segment).kind == Kind::exchange) continue;
-      const Work work{info(segment).chunk, info(segment).kind == Kind::backward, 0};
+      const SegmentInfo& what = info(segment);
+      const Work work{what.chunk, what.kind == Kind::backward, 0, what.weights};
       if (!found || (!work.backward && key.begin.backward)) key.begin = work;
       found = true;
       key.ends.insert({work, 0});
@@ -142,8 +148,9 @@ class Layout {
   }
 
   [[nodiscard]] std::size_t row_index(const Work& work, int microbatch) const {
-    const auto half = static_cast<std::size_t>(2 * work.chunk + (work.backward ? 1 : 0));
-    return half * static_cast<std::size_t>(program_.num_microbatches) +
+    const int part = work.weights ? 2 : work.backward ? 1 : 0;
+    return static_cast<std::size_t>(3 * work.chunk + part) *
+               static_cast<std::size_t>(program_.num_microbatches) +
            static_cast<std::size_t>(microbatch);
   }
 
@@ -151,7 +158,7 @@ class Layout {
     const Schedule& schedule = *lowered_.schedule;
     if (rows_.empty()) {
       rows_.resize(
-          2 * schedule.stage_of_chunk.size() * static_cast<std::size_t>(program_.num_microbatches),
+          3 * schedule.stage_of_chunk.size() * static_cast<std::size_t>(program_.num_microbatches),
           -1);
       for (std::size_t s = 0; s < schedule.order.size(); ++s) {
         for (std::size_t k = 0; k < schedule.order[s].size(); ++k) {
@@ -226,14 +233,9 @@ class Layout {
         int microbatch = call.microbatch;
         if (info(call.segment).kind == Kind::exchange) {
           for (const Work& work : lowered_.works[c]) {
-            const Work& begin = begin_[f].begin;
-            if (work.chunk == begin.chunk && work.backward == begin.backward) {
-              microbatch = work.microbatch;
-            }
+            if (same_but_microbatch(work, begin_[f].begin)) microbatch = work.microbatch;
             for (const auto& [end, rows_after] : begin_[f].ends) {
-              if (rows_after > 0 && work.chunk == end.chunk && work.backward == end.backward) {
-                microbatch = work.microbatch;
-              }
+              if (rows_after > 0 && same_but_microbatch(work, end)) microbatch = work.microbatch;
             }
           }
         }
@@ -251,7 +253,7 @@ class Layout {
   std::map<Key, int> families_;
   std::vector<Slots> slots_;
   std::vector<Key> begin_;
-  mutable std::vector<int> rows_;  ///< [chunk][backward][microbatch]
+  mutable std::vector<int> rows_;  ///< [chunk][part][microbatch]
   Bytes end_{0};
 };
 

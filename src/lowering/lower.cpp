@@ -21,6 +21,11 @@ using Kind = SegmentInfo::Kind;
 
 constexpr std::size_t kOperatorsForThreads = 1000;
 
+Work of_first_microbatch(Work work) {
+  work.microbatch = 0;
+  return work;
+}
+
 /// Lowers one rank's step or evaluation. Segments are built first, then calls, then memory.
 class Lowering {
  public:
@@ -57,12 +62,25 @@ class Lowering {
     return here(schedule_.stage_of_chunk[static_cast<std::size_t>(chunk)]);
   }
 
-  /// The operators of a phase on this stage, or of one of its chunks, in order.
-  void lower_operators(int segment, Phase phase, std::optional<int> chunk = {}) {
+  /// The operators of a phase on this stage, in order.
+  void lower_operators(int segment, Phase phase) {
     const auto& operators = placed_.graph->operators;
     for (std::size_t o = 0; o < operators.size(); ++o) {
       if (operators[o].phase == phase && here(placed_.stage_of_op[o]) &&
-          (!chunk || placed_.chunk_of_op[o] == *chunk) && !sent_in_prepare_.contains(o)) {
+          !sent_in_prepare_.contains(o)) {
+        builder_.lower_operator(segment, o);
+      }
+    }
+  }
+
+  /// Those of a chunk's work.
+  void lower_operators(int segment, const Work& work) {
+    const auto& operators = placed_.graph->operators;
+    const Phase phase = work.backward ? Phase::backward : Phase::forward;
+    for (std::size_t o = 0; o < operators.size(); ++o) {
+      const bool late = placed_.splits_backward && placed_.is_late[o];
+      if (operators[o].phase == phase && placed_.chunk_of_op[o] == work.chunk &&
+          late == work.weights) {
         builder_.lower_operator(segment, o);
       }
     }
@@ -136,33 +154,38 @@ class Lowering {
     const int chunks = static_cast<int>(schedule_.stage_of_chunk.size());
     expect_arrivals(Phase::forward);
     for (int chunk = 0; chunk < chunks; ++chunk) {
-      if (is_mine(chunk)) lower_chunk(chunk, Phase::forward);
+      if (is_mine(chunk)) lower_work({chunk, false, 0});
     }
     if (!training_) return;
     expect_arrivals(Phase::backward);
     for (int chunk = chunks - 1; chunk >= 0; --chunk) {
-      if (is_mine(chunk)) lower_chunk(chunk, Phase::backward);
+      if (!is_mine(chunk)) continue;
+      lower_work({chunk, true, 0});
+      if (placed_.splits_backward) lower_work({chunk, true, 0, true});
     }
   }
 
   void expect_arrivals(Phase phase) {
     for (const Crossing& c : placed_.crossings) {
       if (c.phase != phase || !here(c.to_stage)) continue;
-      auto& in = received_[{c.from_chunk, phase == Phase::backward}];
+      auto& in = received_[{c.from_chunk, phase == Phase::backward, 0}];
       for (Message& m : receive_messages(builder_, c)) in.push_back(std::move(m));
     }
   }
 
-  void lower_chunk(int chunk, Phase phase) {
-    const bool backward = phase == Phase::backward;
-    const int segment =
-        builder_.add_segment((backward ? "backward " : "forward ") + std::to_string(chunk),
-                             {backward ? Kind::backward : Kind::forward, chunk,
-                              backward ? StepPhase::backward : StepPhase::forward});
-    builder_.program.segments.back().chunk = chunk;
-    segment_of_[{chunk, backward}] = segment;
-    lower_operators(segment, phase, chunk);
-    sent_[{chunk, backward}] = sends(segment, phase, chunk);
+  /// @param work of microbatch 0
+  void lower_work(const Work& work) {
+    const std::string name = work.weights ? "weights " : work.backward ? "backward " : "forward ";
+    const int segment = builder_.add_segment(
+        name + std::to_string(work.chunk),
+        {work.backward ? Kind::backward : Kind::forward, work.chunk,
+         work.backward ? StepPhase::backward : StepPhase::forward, work.weights});
+    builder_.program.segments.back().chunk = work.chunk;
+    builder_.program.segments.back().weights = work.weights;
+    segment_of_[work] = segment;
+    lower_operators(segment, work);
+    if (work.weights) return;
+    sent_[work] = sends(segment, work.backward ? Phase::backward : Phase::forward, work.chunk);
   }
 
   void call(int segment, int microbatch, std::vector<Work> works) {
@@ -187,7 +210,7 @@ class Lowering {
         const auto row = static_cast<std::size_t>(schedule_.row[s][k]);
         const Work& work = schedule_.order[s][k];
         if (s == stage) mine[row] = &work;
-        const std::pair<int, bool> key{work.chunk, work.backward};
+        const Work key = of_first_microbatch(work);
         const bool sends = s == stage && sent_.contains(key) && !sent_.at(key).empty();
         const bool receives = s != stage && received_.contains(key) && !received_.at(key).empty();
         if (sends || receives) rows[row].push_back(work);
@@ -195,28 +218,28 @@ class Lowering {
     }
     for (std::size_t row = 0; row < rows.size(); ++row) {
       if (const Work* work = mine[row]) {
-        call(segment_of_.at({work->chunk, work->backward}), work->microbatch, {*work});
+        call(segment_of_.at(of_first_microbatch(*work)), work->microbatch, {*work});
       }
       if (!rows[row].empty()) call_exchange(rows[row]);
     }
   }
 
   void call_exchange(const std::vector<Work>& works) {
-    std::vector<std::pair<int, bool>> key;
-    for (const Work& w : works) key.emplace_back(w.chunk, w.backward);
+    std::vector<Work> key;
+    for (const Work& w : works) key.push_back(of_first_microbatch(w));
     auto it = exchange_segments_.find(key);
     if (it == exchange_segments_.end()) {
       const int segment =
           builder_.add_segment("exchange " + std::to_string(exchange_segments_.size()),
                                {Kind::exchange, 0, StepPhase::transfer});
       Exchange exchange;
-      for (const auto& k : key) {
-        const bool own = is_mine(k.first);
+      for (const Work& k : key) {
+        const bool own = is_mine(k.chunk);
         const auto& messages = own ? sent_.at(k) : received_.at(k);
         auto& list = own ? exchange.out : exchange.in;
         list.insert(list.end(), messages.begin(), messages.end());
         for (const Message& m : messages) {
-          carried_[{segment, m.region.buffer}] = {{k.first, k.second, 0}, !own};
+          carried_[{segment, m.region.buffer}] = {k, !own};
         }
       }
       add_exchange(segment, std::move(exchange));
@@ -240,9 +263,9 @@ class Lowering {
   int finish_ = -1;
   std::set<std::size_t> sent_in_prepare_;  ///< operators that are lowered before the exchange
   std::map<Phase, std::vector<int>> once_;
-  std::map<std::pair<int, bool>, int> segment_of_;
-  std::map<std::pair<int, bool>, std::vector<Message>> sent_, received_;
-  std::map<std::vector<std::pair<int, bool>>, int> exchange_segments_;
+  std::map<Work, int> segment_of_;  ///< works of microbatch 0, here and below
+  std::map<Work, std::vector<Message>> sent_, received_;
+  std::map<std::vector<Work>, int> exchange_segments_;
   std::map<std::pair<int, BufferId>, Carried> carried_;
   std::vector<std::vector<Work>> works_;  ///< per call: what it runs or carries
 };

@@ -97,6 +97,25 @@ void find_crossings(PlacedGraph& placed) {
   }
 }
 
+/// What no message of backward depends on can wait: gradients of parameters, what is computed again
+/// for them alone, and on the first stage everything.
+void split_backward(PlacedGraph& placed) {
+  const Graph& graph = *placed.graph;
+  std::vector<bool> awaited(graph.tensors.size(), false);
+  for (const Crossing& c : placed.crossings) {
+    if (c.phase == Phase::backward) awaited[c.tensor.index()] = true;
+  }
+  placed.is_late.assign(graph.operators.size(), false);
+  for (std::size_t o = graph.operators.size(); o-- > 0;) {
+    const Operator& op = graph.operators[o];
+    if (op.phase != Phase::backward) continue;
+    placed.is_late[o] = std::none_of(op.results.begin(), op.results.end(),
+                                     [&](TensorId t) { return awaited[t.index()]; });
+    if (placed.is_late[o]) continue;
+    for (const TensorId t : op.operands) awaited[t.index()] = true;
+  }
+}
+
 }  // namespace
 
 bool is_step_state(const Tensor& tensor) {
@@ -114,6 +133,8 @@ PlacedGraph place(const Graph& graph, const Plan& plan) {
   place_operators(placed);
   place_tensors(placed);
   find_crossings(placed);
+  placed.splits_backward = plan.schedule == PipelineKind::zero_bubble;
+  if (placed.splits_backward) split_backward(placed);
   return placed;
 }
 

@@ -26,6 +26,8 @@ struct PlacedGraph {
   const Graph* graph = nullptr;
   const Plan* plan = nullptr;
   std::vector<int> stage_of_op, chunk_of_op;
+  bool splits_backward = false;  ///< into what other stages wait for and the rest
+  std::vector<bool> is_late;     ///< [operator] of the second half of a split backward
   std::vector<OperatorLayout> layout_of_op;
   std::vector<int> stage_of_tensor;  ///< where it is made or stored; -1: inputs and scalars
   std::vector<ShardingSpec> source;  ///< layout in which it is made or stored

@@ -28,6 +28,7 @@ struct SegmentInfo {
   enum class Kind { once, forward, backward, exchange } kind = Kind::once;
   int chunk = 0;
   StepPhase phase = StepPhase::forward;
+  bool weights = false;  ///< of a split backward, the second half
 };
 
 /// Where a received piece lies until the consumer has put it together.

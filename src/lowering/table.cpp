@@ -13,6 +13,8 @@ Schedule table_of(const Plan& plan) {
       return one_f_one_b(stages, plan.num_microbatches, plan.warm_up);
     case PipelineKind::interleaved:
       return interleaved(stages, chunks_per_stage(plan), plan.num_microbatches);
+    case PipelineKind::zero_bubble:
+      return zero_bubble(stages, plan.num_microbatches);
   }
   check_failed("known schedule", SourceLine::here());
 }

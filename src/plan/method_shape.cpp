@@ -74,9 +74,10 @@ void check_constraints(const ParallelConfig& parallel, const MethodShape& shape)
                     std::string(name_of(parallel.method)) + " makes " +
                     std::to_string(shape.pipeline));
   }
-  if (parallel.schedule == PipelineSchedule::interleaved && shape.pipeline < 2) {
-    throw PlanError("parallel.schedule: interleaved needs at least 2 stages, method " +
-                    std::string(name_of(parallel.method)) + " makes 1");
+  if (shape.pipeline < fewest_stages(parallel)) {
+    throw PlanError("parallel.schedule: " + std::string(name_of(parallel.schedule)) +
+                    " needs at least 2 stages, method " + std::string(name_of(parallel.method)) +
+                    " makes 1");
   }
   if (!parallel.logical_mesh) return;
   const DeviceMesh mesh = mesh_of(shape);
@@ -94,6 +95,12 @@ MethodShape shape_of_method(const MethodRequest& request) {
   const MethodShape shape = unconstrained(request);
   check_constraints(request.parallel, shape);
   return shape;
+}
+
+int fewest_stages(const ParallelConfig& parallel) {
+  const bool between = parallel.schedule == PipelineSchedule::interleaved ||
+                       parallel.schedule == PipelineSchedule::zero_bubble;
+  return between ? 2 : 1;
 }
 
 DeviceMesh mesh_of(const MethodShape& shape) {

@@ -21,6 +21,9 @@ struct MethodShape {
 ///         no plans by hand, for constraints that the shape does not meet
 [[nodiscard]] MethodShape shape_of_method(const MethodRequest& request);
 
+/// 2 with schedules that only make sense between stages.
+[[nodiscard]] int fewest_stages(const ParallelConfig& parallel);
+
 /// The logical mesh of each stage. The data axis comes first, so that tensor groups are neighbours.
 [[nodiscard]] DeviceMesh mesh_of(const MethodShape& shape);
 

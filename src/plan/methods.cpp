@@ -253,7 +253,7 @@ class ShapeSearch {
 std::vector<MethodShape> megatron_shapes(const MethodRequest& request, int layers) {
   const ParallelConfig& parallel = request.parallel;
   const int ranks = request.world_size;
-  const int least = interleaves(parallel) ? 2 : 1;
+  const int least = fewest_stages(parallel);
   const int most = std::min(ranks, layers / chunks_of_stage(parallel));
   const auto allows = [](const std::optional<std::int64_t>& given, std::int64_t value) {
     return !given || *given == value;
@@ -334,9 +334,7 @@ std::optional<PipelineKind> schedule_of(const ParallelConfig& parallel) {
     case PipelineSchedule::interleaved:
       return PipelineKind::interleaved;
     case PipelineSchedule::zero_bubble:
-      throw PlanError(
-          "parallel.schedule: zero_bubble is not in this version, whose backward runs whole; "
-          "expected auto, gpipe, 1f1b or interleaved");
+      return PipelineKind::zero_bubble;
   }
   check_failed("known schedule", SourceLine::here());
 }

@@ -161,8 +161,11 @@ void check_arrivals(const Plan& plan, const Graph& graph) {
 
 void check_schedule(const Plan& plan) {
   if (plan.num_microbatches < 1) throw PlanError("microbatches: expected at least 1");
-  if (plan.schedule == PipelineKind::interleaved && !plan.warm_up.empty()) {
-    throw PlanError("schedule.warm_up: that of interleaved follows from stages and chunks");
+  const bool fixed =
+      plan.schedule == PipelineKind::interleaved || plan.schedule == PipelineKind::zero_bubble;
+  if (fixed && !plan.warm_up.empty()) {
+    throw PlanError("schedule.warm_up: that of " + to_string(plan.schedule) +
+                    " follows from stages and chunks");
   }
   if (plan.schedule != PipelineKind::one_f_one_b || plan.warm_up.empty()) return;
   const auto stages = static_cast<int>(plan.stages.size());
@@ -202,6 +205,8 @@ std::string to_string(PipelineKind kind) {
       return "1f1b";
     case PipelineKind::interleaved:
       return "interleaved";
+    case PipelineKind::zero_bubble:
+      return "zero_bubble";
   }
   check_failed("known schedule", SourceLine::here());
 }

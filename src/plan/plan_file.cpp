@@ -354,9 +354,11 @@ class PlanReader {
       plan.schedule = PipelineKind::one_f_one_b;
     else if (name && *name == "interleaved")
       plan.schedule = PipelineKind::interleaved;
+    else if (name && *name == "zero_bubble")
+      plan.schedule = PipelineKind::zero_bubble;
     else if (name && *name != "gpipe") {
       Cursor{*schedule->node.find("name"), "schedule.name", errors_}.refuse(
-          "gpipe, 1f1b or interleaved");
+          "gpipe, 1f1b, interleaved or zero_bubble");
     }
     if (const auto list = child(*schedule, "warm_up", YamlNode::Kind::sequence, false)) {
       plan.warm_up = integers(*list, 1, 1 << 24);

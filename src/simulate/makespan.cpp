@@ -196,7 +196,7 @@ Seconds makespan(const Schedule& table, const std::vector<ChunkTimes>& chunks,
 Seconds makespan(PipelineKind kind, const std::vector<int>& warm_up, int microbatches,
                  const std::vector<StageTimes>& stages, const std::vector<StageTransfer>& transfers,
                  const std::vector<SharedCores>& shared) {
-  ALPA_CHECK(kind != PipelineKind::interleaved);
+  ALPA_CHECK(kind == PipelineKind::gpipe || kind == PipelineKind::one_f_one_b);
   const int count = static_cast<int>(stages.size());
   std::vector<ChunkTimes> chunks;
   chunks.reserve(stages.size());

@@ -55,7 +55,7 @@ class RankPricing {
 
   RankPrice run() {
     for (const Segment& segment : program_.segments) {  // each is called; once a microbatch or step
-      chunk_ = segment.chunk < 0 ? nullptr : &price_.chunks[segment.chunk];
+      segment_ = &segment;
       for (const Instruction& i : segment.instructions) add(i);
     }
     return price_;
@@ -83,8 +83,11 @@ class RankPricing {
 
   void add(Seconds time, StepPhase phase) {
     part_of(price_.times, phase) += time;
-    if (chunk_ == nullptr) return;
-    (phase == StepPhase::forward ? chunk_->forward : chunk_->backward) += time;
+    if (segment_->chunk < 0) return;
+    ChunkTimes& chunk = price_.chunks[segment_->chunk];
+    (phase == StepPhase::forward ? chunk.forward
+     : segment_->weights         ? chunk.weights
+                                 : chunk.backward) += time;
   }
 
   const Program& program_;
@@ -92,7 +95,7 @@ class RankPricing {
   MeshCosts costs_;
   std::vector<std::vector<MeshAxis>> axes_;  ///< of each group
   RankPrice price_;
-  ChunkTimes* chunk_ = nullptr;  ///< whose segment is added
+  const Segment* segment_ = nullptr;  ///< that is added
 };
 
 std::vector<SharedCores> shared_cores(const ClusterSpec& cluster, const Plan& plan) {

@@ -47,7 +47,7 @@ SearchRequest request_of(const SmallProblem& problem) {
   request.global_batch = problem.global_batch;
   request.cluster = problem.cluster;
   request.workspace = no_workspace;
-  request.interleaved = false;  // the enumerator has one chunk a stage
+  request.more_schedules = false;  // the enumerator has GPipe and 1F1B
   request.constraints.stage.strategies = [&problem](const Operator& op, const DeviceMesh& mesh) {
     return std::optional(problem.allowed(op, mesh));
   };

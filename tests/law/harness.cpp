@@ -352,6 +352,13 @@ Plan random_interleaved_plan(const Case& test, int world_size, std::mt19937_64& 
   return plan;
 }
 
+Plan random_zero_bubble_plan(const Case& test, int world_size, std::mt19937_64& random) {
+  Plan plan = random_plan(test, world_size, random);
+  plan.schedule = PipelineKind::zero_bubble;
+  plan.warm_up.clear();
+  return plan;
+}
+
 Difference compare(const Outcome& truth, const Outcome& other) {
   Difference d;
   const auto relative = [](const std::vector<double>& a, const std::vector<double>& b) {

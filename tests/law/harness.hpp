@@ -62,6 +62,10 @@ struct Outcome {
 [[nodiscard]] Plan random_interleaved_plan(const Case& test, int world_size,
                                            std::mt19937_64& random);
 
+/// A random plan whose schedule is zero-bubble.
+[[nodiscard]] Plan random_zero_bubble_plan(const Case& test, int world_size,
+                                           std::mt19937_64& random);
+
 /// Largest relative difference, |a - b| / max(|a|, |b|, floor) with the floor taken from the
 /// largest value of the same tensor.
 struct Difference {

@@ -24,7 +24,7 @@ std::vector<RankPrograms> lower_all(const law::Case& test, const Plan& plan) {
   return all;
 }
 
-/// Calls f(case, plan) for random plans of both models, every third of them interleaved.
+/// Calls f(case, plan) for random plans of both models, some of them interleaved or zero-bubble.
 template <class F>
 void for_random_plans(int count, const F& f) {
   std::mt19937_64 random(21);
@@ -32,8 +32,9 @@ void for_random_plans(int count, const F& f) {
     const law::Case test = model(preset);
     for (int i = 0; i < count; ++i) {
       const int world = 1 + static_cast<int>(random() % 8);
-      f(test, i % 3 == 2 ? random_interleaved_plan(test, world, random)
-                         : random_plan(test, world, random));
+      f(test, i % 4 == 2   ? random_interleaved_plan(test, world, random)
+              : i % 4 == 3 ? random_zero_bubble_plan(test, world, random)
+                           : random_plan(test, world, random));
     }
   }
 }
@@ -117,7 +118,7 @@ TEST(Lower, StashHasTheSlotsOfTheSchedule) {
   constexpr int kStages = 4;
   constexpr int kMicrobatches = 8;
   for (const auto schedule : {PipelineSchedule::gpipe, PipelineSchedule::one_forward_one_backward,
-                              PipelineSchedule::interleaved}) {
+                              PipelineSchedule::interleaved, PipelineSchedule::zero_bubble}) {
     ParallelConfig parallel = law::microbatches(kMicrobatches);
     parallel.schedule = schedule;
     const law::Case test = model(Preset::gpt);
@@ -131,7 +132,8 @@ TEST(Lower, StashHasTheSlotsOfTheSchedule) {
         most = std::max(most, program.family_slots[static_cast<std::size_t>(b.family)]);
       }
       // The first of interleaved chunks holds most: a group of S more than the last.
-      const int expected = schedule == PipelineSchedule::gpipe ? kMicrobatches
+      const int expected = schedule == PipelineSchedule::gpipe         ? kMicrobatches
+                           : schedule == PipelineSchedule::zero_bubble ? kStages
                            : schedule == PipelineSchedule::interleaved
                                ? kStages + std::min(kStages, 2 * (kStages - s) - 1)
                                : kStages - s;

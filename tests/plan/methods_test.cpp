@@ -79,7 +79,7 @@ const std::vector<Bad> kBad = {
      ExitCode::no_plan, "4 stages of 3 chunks need a layer each, the model has 8"},
     {"zero_bubble", Method::data, 2,
      [](ParallelConfig& p) { p.schedule = PipelineSchedule::zero_bubble; }, ExitCode::configuration,
-     "zero_bubble is not in this version"},
+     "zero_bubble needs at least 2 stages, method data makes 1"},
     {"layout_of_nothing", Method::data, 2,
      [](ParallelConfig& p) { p.layouts = {{"nothing.*", "b@0"}}; }, ExitCode::configuration,
      "'nothing.*' matches no operator"},

@@ -79,8 +79,9 @@ TEST(PlanFile, ReadsBackAsItselfUnderRandomPlans) {
     const Case test = model(preset);
     for (int i = 0; i < 30; ++i) {
       const int world = 1 + static_cast<int>(random() % 8);
-      Plan plan = i % 3 == 2 ? random_interleaved_plan(test, world, random)
-                             : random_plan(test, world, random);
+      Plan plan = i % 4 == 2   ? random_interleaved_plan(test, world, random)
+                  : i % 4 == 3 ? random_zero_bubble_plan(test, world, random)
+                               : random_plan(test, world, random);
       const Graph graph = graph_of(test, plan);
       plan.graph_fingerprint = fingerprint(graph);
       const std::string text = to_yaml(plan, graph);
@@ -178,7 +179,8 @@ const std::vector<Bad> kBad = {
     {"devices_huge", "devices: 4", "devices: ^99999999999999999999", "an integer from 1"},
     {"microbatches", "microbatches: 4", "microbatches: ^2.5", "found 2.5"},
     {"microbatches_missing", "microbatches: 4\n", "", "microbatches: missing", "version"},
-    {"schedule", "name: \"1f1b\"", "name: ^zigzag", "expected gpipe, 1f1b or interleaved"},
+    {"schedule", "name: \"1f1b\"", "name: ^zigzag",
+     "expected gpipe, 1f1b, interleaved or zero_bubble"},
     {"warm_up", "warm_up: [2, 1]", "warm_up: [2, ^a]", "schedule.warm_up[1]: found a"},
     {"warm_up_is_number", "warm_up: [2, 1]", "warm_up: ^2", "a list"},
     {"unknown_key_of_schedule", "warm_up:", "^warmup:", "schedule.warmup"},

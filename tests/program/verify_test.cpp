@@ -39,6 +39,10 @@ TEST(Verify, FindsNothingInInterleavedPrograms) {
   expect_clean(mlp_model(), 60, 3, law::random_interleaved_plan);
   expect_clean(gpt_model(6), 8, 4, law::random_interleaved_plan);
 }
+TEST(Verify, FindsNothingInZeroBubblePrograms) {
+  expect_clean(mlp_model(), 60, 5, law::random_zero_bubble_plan);
+  expect_clean(gpt_model(3), 8, 6, law::random_zero_bubble_plan);
+}
 
 /// The whole [2, 4] f64 is put together from its left and its right columns, then read.
 class Columns : public testing::Test {

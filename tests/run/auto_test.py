@@ -196,7 +196,7 @@ class Planning(AutoTest):
                  ["parallel.microbatches=8", "layers.0.feed_forward.in", "cannot be split 4 ways"]),
                 (["parallel.schedule=interleaved"], ["auto searches gpipe and 1f1b", "megatron"]),
                 (["parallel.chunks_per_stage=2"], ["chunks_per_stage", "only interleaved"]),
-                (["parallel.schedule=zero_bubble"], ["not in this version"])):
+                (["parallel.schedule=zero_bubble"], ["found zero_bubble, method auto"])):
             with self.subTest(change=change):
                 result = self.plan("p3.16xlarge-4", *change, expect=CONFIGURATION)
                 self.says(result.err, *parts)

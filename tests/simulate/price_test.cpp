@@ -107,6 +107,30 @@ TEST(Price, OfInterleavedPipelines) {
   }
 }
 
+/// A backward in two halves: the first stage, which nobody waits for, has the second alone.
+TEST(Price, OfZeroBubblePipelines) {
+  for (const Preset preset : {Preset::mlp, Preset::gpt}) {
+    const law::Case test = model(preset);
+    const int ranks = 4;
+    const Plan plan = plan_of(test, {Method::pipedream, ranks, 8, PipelineSchedule::zero_bubble});
+    const Graph graph = test.make_graph(test.global_batch / 8);
+    const ClusterSpec cluster = cluster_of(ranks);
+    const PlanPrice p = price(graph, plan, cluster, no_workspace);
+    ASSERT_EQ(p.chunks.size(), 4U);
+    for (std::size_t s = 0; s < p.chunks.size(); ++s) {
+      const Seconds backward = p.chunks[s].backward + p.chunks[s].weights;
+      EXPECT_NEAR(backward.value / p.stages[s].backward.value, 1.0, 1e-12);
+      EXPECT_GT(p.chunks[s].weights, Seconds{0.0});
+      EXPECT_EQ(p.chunks[s].backward > Seconds{0.0}, s > 0);
+    }
+    EXPECT_EQ(p.pipeline, makespan(zero_bubble(ranks, 8), p.chunks, p.transfers));
+    const Plan whole =
+        plan_of(test, {Method::pipedream, ranks, 8, PipelineSchedule::one_forward_one_backward});
+    EXPECT_LT(p.pipeline, price(graph, whole, cluster, no_workspace).pipeline);
+    EXPECT_NEAR(p.step_time.value / simulated(graph, plan, cluster), 1.0, 0.2);
+  }
+}
+
 /// The price lets stages wait for each other between the parts of a step, and collectives for
 /// kernels; the programs overlap what they can.
 TEST(Price, IsAtLeastTheSimulatedTimeWithinAStage) {

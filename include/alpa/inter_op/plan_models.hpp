@@ -17,7 +17,7 @@ struct ModelledPlan {
 
 /// Prices plans by `StageModel`s that are made once for a number of microbatches and a mesh: a
 /// hundredth of the work of `price`, for choosing among plans by hand of large models. Stages lie
-/// on consecutive devices and hold one chunk each.
+/// on consecutive devices and hold one chunk each, under GPipe or 1F1B.
 class PlanModels {
  public:
   /// @param cluster kept by reference

@@ -37,7 +37,8 @@ struct SearchRequest {
   std::optional<Bytes> memory_limit;  ///< per device; else what each device's kind holds
   WorkspaceSize workspace;
   SearchConstraints constraints;
-  bool interleaved = true;  ///< whether the best pipeline is tried with several chunks a stage
+  /// Whether the best pipeline is tried interleaved and zero-bubble too.
+  bool more_schedules = true;
   std::vector<Plan> seeds;  ///< priced first, so that the answer is never worse
   std::int64_t effort = 0;  ///< units of work (problems solved); 0: the default
   std::stop_token stop;     ///< asks for the best found so far
@@ -49,7 +50,8 @@ struct SearchRequest {
 struct SearchResult {
   std::optional<Plan> plan;  ///< method "auto"; none: nothing fits
   PlanPrice price;
-  /// Of every plan in the declared space, seconds; where the plan is interleaved: of those too.
+  /// Of every plan in the declared space, seconds; where the plan is under another schedule: of
+  /// those too.
   double lower_bound = 0.0;
   int ilp_problems = 0;
   int distinct_subproblems = 0;
@@ -66,8 +68,9 @@ struct SearchResult {
 /// too where choices are too many to count out); stages of consecutive layers on consecutive
 /// devices (any number inside a host, whole hosts beyond), idle devices allowed at the end; logical
 /// meshes of one and two axes; every strategy of every rule; parameters gathered once a step or for
-/// each use; recomputation as the request says. Beside that space the best pipeline is tried
-/// interleaved, in place of the schedules above. Deterministic unless stopped by time.
+/// each use; recomputation as the request says. Beside that
+/// space the best pipeline is tried interleaved and zero-bubble. Deterministic unless stopped by
+/// time.
 /// @throws PlanError (configuration) for constraints that contradict each other or the cluster
 [[nodiscard]] SearchResult search(const SearchRequest& request);
 

@@ -48,7 +48,6 @@ void check_microbatches(const std::string& what, std::int64_t count, std::int64_
                         std::int64_t samples_of_group);
 
 /// What parallel.schedule fixes; nothing for auto.
-/// @throws PlanError (configuration) for schedules that this version does not have
 [[nodiscard]] std::optional<PipelineKind> schedule_of(const ParallelConfig& parallel);
 
 /// The plan of a method of DESIGN section 4, without a search:
@@ -69,10 +68,10 @@ void check_microbatches(const std::string& what, std::int64_t count, std::int64_
 /// batch, of at least four per stage. With prices: from those on, the fewest that fit; in a
 /// pipeline more or fewer as long as the price falls. 1F1B wherever there are several microbatches,
 /// unless `parallel.schedule` says GPipe: it takes no longer and holds one stash a stage behind,
-/// not one a microbatch; or interleaved: layers are then cut into `parallel.chunks_per_stage` times
-/// as many chunks as there are stages, dealt out in turn. `parallel.recompute` counts for every
-/// layer; auto: what `graph` says, as a rule nothing. `parallel.layouts` then replaces strategies
-/// by operator name.
+/// not one a microbatch; or zero-bubble, or interleaved: layers are then cut into
+/// `parallel.chunks_per_stage` times as many chunks as there are stages, dealt out in turn.
+/// `parallel.recompute` counts for every layer; auto: what `graph` says, as a rule nothing.
+/// `parallel.layouts` then replaces strategies by operator name.
 /// @throws PlanError (no_plan) if the model has too few layers or samples for the ranks,
 ///         (configuration) if degrees, mesh, stages or schedule contradict each other or the ranks
 [[nodiscard]] Plan plan_by_method(const MethodRequest& request, const GraphOfMicrobatch& graph);

@@ -22,7 +22,8 @@ enum class Retention : std::uint8_t {
 [[nodiscard]] std::string to_string(Retention retention);
 
 /// `interleaved`: several chunks a stage, chunk c of the layers' order on stage c modulo stages.
-enum class PipelineKind : std::uint8_t { gpipe, one_f_one_b, interleaved };
+/// `zero_bubble`: backward in two halves, the second makes gradients of parameters.
+enum class PipelineKind : std::uint8_t { gpipe, one_f_one_b, interleaved, zero_bubble };
 [[nodiscard]] std::string to_string(PipelineKind kind);
 
 /// The chunks of one mesh and how each of their operators runs.

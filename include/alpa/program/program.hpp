@@ -114,7 +114,8 @@ struct Instruction {
 struct Segment {
   std::string name;  ///< "forward 0", "exchange 3"
   std::vector<Instruction> instructions;
-  int chunk = -1;  ///< whose forward or backward it is; -1: none's
+  int chunk = -1;        ///< whose forward or backward it is; -1: none's
+  bool weights = false;  ///< of a split backward, the gradients of parameters
 };
 
 /// One run of a segment. For each family f that the segment uses, `slots[f]` is its slot and

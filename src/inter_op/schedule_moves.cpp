@@ -1,6 +1,7 @@
-#include "interleaved_moves.hpp"
+#include "schedule_moves.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 
 #include "alpa/base/error.hpp"
@@ -17,11 +18,10 @@ int layers_of(const StagePlan& stage) {
   return layers;
 }
 
-bool may_interleave(const Plan& plan) {
-  return plan.stages.size() > 1 &&
-         std::all_of(plan.stages.begin(), plan.stages.end(), [&](const StagePlan& stage) {
-           return stage.mesh == plan.stages.front().mesh;
-         });
+bool alike_meshes(const Plan& plan) {
+  return std::all_of(plan.stages.begin(), plan.stages.end(), [&](const StagePlan& stage) {
+    return stage.mesh == plan.stages.front().mesh;
+  });
 }
 
 /// Layers of chunk c where stages keep their numbers of layers, those of a stage in equal parts.
@@ -92,10 +92,27 @@ Seconds estimated_pipeline(const Plan& plan, const PlanPrice& price, int chunks)
   return makespan(interleaved(stages, chunks, plan.num_microbatches), times, transfers);
 }
 
+/// The plan with another schedule: nothing where it cannot have it.
+using Reschedule = std::function<std::optional<Plan>(const Plan& plan, const Graph& graph)>;
+
+Reschedule with_chunks(int chunks) {
+  return [chunks](const Plan& plan, const Graph& graph) {
+    return interleaved_plan(plan, chunks, graph);
+  };
+}
+
+std::optional<Plan> zero_bubble_plan(const Plan& plan, const Graph&) {
+  Plan made = plan;
+  made.schedule = PipelineKind::zero_bubble;
+  made.warm_up.clear();
+  return made;
+}
+
 /// True if the plan is the best now.
-bool offer_chunks(SearchWork& work, const Plan& plan, int chunks, int microbatches) {
+bool offer(SearchWork& work, const Plan& plan, const Reschedule& reschedule, int microbatches) {
+  if (work.request().stop.stop_requested()) return false;
   const Graph& graph = work.graph(microbatches, plan.recompute);
-  auto made = interleaved_plan(plan, chunks, graph);
+  auto made = reschedule(plan, graph);
   if (!made) return false;
   made->num_microbatches = microbatches;
   made->graph_fingerprint = fingerprint(graph);
@@ -110,39 +127,40 @@ bool offer_chunks(SearchWork& work, const Plan& plan, int chunks, int microbatch
   return work.best_time() < before;
 }
 
-/// The number of chunks of the best, if any is better; 1 if none is.
-int offer_chunk_counts(SearchWork& work, const Plan& plan, const PlanPrice& price) {
-  int best = 1;
-  for (int chunks = 2; !work.request().stop.stop_requested(); ++chunks) {
+/// What is best of several numbers of chunks, if any is better than the best.
+std::optional<Reschedule> offer_chunks(SearchWork& work, const Plan& plan, const PlanPrice& price) {
+  if (!alike_meshes(plan)) return std::nullopt;
+  std::optional<Reschedule> best;
+  for (int chunks = 2;; ++chunks) {
     const bool has_layers =
         std::all_of(plan.stages.begin(), plan.stages.end(),
                     [&](const StagePlan& stage) { return layers_of(stage) >= chunks; });
     if (!has_layers || estimated_pipeline(plan, price, chunks) >= work.best_price().pipeline) break;
-    if (!offer_chunks(work, plan, chunks, plan.num_microbatches)) break;
-    best = chunks;
+    if (!offer(work, plan, with_chunks(chunks), plan.num_microbatches)) break;
+    best = with_chunks(chunks);
   }
   return best;
 }
 
 }  // namespace
 
-void offer_interleaved(SearchWork& work) {
+bool offer_more_schedules(SearchWork& work) {
   const SearchConstraints& constraints = work.request().constraints;
-  const bool is_free = work.request().interleaved && !constraints.plan && !constraints.schedule;
-  if (!is_free || !work.has_best() || !may_interleave(*work.best())) return;
+  const bool is_free = work.request().more_schedules && !constraints.plan && !constraints.schedule;
+  if (!is_free || !work.has_best() || work.best()->stages.size() < 2) return false;
   const Plan plan = *work.best();
   const PlanPrice price = work.best_price();
-  const int chunks = offer_chunk_counts(work, plan, price);
-  if (chunks == 1) return;
+  std::optional<Reschedule> best;
+  if (offer(work, plan, zero_bubble_plan, plan.num_microbatches)) best = zero_bubble_plan;
+  if (const auto chunks = offer_chunks(work, plan, price)) best = chunks;
+  if (!best) return false;
   const auto& counts = work.microbatch_counts();
   const auto here = std::find(counts.begin(), counts.end(), plan.num_microbatches);
-  const auto better = [&](int count) {
-    return !work.request().stop.stop_requested() && offer_chunks(work, plan, chunks, count);
-  };
   auto fewer = here;
-  while (fewer != counts.begin() && better(*(fewer - 1))) --fewer;
-  if (fewer != here) return;
-  for (auto more = here; more + 1 != counts.end() && better(*(more + 1));) ++more;
+  while (fewer != counts.begin() && offer(work, plan, *best, *(fewer - 1))) --fewer;
+  if (fewer != here) return true;
+  for (auto more = here; more + 1 != counts.end() && offer(work, plan, *best, *(more + 1));) ++more;
+  return true;
 }
 
 double bound_of_any_schedule(SearchWork& work) {

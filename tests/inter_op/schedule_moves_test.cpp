@@ -2,7 +2,7 @@
 
 #include "inter_op/search_models.hpp"
 
-/// The best pipeline of a search tried with several chunks a stage.
+/// The best pipeline of a search tried interleaved and zero-bubble.
 namespace alpa::search_tests {
 namespace {
 
@@ -15,16 +15,22 @@ SearchRequest pipeline(int layers) {
   return request;
 }
 
+/// Whether the plan is none of the space.
+bool is_tried(const SearchResult& found) {
+  return found.plan->schedule == PipelineKind::interleaved ||
+         found.plan->schedule == PipelineKind::zero_bubble;
+}
+
 double time_of(const SearchResult& found) { return found.price.step_time.value; }
 
-TEST(Interleaved, IsTakenWhereItIsCheaper) {
+TEST(ScheduleMoves, IsTakenWhereItIsCheaper) {
   SearchRequest request = pipeline(16);
   const SearchResult found = search(request);
-  request.interleaved = false;
+  request.more_schedules = false;
   const SearchResult plain = search(request);
   ASSERT_TRUE(found.plan && plain.plan);
-  EXPECT_NE(plain.plan->schedule, PipelineKind::interleaved);
-  ASSERT_EQ(found.plan->schedule, PipelineKind::interleaved);
+  EXPECT_FALSE(is_tried(plain));
+  ASSERT_TRUE(is_tried(found));
   EXPECT_EQ(found.plan->method, "auto");
   EXPECT_LT(time_of(found), 0.95 * time_of(plain));
   EXPECT_EQ(price_of(request, *found.plan).step_time, found.price.step_time);
@@ -32,12 +38,12 @@ TEST(Interleaved, IsTakenWhereItIsCheaper) {
 }
 
 /// The bound of the other schedules does not hold for it; that of the work does.
-TEST(Interleaved, HasABoundThatHoldsForItToo) {
+TEST(ScheduleMoves, HasABoundThatHoldsForItToo) {
   SearchRequest request = pipeline(16);
   const SearchResult found = search(request);
   request.constraints.schedule = PipelineKind::one_f_one_b;
   const SearchResult plain = search(request);
-  ASSERT_EQ(found.plan->schedule, PipelineKind::interleaved);
+  ASSERT_TRUE(is_tried(found));
   ASSERT_EQ(plain.plan->schedule, PipelineKind::one_f_one_b);
   EXPECT_GT(found.lower_bound, 0.5 * time_of(found));
   EXPECT_LT(found.lower_bound, time_of(found));
@@ -45,10 +51,10 @@ TEST(Interleaved, HasABoundThatHoldsForItToo) {
 }
 
 /// Its stash is larger: with the memory that the other plan needs it does not fit.
-TEST(Interleaved, IsNotTakenWhereItDoesNotFit) {
+TEST(ScheduleMoves, IsNotTakenWhereItDoesNotFit) {
   SearchRequest request = pipeline(16);
   const SearchResult free = search(request);
-  ASSERT_EQ(free.plan->schedule, PipelineKind::interleaved);
+  ASSERT_TRUE(is_tried(free));
   request.memory_limit = Bytes{largest(free.price).value - 1};
   const SearchResult found = search(request);
   ASSERT_TRUE(found.plan);
@@ -58,14 +64,14 @@ TEST(Interleaved, IsNotTakenWhereItDoesNotFit) {
   EXPECT_EQ(*again.plan, *found.plan);
 }
 
-/// A stage of one layer has no second chunk.
-TEST(Interleaved, NeedsLayers) {
+/// A stage of one layer has no second chunk, but two halves of its backward.
+TEST(ScheduleMoves, ZeroBubbleNeedsNoLayers) {
   const SearchResult found = search(pipeline(4));
   ASSERT_TRUE(found.plan);
-  EXPECT_NE(found.plan->schedule, PipelineKind::interleaved);
+  EXPECT_EQ(found.plan->schedule, PipelineKind::zero_bubble);
 }
 
-TEST(Interleaved, ASetScheduleIsKept) {
+TEST(ScheduleMoves, ASetScheduleIsKept) {
   for (const PipelineKind schedule : {PipelineKind::gpipe, PipelineKind::one_f_one_b}) {
     SearchRequest request = pipeline(8);
     request.constraints.schedule = schedule;

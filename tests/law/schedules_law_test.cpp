@@ -1,3 +1,5 @@
+#include <utility>
+
 #include <gtest/gtest.h>
 
 #include "alpa/graph/builder.hpp"
@@ -7,8 +9,8 @@
 #include "law/models.hpp"
 #include "law/random_law.hpp"
 
-/// The law of the project for stages of several chunks: tables that go round the stages give the
-/// numbers of one rank.
+/// The law of the project for stages of several chunks, whose tables go round the stages, and for
+/// backwards in two halves: the numbers of one rank.
 namespace alpa::law {
 namespace {
 
@@ -65,13 +67,15 @@ TEST(InterleavedLaw, MethodsGiveTheNumbersOfOneRank) {
   }
 }
 
+using RandomPlan = Plan (*)(const Case&, int, std::mt19937_64&);
+
 void expect_law_of_random_plans(const Case& given, const Outcome& truth, int plans,
-                                std::uint64_t seed) {
+                                std::uint64_t seed, RandomPlan random_plan) {
   std::mt19937_64 random(seed);
   for (int i = 0; i < plans; ++i) {
     SCOPED_TRACE("plan " + std::to_string(i) + " of seed " + std::to_string(seed));
     Case test = given;
-    const Plan plan = random_interleaved_plan(test, 1 + i % 6, random);
+    const Plan plan = random_plan(test, 1 + i % 6, random);
     if (i % 2 == 0) test.make_device = one_thread_cpu;
     if (i % 3 == 0) test.shuffle_seed = random();
     expect_equal(truth, train(test, plan));
@@ -80,11 +84,34 @@ void expect_law_of_random_plans(const Case& given, const Outcome& truth, int pla
 }
 
 TEST(InterleavedLaw, RandomPlansOfMlp) {
-  expect_law_of_random_plans(short_case(Preset::mlp), truth_of(Preset::mlp), num_plans(18), 1);
+  expect_law_of_random_plans(short_case(Preset::mlp), truth_of(Preset::mlp), num_plans(18), 1,
+                             random_interleaved_plan);
 }
 
 TEST(InterleavedLaw, RandomPlansOfGpt) {
-  expect_law_of_random_plans(short_case(Preset::gpt), truth_of(Preset::gpt), num_plans(12), 2);
+  expect_law_of_random_plans(short_case(Preset::gpt), truth_of(Preset::gpt), num_plans(12), 2,
+                             random_interleaved_plan);
+}
+
+TEST(ZeroBubbleLaw, MethodsGiveTheNumbersOfOneRank) {
+  for (const Preset preset : {Preset::mlp, Preset::gpt}) {
+    for (const auto& [ranks, count] : {std::pair{2, 4}, {2, 1}, {4, 8}, {4, 2}}) {
+      ParallelConfig parallel = microbatches(count);
+      parallel.schedule = PipelineSchedule::zero_bubble;
+      const Case test = short_case(preset);
+      const Plan plan = plan_of(test, Method::pipedream, ranks, parallel);
+      EXPECT_EQ(plan.schedule, PipelineKind::zero_bubble);
+      expect_equal(truth_of(preset), train(test, plan));
+    }
+  }
+}
+
+TEST(ZeroBubbleLaw, RandomPlans) {
+  for (const Preset preset : {Preset::mlp, Preset::gpt}) {
+    expect_law_of_random_plans(short_case(preset), truth_of(preset),
+                               num_plans(preset == Preset::mlp ? 24 : 12), 4,
+                               random_zero_bubble_plan);
+  }
 }
 
 /// Six layers; what the first makes is read again by the third, fourth and last, as is a parameter:
@@ -126,13 +153,14 @@ Graph skipping_model(std::int64_t b) {
   return builder.build();
 }
 
-TEST(InterleavedLaw, WhatSeveralChunksRead) {
+TEST(SchedulesLaw, WhatSeveralStagesAndChunksRead) {
   Case test;
   test.steps = 6;
   test.learning_rate = 0.01;
   test.make_graph = skipping_model;
   const Outcome truth = train(test, single_rank_plan(test.make_graph(test.global_batch)));
-  expect_law_of_random_plans(test, truth, num_plans(60), 3);
+  expect_law_of_random_plans(test, truth, num_plans(60), 3, random_interleaved_plan);
+  expect_law_of_random_plans(test, truth, num_plans(60), 5, random_zero_bubble_plan);
 }
 
 }  // namespace

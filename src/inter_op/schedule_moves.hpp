@@ -1,0 +1,18 @@
+#pragma once
+
+#include "search_work.hpp"
+
+namespace alpa {
+
+/// Offers the pipeline of the best plan under other schedules, if one may be chosen. Zero-bubble:
+/// everything else as it is. Interleaved, if its meshes are alike: layers keep their strategies,
+/// each stage as many layers, cut into chunks that go round the stages. More chunks, and of the
+/// schedule that is best other numbers of microbatches, as long as the price falls. These are
+/// tried, not searched.
+/// @return whether such a plan is the best now
+bool offer_more_schedules(SearchWork& work);
+
+/// No plan takes less, interleaved or not, norm left out.
+[[nodiscard]] double bound_of_any_schedule(SearchWork& work);
+
+}  // namespace alpa
