@@ -6,9 +6,9 @@
 namespace alpa::search_tests {
 namespace {
 
-/// Four hosts of one device that are slow to reach: a pipeline, of few microbatches.
-SearchRequest pipeline(int layers) {
-  SearchRequest request = request_of(mlp(layers, 128), cluster(4, 1, 1e7), 64);
+/// A pipeline of few microbatches on four hosts of one device, slow to reach if not said otherwise.
+SearchRequest pipeline(int layers, double between = 1e7) {
+  SearchRequest request = request_of(mlp(layers, 128), cluster(4, 1, between), 64);
   request.recompute = Recompute::none;
   request.constraints.microbatches = 8;
   request.constraints.stages = 4;
@@ -66,7 +66,7 @@ TEST(ScheduleMoves, IsNotTakenWhereItDoesNotFit) {
 
 /// A stage of one layer has no second chunk, but two halves of its backward.
 TEST(ScheduleMoves, ZeroBubbleNeedsNoLayers) {
-  const SearchResult found = search(pipeline(4));
+  const SearchResult found = search(pipeline(4, 1e9));
   ASSERT_TRUE(found.plan);
   EXPECT_EQ(found.plan->schedule, PipelineKind::zero_bubble);
 }

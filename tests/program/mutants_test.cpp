@@ -17,14 +17,17 @@ std::vector<Mutation> all_mutations() {
   return all;
 }
 
+using RandomPlan = Plan (*)(const law::Case&, int, std::mt19937_64&);
+
 /// Steps under random plans, on 1 to 8 ranks.
 std::vector<std::vector<Program>> good_programs(const ModelConfig& model, int count,
-                                                std::uint64_t seed) {
+                                                std::uint64_t seed,
+                                                RandomPlan random_plan = law::random_plan) {
   const law::Case test = case_of(model);
   std::mt19937_64 random(seed);
   std::vector<std::vector<Program>> all;
   for (int i = 0; i < count; ++i) {
-    all.push_back(lower_all(test, law::random_plan(test, 1 + (i * 3 + 3) % 8, random)).step);
+    all.push_back(lower_all(test, random_plan(test, 1 + (i * 3 + 3) % 8, random)).step);
   }
   return all;
 }
@@ -56,7 +59,11 @@ Counts try_mutation(const Mutation& mutation, const std::vector<Program>& good, 
 
 TEST(Mutants, AreAllRejected) {
   auto bases = good_programs(mlp_model(), 16, 11);
-  for (auto& programs : good_programs(gpt_model(2), 4, 12)) bases.push_back(std::move(programs));
+  for (const auto& some : {good_programs(gpt_model(2), 4, 12),
+                           good_programs(mlp_model(), 4, 13, law::random_interleaved_plan),
+                           good_programs(mlp_model(), 4, 14, law::random_zero_bubble_plan)}) {
+    bases.insert(bases.end(), some.begin(), some.end());
+  }
   for (const auto& good : bases) ASSERT_EQ(joined(verify(good)), "");
   std::mt19937_64 random(1);
   Counts all;

@@ -214,7 +214,8 @@ class Executed(RunTest):
         for method in ("data", "zero1", "zero2", "zero3", "pipedream", "heuristic",
                        "megatron parallel.data=2 parallel.tensor=2",
                        "megatron parallel.tensor=2 parallel.pipeline=2",
-                       "megatron parallel.tensor=2 parallel.pipeline=2 parallel.schedule=interleaved"):
+                       "megatron parallel.tensor=2 parallel.pipeline=2 parallel.schedule=interleaved",
+                       "pipedream parallel.microbatches=4 parallel.schedule=zero_bubble"):
             with self.subTest(method=method):
                 run = method.replace(" ", "-")
                 self.run_program(run, *f"parallel.method={method}".split(), ranks=4)
