@@ -281,7 +281,7 @@ bool chooses_alike(const RunContext& run, const intra_op::GraphIndex& index,
     const auto it = stage.strategies.find(chosen.name);
     return it == stage.strategies.end() ? nullptr : &it->second;
   };
-  for_each_operator(run, index.uses, [&](std::size_t seen, std::size_t op) {
+  const auto compare = [&](std::size_t seen, std::size_t op) {
     if (seen == op || !alike) return;
     const Strategy* a = strategy(seen);
     const Strategy* b = strategy(op);
@@ -289,7 +289,22 @@ bool chooses_alike(const RunContext& run, const intra_op::GraphIndex& index,
     if (stage.retention.empty()) return;
     same_retention(run.graph.operators[seen].operands, run.graph.operators[op].operands);
     same_retention(run.graph.operators[seen].results, run.graph.operators[op].results);
-  });
+  };
+  for_each_operator(run, index.uses, compare);
+  // The layers before and behind those that one stands for are seen as the next of each of them.
+  const auto compare_layer = [&](int seen, int layer) {
+    const auto& ops = index.uses.ops_of_layer[static_cast<std::size_t>(layer)];
+    const auto& ops_seen = index.uses.ops_of_layer[static_cast<std::size_t>(seen)];
+    for (std::size_t k = 0; k < ops.size(); ++k) {
+      compare(static_cast<std::size_t>(ops_seen[k]), static_cast<std::size_t>(ops[k]));
+    }
+  };
+  for (int l = run.view.first; l <= run.view.last; ++l) {
+    const int count = run.view.count(l);
+    if (count <= 1) continue;
+    compare_layer(l, l - 1);
+    compare_layer(l, l + count);
+  }
   return alike;
 }
 

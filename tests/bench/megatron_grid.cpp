@@ -108,13 +108,18 @@ class Grid {
         if (piece.value <= 0.0) continue;
         double rate = 0.0;
         for (const auto& [dtype, peak] : kind.peak_flops) {
-          if (dtype == DType::f32) rate = peak;
+          if (dtype == DType::f32 || dtype == product_type()) rate = std::max(rate, peak);
         }
         here += piece.value / (rate * product_share(kind, piece));
       }
       seconds = seconds == 0.0 ? here : std::min(seconds, here);
     }
     return seconds / (1.0 - std::pow(1.0 - 1.0 / d.microbatches, d.pipeline));
+  }
+
+  [[nodiscard]] DType product_type() const {
+    if (config_.training.precision == Precision::bf16) return DType::bf16;
+    return config_.training.precision == Precision::fp16 ? DType::f16 : DType::f32;
   }
 
   const RunConfig& config_;

@@ -1,0 +1,86 @@
+#include <gtest/gtest.h>
+
+#include "intra_op/models.hpp"
+
+/// Answers that are put together of parts of others.
+namespace alpa {
+namespace {
+
+using test::costs_of;
+using test::one_host;
+
+/// Equal layers on a mesh, and the answers at two prices of a byte.
+class Joined : public testing::Test {
+ protected:
+  Joined()
+      : graph_(
+            law::case_of({Preset::gpt, OptimizerKind::adamw, Precision::fp16, 0.5}).make_graph(4)),
+        model_(graph_, costs_of(one_host(4), {{4}}), 2, {}) {
+    fast_ = solve(0.0);
+    small_ = solve(1.0);
+  }
+
+  [[nodiscard]] StageAnswer solve(double byte) const {
+    StageQuestion question{.first_layer = 0, .last_layer = last()};
+    question.weights.state_byte = question.weights.stash_byte = byte;
+    question.tied = question.one_layout = true;
+    question.limits.cbc_columns = 0;
+    question.limits.sweeps = 100;
+    question.limits.table_entries = 1 << 17;
+    const auto answer = model_.solve(question);
+    EXPECT_TRUE(answer.has_value());
+    return *answer;
+  }
+  [[nodiscard]] int last() const { return graph_.num_layers - 1; }
+
+  /// Layers before `split` like the fast answer, the others like the small one.
+  [[nodiscard]] StageAnswer joined(int split) const {
+    std::vector<ChosenLayers> parts;
+    if (split > 0) parts.push_back({0, split - 1, fast_.parts.front().as});
+    if (split <= last()) parts.push_back({split, last(), small_.parts.front().as});
+    return model_.joined(0, last(), parts, {});
+  }
+
+  static void expect_equal(const StageFigures& a, const StageFigures& b) {
+    EXPECT_NEAR(test::total(a.times), test::total(b.times), 1e-12 * test::total(b.times));
+    EXPECT_EQ(a.state, b.state);
+    EXPECT_EQ(a.stash, b.stash);
+    EXPECT_EQ(a.transient, b.transient);
+    EXPECT_EQ(a.reduced, b.reduced);
+  }
+
+  Graph graph_;
+  StageModel model_;
+  StageAnswer fast_, small_;
+};
+
+TEST_F(Joined, AllOfOneAnswerIsThatAnswer) {
+  expect_equal(joined(last() + 1).figures, fast_.figures);
+  expect_equal(joined(0).figures, small_.figures);
+  EXPECT_LT(small_.figures.state + small_.figures.stash, fast_.figures.state + fast_.figures.stash);
+}
+
+TEST_F(Joined, PartsTakeWhatThePlanOfTheirChoicesTakes) {
+  for (int split = 1; split <= last(); ++split) {
+    SCOPED_TRACE(split);
+    StageAnswer both = joined(split);
+    model_.name(both);
+    StagePlan stage;
+    stage.mesh = {{4}};
+    stage.strategies = both.strategies;
+    stage.retention = both.retention;
+    expect_equal(both.figures, model_.evaluate(0, last(), stage, {}).figures);
+  }
+}
+
+// What lives between reduce and update adds up over layers, those that others stand for too.
+TEST_F(Joined, GradientsOfAllLayersLiveAtOnce) {
+  Bytes reduced{0};
+  for (const StageFigures& layer : fast_.by_layer) reduced += layer.reduced;
+  EXPECT_EQ(fast_.figures.reduced, reduced);
+  EXPECT_GT(reduced, Bytes{0});
+  EXPECT_GE(fast_.figures.transient, reduced);
+}
+
+}  // namespace
+}  // namespace alpa
