@@ -11,10 +11,8 @@
 namespace alpa {
 namespace {
 
-constexpr std::size_t kMostTables = 6;  ///< of a mesh
-constexpr int kTypicalInFlight = 4;     ///< stashes that tables weigh against state
-constexpr int kTiedSweeps = 30;         ///< of message passing
-constexpr std::int64_t kTiedMoves = 4'000;
+constexpr std::size_t kMostTables = 6;       ///< of a mesh
+constexpr int kTypicalInFlight = 4;          ///< stashes that tables weigh against state
 constexpr double kSame = 1e-6;               ///< relative gain that is none
 constexpr std::size_t kTiedOperators = 600;  ///< of a graph, above which equal layers are tied
 

@@ -77,6 +77,10 @@ class LayerTables {
 /// Larger tables of variable elimination take longer than bounds that rule options out.
 inline constexpr std::int64_t kTableEntries = 1 << 17;
 
+/// Work on a question whose identical layers are tied, of which there are many.
+inline constexpr int kTiedSweeps = 30;
+inline constexpr std::int64_t kTiedMoves = 4'000;
+
 /// Whether identical layers of a graph are tied to identical choices.
 [[nodiscard]] bool ties(const Graph& graph);
 

@@ -15,13 +15,13 @@ namespace alpa {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr int kMostSolved = 3'200;  ///< layers, times devices: larger meshes take longer
+constexpr int kMostSolved = 3'200;
 constexpr int kFewestSolved = 24;
 constexpr int kMostLayers = 128;                 ///< of models that are looked at so closely
 constexpr double kEnough = 0.999;                ///< of the price: proved
 constexpr int kSweeps = 16;                      ///< of message passing over a layer
 constexpr double kGain = 1.001;                  ///< by which a price of bytes must raise a bound
-const std::vector<double> kShares = {0.3, 1.0};  ///< prices tried: of time over memory
+const std::vector<double> kShares = {0.15, 0.4, 1.0, 2.5};  ///< prices tried: of time over memory
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 

@@ -9,11 +9,11 @@
 namespace alpa {
 namespace {
 
-constexpr int kMostAttempts = 3;         ///< to make a draft fit
-constexpr std::size_t kMostOnHull = 16;  ///< answers
-constexpr double kSame = 1e-6;           ///< relative gain that is none
-constexpr double kDear = 1e3;            ///< a byte outweighs any time
-constexpr double kSure = 0.999;          ///< share of a modelled price that lowering is not below
+constexpr int kMostAttempts = 3;        ///< to make a draft fit
+constexpr std::size_t kMostOnHull = 6;  ///< answers
+constexpr double kSame = 1e-6;          ///< relative gain that is none
+constexpr double kDear = 1e3;           ///< a byte outweighs any time
+constexpr double kSure = 0.999;         ///< share of a modelled price that lowering is not below
 
 /// Layers before `split` like one answer, those from there on like another.
 StageAnswer joined_at(const StageModel& model, const StageQuestion& question,
@@ -65,6 +65,10 @@ const std::optional<StageAnswer>& StageSolver::solve(const Draft& draft, std::si
   question.limits.cbc_columns = 4'000;
   question.limits.cbc_nodes = 100;
   question.limits.sweeps = 100;
+  if (tied) {
+    question.limits.sweeps = kTiedSweeps;
+    question.limits.moves = kTiedMoves;
+  }
   question.limits.table_entries = kTableEntries;
   auto& answer = answers_[key];
   if (follow) {

@@ -95,9 +95,27 @@ class Builder {
     for (const Reader& reader : flow.readers) connect(flow, reader, share);
   }
 
+  /// Whether an operator of `update` reads what `reduce` makes, in whatever layout its values: it
+  /// is there for all layers at once.
+  [[nodiscard]] bool is_held_for_update(const Flow& flow) const {
+    if (flow.made_in != Phase::reduce) return false;
+    const LayoutTable& layouts = run_.options.layouts(flow.tensor);
+    return std::any_of(flow.readers.begin(), flow.readers.end(), [&](const Reader& reader) {
+      if (reader.phase != Phase::update || is_contribution(run_.graph, op(reader.op))) return false;
+      const Options& all = options(reader.op);
+      return std::all_of(all.begin(), all.end(), [&](const Option& option) {
+        return std::all_of(reader.operands.begin(), reader.operands.end(), [&](int i) {
+          const int layout = option.operands[static_cast<std::size_t>(i)];
+          return layouts.whole(layout) == layout;
+        });
+      });
+    });
+  }
+
   void hold_state(const Flow& flow) {
     const Tensor& tensor = run_.graph.tensor(flow.tensor);
-    if (flow.total || (tensor.role != Role::parameter && tensor.role != Role::accumulator)) return;
+    const bool stored = tensor.role == Role::parameter || tensor.role == Role::accumulator;
+    if (flow.total || (!stored && !is_held_for_update(flow))) return;
     const LayoutTable& layouts = run_.options.layouts(flow.tensor);
     for (std::size_t p = 0; p < options(flow.maker).size(); ++p) {
       const int source = options(flow.maker)[p].results[static_cast<std::size_t>(flow.result)];
