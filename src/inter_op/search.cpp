@@ -93,7 +93,8 @@ TierResult search_all(SearchWork& work) {
 }
 
 /// A closer bound of the whole space, whatever is computed again; 0 if there is no time for it.
-double closer_bound(SearchWork& work) {
+/// @param fills without: also of pipelines that do other work while they fill
+double closer_bound(SearchWork& work, bool fills) {
   std::vector<std::vector<Recompute>> choices;
   if (work.request().recompute) {
     choices.push_back(work.recompute());
@@ -106,7 +107,8 @@ double closer_bound(SearchWork& work) {
   for (const auto& choice : choices) {
     if (work.request().stop.stop_requested()) return 0.0;
     work.recompute(choice);
-    least = std::min(least, SpaceBound(work).below(work.best_time() - work.norm()) + work.norm());
+    least = std::min(least,
+                     SpaceBound(work, fills).below(work.best_time() - work.norm()) + work.norm());
   }
   return least;
 }
@@ -129,8 +131,11 @@ SearchResult search(const SearchRequest& request) {
   result.lower_bound = tier.lower_bound;
   if (!request.constraints.plan && !in_space) {
     result.lower_bound = std::min(result.lower_bound, bound_of_any_schedule(work) + work.norm());
+    if (work.best()->schedule == PipelineKind::zero_bubble) {
+      result.lower_bound = std::max(result.lower_bound, closer_bound(work, false));
+    }
   } else if (work.has_best() && !request.constraints.plan && !tier.complete) {
-    result.lower_bound = std::max(result.lower_bound, closer_bound(work));
+    result.lower_bound = std::max(result.lower_bound, closer_bound(work, true));
   }
   if (work.has_best()) result.lower_bound = std::min(result.lower_bound, work.best_time());
   result.ilp_problems = work.problems();

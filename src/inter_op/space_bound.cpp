@@ -17,10 +17,10 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kMostSolved = 3'200;
 constexpr int kFewestSolved = 24;
-constexpr int kMostLayers = 128;                 ///< of models that are looked at so closely
-constexpr double kEnough = 0.999;                ///< of the price: proved
-constexpr int kSweeps = 16;                      ///< of message passing over a layer
-constexpr double kGain = 1.001;                  ///< by which a price of bytes must raise a bound
+constexpr int kMostLayers = 128;   ///< of models that are looked at so closely
+constexpr double kEnough = 0.999;  ///< of the price: proved
+constexpr int kSweeps = 16;        ///< of message passing over a layer
+constexpr double kGain = 1.001;    ///< by which a price of bytes must raise a bound
 const std::vector<double> kShares = {0.15, 0.4, 1.0, 2.5};  ///< prices tried: of time over memory
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
@@ -78,8 +78,10 @@ struct SpaceBound::OfCount {
   std::vector<OfSize> sizes;
 };
 
-SpaceBound::SpaceBound(SearchWork& work)
-    : work_(work), most_(std::max(kFewestSolved, kMostSolved / std::max(8, work.devices()))) {
+SpaceBound::SpaceBound(SearchWork& work, bool fills)
+    : work_(work),
+      fills_(fills),
+      most_(std::max(kFewestSolved, kMostSolved / std::max(8, work.devices()))) {
   if (work.layers() > kMostLayers) return;
   std::map<int, std::map<std::string, std::pair<int, DeviceMesh>>> sizes;
   std::map<int, std::vector<int>> places;
@@ -156,10 +158,11 @@ double SpaceBound::least_structure(OfCount& of, double price, std::vector<Stage>
           double each = 0.0;
           const double step = least_on(size, first, last, depth, each);
           if (step >= price) break;  // longer runs take longer
+          const double filled = fills_ ? each : 0.0;
           const auto& after = value_of[by_depth ? at(left - 1) : last + 1 == layers ? 0 : 1];
           for (const int device : size.places) {
             const double rest = after[cell(last + 1, device + size.size)];
-            const double all = std::max(step, last + 1 == layers ? 0.0 : each + rest);
+            const double all = std::max(step, last + 1 == layers ? 0.0 : filled + rest);
             if (rest == kInfinity && last + 1 < layers) continue;
             if (by_depth && last + 1 == layers && left > 1) continue;
             double& value = value_of[at(left)][cell(first, device)];

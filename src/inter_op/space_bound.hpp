@@ -38,7 +38,9 @@ class RunBounds {
 /// is spent.
 class SpaceBound {
  public:
-  explicit SpaceBound(SearchWork& work);
+  /// @param fills whether a stage waits for the first microbatch to pass those before it, forward
+  /// and backward, as under GPipe and 1F1B; without, zero-bubble pipelines are bounded too
+  explicit SpaceBound(SearchWork& work, bool fills = true);
   ~SpaceBound();
 
   /// @param price of the best plan without the norm: more is not proved
@@ -59,6 +61,7 @@ class SpaceBound {
   [[nodiscard]] bool look_closer(OfCount& of, const std::vector<Stage>& stages, double price);
 
   SearchWork& work_;
+  bool fills_;
   int most_;  ///< layers that may be solved
   std::vector<std::unique_ptr<OfCount>> counts_;
   std::atomic<int> solved_ = 0;
