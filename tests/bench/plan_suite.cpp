@@ -77,6 +77,8 @@ std::optional<Seconds> run_search(const RunConfig& config, const ClusterSpec& cl
   request.cluster = cluster;
   request.memory_limit = config.parallel.memory_limit;
   request.workspace = no_workspace;
+  const Graph whole = build_graph(config, config.training.global_batch);
+  std::printf("  graph  %zu operators, %d layers\n", whole.operators.size(), whole.num_layers);
   const auto start = std::chrono::steady_clock::now();
   const double cpu = cpu_seconds();
   const SearchResult result = search(request);
