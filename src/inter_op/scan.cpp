@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <set>
 
 #include "kernel_bound.hpp"
@@ -48,13 +49,15 @@ class Scan {
     Sizes sizes{.regular = true, .one_axis = large_};
     std::set<std::size_t> looked;
     int vain = 0;
-    const auto once = [&](std::size_t b) {
-      return looked.insert(b).second ? look(b, sizes) : kInfinity;
+    const auto once = [&](std::size_t b) -> std::optional<double> {
+      if (!looked.insert(b).second) return std::nullopt;
+      return look(b, sizes);
     };
     for (std::size_t back = 0; back < all && vain < kVain; back += 2) {
-      const double found = once(all - 1 - back);
-      if (found == kInfinity) ++vain;
-      if (found > kWorse * least_ && least_ < kInfinity) break;
+      const auto found = once(all - 1 - back);
+      if (!found) continue;
+      if (*found == kInfinity) ++vain;
+      if (*found > kWorse * least_ && least_ < kInfinity) break;
     }
     while (!work_.stopped() && least_ < kInfinity) {
       const std::size_t best = best_;
@@ -75,13 +78,14 @@ class Scan {
     (void)look(best_, sizes);
   }
 
-  /// Time of the best draft with a number of microbatches; infinite if there is none.
-  double look(std::size_t b, const Sizes& sizes) {
-    if (work_.stopped()) return kInfinity;
+  /// Time of the best draft with a number of microbatches; infinite if none fits. Nothing if its
+  /// kernels alone take too long.
+  std::optional<double> look(std::size_t b, const Sizes& sizes) {
+    if (work_.stopped()) return std::nullopt;
     const int microbatches = work_.microbatch_counts()[b];
     const KernelBound kernels(work_.graph(microbatches), work_.cluster(), microbatches);
     if (kernels.step(1).back() / work_.devices() > std::min(hopeless_, kWorse * least_)) {
-      return kInfinity;
+      return std::nullopt;
     }
     work_.tell("stages", 0.0);
     double least = kInfinity;
