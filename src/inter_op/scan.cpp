@@ -53,6 +53,11 @@ class Scan {
       if (!looked.insert(b).second) return std::nullopt;
       return look(b, sizes);
     };
+    // Without a pipeline few microbatches may be best, with one many: from both ends.
+    for (std::size_t b = 0; b < all; b += 2) {
+      const auto found = once(b);
+      if (large_ && found && *found < kInfinity) break;
+    }
     for (std::size_t back = 0; back < all && vain < kVain; back += 2) {
       const auto found = once(all - 1 - back);
       if (!found) continue;

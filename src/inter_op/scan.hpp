@@ -8,10 +8,11 @@
 namespace alpa {
 
 /// Cuts of the layers for the numbers of microbatches that matter, each once, cheapest first as the
-/// tables say. Where there is much to do: numbers of microbatches from the largest down, every
-/// second one, as long as that helps, then those beside the best; submeshes that divide the
-/// cluster, and all sizes for the best number alone. In large graphs 1F1B and meshes of one axis;
-/// at last those of two axes of the sizes that the best draft uses.
+/// tables say. Where there is much to do: every second number of microbatches, then those beside
+/// the best; submeshes that divide the cluster, and all sizes for the best number alone. In large
+/// graphs from the smallest number up to the first for which something fits, from the largest down
+/// as long as that helps, 1F1B and meshes of one axis; at last those of two axes of the sizes that
+/// the best draft uses.
 /// @param hopeless a time of which nothing above is wanted
 [[nodiscard]] std::vector<RatedDraft> scan(SearchWork& work, LayerTables& tables, double hopeless);
 
