@@ -57,7 +57,8 @@ class Programme {
       : work_(work),
         microbatches_(microbatches),
         schedule_(schedule),
-        most_stages_(std::min({work.stage_counts().second, kMostStages})),
+        most_stages_(
+            std::max(work.stage_counts().first, std::min(work.stage_counts().second, kMostStages))),
         sizes_(sizes),
         traffic_(border_traffic(work.graph(microbatches))) {
     const int layers = work.layers();

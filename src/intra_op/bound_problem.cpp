@@ -95,13 +95,20 @@ class Builder {
     for (const Reader& reader : flow.readers) connect(flow, reader, share);
   }
 
-  /// Whether an operator of `update` reads what `reduce` makes, in whatever layout its values: it
-  /// is there for all layers at once.
+  /// Whether what `reduce` makes is there, as it is made, until operators of `update` read it: with
+  /// that of all layers at once. Not where an earlier reader may leave a smaller copy in its place.
   [[nodiscard]] bool is_held_for_update(const Flow& flow) const {
-    if (flow.made_in != Phase::reduce) return false;
+    if (flow.made_in != Phase::reduce || flow.sent) return false;
     const LayoutTable& layouts = run_.options.layouts(flow.tensor);
+    const auto is_kernel = [&](const Reader& reader) {
+      return !is_contribution(run_.graph, op(reader.op));
+    };
+    const bool earlier = std::any_of(
+        flow.readers.begin(), flow.readers.end(),
+        [&](const Reader& reader) { return is_kernel(reader) && reader.phase != Phase::update; });
+    if (earlier) return false;
     return std::any_of(flow.readers.begin(), flow.readers.end(), [&](const Reader& reader) {
-      if (reader.phase != Phase::update || is_contribution(run_.graph, op(reader.op))) return false;
+      if (!is_kernel(reader)) return false;
       const Options& all = options(reader.op);
       return std::all_of(all.begin(), all.end(), [&](const Option& option) {
         return std::all_of(reader.operands.begin(), reader.operands.end(), [&](int i) {

@@ -82,5 +82,26 @@ TEST_F(Joined, GradientsOfAllLayersLiveAtOnce) {
   EXPECT_GE(fast_.figures.transient, reduced);
 }
 
+/// In fp16 gradients without the loss scale are there for all layers between reduce and update.
+TEST_F(Joined, BoundsOfLayersHoldForEveryAnswer) {
+  for (const double byte : {0.0, 1e-12, 1e-10, 1e-8, 1.0}) {
+    SCOPED_TRACE(byte);
+    StageWeights weights;
+    weights.state_byte = weights.stash_byte = byte;
+    double bound = 0.0;
+    for (int l = 0; l <= last(); ++l) bound += model_.bound(l, l, weights, {});
+    for (int split = 0; split <= last() + 1; ++split) {
+      const StageFigures figures = joined(split).figures;
+      EXPECT_GT(figures.reduced, Bytes{0});
+      EXPECT_LE(bound,
+                weighted(figures, weights) + byte * static_cast<double>(figures.reduced.value));
+    }
+    const StageFigures& least = byte == 0.0 ? fast_.figures : small_.figures;
+    if (byte == 0.0 || byte == 1.0) {
+      EXPECT_GT(bound, 0.6 * weighted(least, weights));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace alpa
