@@ -1,7 +1,6 @@
 #include "layout_table.hpp"
 
 #include "alpa/sharding/arrival_layout.hpp"
-#include "alpa/sharding/redistribution.hpp"
 #include "alpa/simulate/move_time.hpp"
 
 namespace alpa::intra_op {
@@ -33,7 +32,8 @@ int LayoutTable::number_locked(const ShardingSpec& spec) {
   numbers_.emplace(spec, id);
   const DeviceMesh& mesh = costs_.mesh();
   const Box box = local_box(shape_, spec, mesh, num_devices(mesh) - 1);
-  layouts_.push_back({spec, bytes_of(box.extent, dtype_).value, -1, -1, {}});
+  layouts_.push_back(
+      {spec, bytes_of(box.extent, dtype_).value, -1, -1, redistributions_.number(spec), {}});
   const int arrival = number_locked(without_single_axes(arrival_layout(shape_, spec, mesh), mesh));
   const int whole = number_locked(without_partial(spec));
   layouts_[static_cast<std::size_t>(id)].arrival = arrival;
@@ -63,25 +63,43 @@ int LayoutTable::whole(int layout) const {
 
 const PathPrice& LayoutTable::path_locked(int from, int to) {
   Layout& source = layouts_[static_cast<std::size_t>(from)];
-  const auto [it, is_new] = source.paths.try_emplace(to);
-  if (!is_new || from == to) return it->second;  // references into maps and deques stay valid
+  const auto target = static_cast<std::size_t>(to);
+  if (target >= source.paths.size()) source.paths.resize(layouts_.size(), -1);
+  if (source.paths[target] < 0) {
+    const PathPrice price = from == to ? PathPrice{} : price_of(source, layouts_[target]);
+    source.paths[target] = static_cast<int>(prices_.size());
+    prices_.push_back(price);
+  }
+  return prices_[static_cast<std::size_t>(source.paths[target])];
+}
+
+PathPrice LayoutTable::price_of(const Layout& from, const Layout& to) {
   PathPrice price;
+  const std::vector<int> moves = redistributions_.path(from.number, to.number);
+  const auto kind = [&](std::size_t m) { return redistributions_.move(moves[m]).kind; };
+  for (std::size_t m = 0; m < moves.size(); ++m) {
+    price.seconds += seconds_of(moves[m]);
+    price.reads = price.reads && kind(m) != Move::Kind::to_partial;
+  }
+  price.overwrites = !moves.empty() && kind(0) == Move::Kind::all_reduce;
+  if (!price.overwrites) return price;
+  std::size_t last = 0;
+  while (last + 1 < moves.size() && kind(last + 1) == Move::Kind::all_reduce) ++last;
+  price.reduced = number_locked(redistributions_.move(moves[last]).after);
   const DeviceMesh& mesh = costs_.mesh();
-  const auto moves = redistribution(shape_, dtype_, source.spec,
-                                    layouts_[static_cast<std::size_t>(to)].spec, mesh);
-  for (const Move& move : moves) {
-    price.seconds += move_time(shape_, dtype_, move, costs_).value;
-    price.reads = price.reads && move.kind != Move::Kind::to_partial;
+  const ShardingSpec& after = redistributions_.move(moves[0]).after;
+  const Box box = local_box(shape_, after, mesh, num_devices(mesh) - 1);
+  price.copy_seconds = copy_time(box.extent, dtype_, costs_).value;
+  return price;
+}
+
+double LayoutTable::seconds_of(int move) {
+  const auto m = static_cast<std::size_t>(move);
+  if (m >= move_seconds_.size()) move_seconds_.resize(m + 1, -1.0);
+  if (move_seconds_[m] < 0.0) {
+    move_seconds_[m] = move_time(shape_, dtype_, redistributions_.move(move), costs_).value;
   }
-  price.overwrites = !moves.empty() && moves[0].kind == Move::Kind::all_reduce;
-  if (price.overwrites) {
-    std::size_t last = 0;
-    while (last + 1 < moves.size() && moves[last + 1].kind == Move::Kind::all_reduce) ++last;
-    price.reduced = number_locked(moves[last].after);
-    const Box box = local_box(shape_, moves[0].after, mesh, num_devices(mesh) - 1);
-    price.copy_seconds = copy_time(box.extent, dtype_, costs_).value;
-  }
-  return it->second = price;
+  return move_seconds_[m];
 }
 
 PathPrice LayoutTable::path(int from, int to) {

@@ -10,6 +10,7 @@
 #include "alpa/base/dtype.hpp"
 #include "alpa/base/shape.hpp"
 #include "alpa/cluster/mesh_costs.hpp"
+#include "alpa/sharding/redistribution.hpp"
 #include "alpa/sharding/sharding_spec.hpp"
 
 namespace alpa::intra_op {
@@ -28,7 +29,10 @@ struct PathPrice {
 class LayoutTable {
  public:
   LayoutTable(Shape shape, DType dtype, const MeshCosts& costs)
-      : shape_(std::move(shape)), dtype_(dtype), costs_(costs) {}
+      : shape_(std::move(shape)),
+        dtype_(dtype),
+        costs_(costs),
+        redistributions_(shape_, dtype, costs.mesh()) {}
 
   /// Layouts that differ in axes of one device have one number.
   [[nodiscard]] int number(const ShardingSpec& spec);
@@ -50,10 +54,14 @@ class LayoutTable {
     std::int64_t bytes = 0;
     int arrival = -1;
     int whole = -1;
-    std::map<int, PathPrice> paths;
+    int number = -1;         ///< among the redistributions
+    std::vector<int> paths;  ///< by target, where prices_ has the path; -1: not found yet
   };
   int number_locked(const ShardingSpec& spec);
   const PathPrice& path_locked(int from, int to);
+  [[nodiscard]] PathPrice price_of(const Layout& from, const Layout& to);
+  /// Seconds of a move of the redistributions.
+  double seconds_of(int move);
 
   Shape shape_;
   DType dtype_;
@@ -61,6 +69,9 @@ class LayoutTable {
   mutable std::mutex mutex_;
   std::map<ShardingSpec, int> numbers_;
   std::deque<Layout> layouts_;
+  std::deque<PathPrice> prices_;
+  Redistributions redistributions_;
+  std::vector<double> move_seconds_;  ///< by number; negative: not known yet
 };
 
 }  // namespace alpa::intra_op

@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <limits>
+#include <map>
 #include <string>
+#include <unordered_map>
+#include <utility>
 
 #include "alpa/base/error.hpp"
 #include "alpa/base/units.hpp"
@@ -104,62 +108,124 @@ Begins begins_of(const Code& code, std::size_t dims) {
 
 bool is_partial(const Code& code) { return code.size() > 2 && code[code.size() - 3] != '\0'; }
 
-/// Dijkstra's search over layouts; among equal costs the first layout in their order comes first.
-/// Few are reached, so that they stand in a row.
-class Search {
- public:
-  Search(const Shape& shape, DType dtype, const ShardingSpec& to, const DeviceMesh& mesh)
-      : shape_(shape),
-        element_(static_cast<double>(size_of(dtype))),
-        target_(code_of(to)),
-        target_begins_(begins_of(target_, shape.size())),
-        mesh_(mesh) {}
+}  // namespace
 
-  std::vector<Move> run(const ShardingSpec& from) {
-    reached_.reserve(kUsuallyReached);
-    std::size_t here = place_of(code_of(from));
-    reached_[here].cost = 0.0;
-    while (reached_[here].code != target_) {
-      reached_[here].settled = true;
-      expand(here);
-      here = kNowhere;
-      for (std::size_t i = 0; i < reached_.size(); ++i) {
-        const Reached& next = reached_[i];
-        if (next.settled || next.cost == kNever) continue;
-        if (here == kNowhere || next.cost < reached_[here].cost ||
-            (next.cost == reached_[here].cost && next.code < reached_[here].code)) {
-          here = i;
-        }
-      }
-      ALPA_CHECK(here != kNowhere);
-    }
-    return path(here);
+/// Dijkstra's search over layouts; among equal costs the first layout in their order comes first.
+/// Layouts and the moves from them are found when a search first comes there.
+class Redistributions::Search {
+ public:
+  Search(Shape shape, DType dtype, DeviceMesh mesh)
+      : shape_(std::move(shape)),
+        element_(static_cast<double>(size_of(dtype))),
+        mesh_(std::move(mesh)) {
+    ALPA_CHECK(mesh_.extents.size() <= kMostAxes);
   }
+
+  int number(const ShardingSpec& spec) {
+    ALPA_CHECK(spec.dim_axes.size() == shape_.size());
+    const int place = place_of(code_of(spec));
+    if (spec.margins.empty()) {
+      int& known = of_place_[at(place)];
+      if (known < 0) known = add_layout(place, spec);
+      return known;
+    }
+    const auto [it, is_new] = with_margins_.try_emplace(spec, -1);
+    if (is_new) it->second = add_layout(place, spec);
+    return it->second;
+  }
+
+  std::vector<int> path(int from, int to) {
+    if (from == to) return {};
+    const Layout& source = layouts_[at(from)];
+    const Layout& target = layouts_[at(to)];
+    std::vector<int> moves;
+    if (source.place != target.place) moves = moves_between(source.place, target.place);
+    if (!source.spec.margins.empty()) {  // an input that becomes a partial sum
+      ALPA_CHECK(source.spec.margins == target.spec.margins &&
+                 source.spec.dim_axes == target.spec.dim_axes);
+      for (int& move : moves) {
+        Move longer = moves_[at(move)];
+        longer.before.margins = longer.after.margins = target.spec.margins;
+        move = add_move(std::move(longer));
+      }
+    } else if (!target.spec.margins.empty()) {
+      moves.push_back(margins_of(to));
+    }
+    return moves;
+  }
+
+  [[nodiscard]] const Move& move(int number) const { return moves_[at(number)]; }
 
  private:
   static constexpr double kNever = std::numeric_limits<double>::infinity();
-  static constexpr std::size_t kNowhere = std::numeric_limits<std::size_t>::max();
-  static constexpr std::size_t kUsuallyReached = 64;
+  static constexpr int kNowhere = -1;
+  static constexpr std::size_t kMostAxes = 16;
 
-  struct Reached {
+  /// A layout without margins, and how far the search that runs has come.
+  struct Place {
     Code code;
-    double bytes = 0.0;  ///< of the largest piece; negative: some piece would be empty
+    double bytes = 0.0;     ///< of the largest piece; negative: some piece would be empty
+    std::vector<int> arcs;  ///< that may lead to any target
+    bool expanded = false;
+    std::vector<std::pair<int, int>> towards;  ///< those for targets with some feature; -1: none
+    std::vector<int> features;  ///< axis a in segment s of the code as kMostAxes s + a: what slices
+                                ///< and masks may work towards
     double cost = kNever;
     bool settled = false;
-    Move::Kind kind = Move::Kind::slice;  ///< of the move that leads here, from `before`
-    Code axes = {};
+    int by = kNowhere;  ///< arc that leads here
+  };
+  struct Arc {
+    Move::Kind kind = Move::Kind::slice;
+    Code axes;
     int from_dim = -1, to_dim = -1;
-    std::size_t before = kNowhere;
+    int before = kNowhere, after = kNowhere;
+    double cost = 0.0;
+    int move = kNowhere;
+  };
+  struct Layout {
+    int place = kNowhere;
+    ShardingSpec spec;
+    int margins = kNowhere;  ///< the move that makes them
   };
 
-  /// Where a layout stands among those reached; put there if it is new.
-  std::size_t place_of(Code code) {
-    for (std::size_t i = 0; i < reached_.size(); ++i) {
-      if (reached_[i].code == code) return i;
+  static std::size_t at(int i) { return static_cast<std::size_t>(i); }
+
+  int add_layout(int place, const ShardingSpec& spec) {
+    layouts_.push_back({place, spec});
+    return static_cast<int>(layouts_.size()) - 1;
+  }
+
+  int add_move(Move move) {
+    moves_.push_back(std::move(move));
+    return static_cast<int>(moves_.size()) - 1;
+  }
+
+  int margins_of(int layout) {
+    Layout& to = layouts_[at(layout)];
+    if (to.margins != kNowhere) return to.margins;
+    Move last{.kind = Move::Kind::margins,
+              .axes = {},
+              .before = without_margins(to.spec),
+              .after = to.spec};
+    for (const auto& margin : to.spec.margins) {
+      const auto& axes = to.spec.dim_axes[at(margin.dim)];
+      last.axes.insert(last.axes.end(), axes.begin(), axes.end());
     }
-    const double bytes = bytes_of_piece(code);
-    reached_.push_back({std::move(code), bytes});
-    return reached_.size() - 1;
+    std::sort(last.axes.begin(), last.axes.end());
+    return to.margins = add_move(std::move(last));
+  }
+
+  int place_of(Code code) {
+    const auto next = static_cast<int>(places_.size());
+    const auto [it, is_new] = numbers_.try_emplace(std::move(code), next);
+    if (is_new) {
+      Place& place = places_.emplace_back();
+      place.code = it->first;
+      place.bytes = bytes_of_piece(place.code);
+      place.features = features_of(place.code);
+      of_place_.push_back(-1);
+    }
+    return it->second;
   }
 
   [[nodiscard]] double bytes_of_piece(const Code& code) const {
@@ -175,13 +241,118 @@ class Search {
     return elements * element_;
   }
 
-  void expand(std::size_t here) {
-    here_ = here;
-    code_ = reached_[here].code;
+  [[nodiscard]] std::vector<int> features_of(const Code& code) const {
+    std::vector<int> features;
+    const bool sum = code.back() == static_cast<char>(ReduceOp::sum);
+    std::size_t i = 0;
+    for (std::size_t s = 0; s <= shape_.size(); ++s, ++i) {
+      for (; code[i] != '\0'; ++i) {
+        if (s == shape_.size() && !sum) continue;
+        features.push_back(static_cast<int>(kMostAxes * s) + axis_of(code[i]));
+      }
+    }
+    return features;
+  }
+
+  std::vector<int> moves_between(int from, int to) {
+    reach(from, 0.0, kNowhere);
+    best_ = kNever;
+    wanted_ = places_[at(to)].features;
+    int here = from;
+    while (here != to) {
+      places_[at(here)].settled = true;
+      for (const int arc : arcs_from(here)) follow(arc, to);
+      for (const int feature : wanted_) {
+        const int arc = arc_towards(here, feature);
+        if (arc != kNowhere) follow(arc, to);
+      }
+      here = kNowhere;
+      for (const int next : reached_) {
+        if (!places_[at(next)].settled && (here == kNowhere || is_nearer(next, here))) here = next;
+      }
+      ALPA_CHECK(here != kNowhere);
+    }
+    std::vector<int> moves;
+    for (int arc = places_[at(to)].by; arc != kNowhere;
+         arc = places_[at(arcs_[at(arc)].before)].by) {
+      moves.push_back(move_of(arc));
+    }
+    std::reverse(moves.begin(), moves.end());
+    for (const int place : reached_) {
+      places_[at(place)].cost = kNever;
+      places_[at(place)].settled = false;
+    }
+    reached_.clear();
+    return moves;
+  }
+
+  [[nodiscard]] bool is_nearer(int a, int b) const {
+    const Place& first = places_[at(a)];
+    const Place& second = places_[at(b)];
+    return first.cost < second.cost || (first.cost == second.cost && first.code < second.code);
+  }
+
+  void reach(int place, double cost, int by) {
+    Place& next = places_[at(place)];
+    if (next.cost == kNever) reached_.push_back(place);
+    next.cost = cost;
+    next.by = by;
+  }
+
+  void follow(int number, int target) {
+    const Arc& arc = arcs_[at(number)];
+    const Place& next = places_[at(arc.after)];
+    if (next.settled) return;
+    const double cost = places_[at(arc.before)].cost + arc.cost;
+    if (cost >= next.cost || cost > best_) return;  // every move costs something
+    if (arc.after == target) best_ = cost;
+    reach(arc.after, cost, number);
+  }
+
+  int move_of(int number) {
+    Arc& arc = arcs_[at(number)];
+    if (arc.move != kNowhere) return arc.move;
+    Move move{arc.kind,
+              {},
+              arc.from_dim,
+              arc.to_dim,
+              spec_of(places_[at(arc.before)].code, shape_.size()),
+              spec_of(places_[at(arc.after)].code, shape_.size())};
+    for (const char axis : arc.axes) move.axes.push_back(axis_of(axis));
+    return arc.move = add_move(std::move(move));
+  }
+
+  // Arcs from one place.
+
+  void look_at(int place) {
+    here_ = place;
+    code_ = places_[at(place)].code;
     begins_ = begins_of(code_, shape_.size());
-    resolve_partial();
-    gather_and_exchange();
-    cut_and_mask();
+  }
+
+  const std::vector<int>& arcs_from(int place) {
+    if (!places_[at(place)].expanded) {
+      look_at(place);
+      found_.clear();
+      resolve_partial();
+      gather_and_exchange();
+      places_[at(place)].arcs = found_;
+      places_[at(place)].expanded = true;
+    }
+    return places_[at(place)].arcs;
+  }
+
+  /// A free move of an axis over which the value is whole, to where the target wants it.
+  int arc_towards(int place, int feature) {
+    for (const auto& [known, arc] : places_[at(place)].towards) {
+      if (known == feature) return arc;
+    }
+    look_at(place);
+    found_.clear();
+    cut_or_mask(at(feature) / kMostAxes, letter(static_cast<MeshAxis>(at(feature) % kMostAxes)));
+    const int arc = found_.empty() ? kNowhere : found_.front();
+    places_[at(place)].towards.emplace_back(feature, arc);
+    return arc;
   }
 
   [[nodiscard]] Code axes_of(std::size_t segment) const {
@@ -199,21 +370,14 @@ class Search {
 
   void add(Move::Kind kind, const Code& axes, int from_dim, int to_dim, Code after) {
     if (!is_partial(after)) after.back() = static_cast<char>(ReduceOp::sum);
-    const std::size_t place = place_of(std::move(after));
-    Reached& next = reached_[place];
-    if (next.settled || next.bytes < 0.0) return;
+    const int place = place_of(std::move(after));
+    const double bytes = places_[at(place)].bytes;
+    if (bytes < 0.0) return;
     double n = 1;
     for (const char axis : axes) n *= extent(mesh_, axis_of(axis));
-    const Reached& here = reached_[here_];
-    const double cost = here.cost + cost_of(kind, n, here.bytes, next.bytes);
-    if (cost >= next.cost || cost > best_) return;  // every move costs something
-    if (next.code == target_) best_ = cost;
-    next.cost = cost;
-    next.kind = kind;
-    next.axes = axes;
-    next.from_dim = from_dim;
-    next.to_dim = to_dim;
-    next.before = here_;
+    const double cost = cost_of(kind, n, places_[at(here_)].bytes, bytes);
+    found_.push_back(static_cast<int>(arcs_.size()));
+    arcs_.push_back({kind, axes, from_dim, to_dim, here_, place, cost});
   }
 
   void resolve_partial() {
@@ -250,60 +414,48 @@ class Search {
     }
   }
 
-  /// Free moves of axes over which the value is whole; only towards what the target wants.
-  void cut_and_mask() {
+  void cut_or_mask(std::size_t segment, char axis) {
+    if (code_.find(axis) < code_.size() - 1) return;  // the last place is the kind
     const Code partial = axes_of(shape_.size());
-    const auto used = [&](char axis) {
-      return code_.find(axis) < code_.size() - 1;  // the last place is the kind
-    };
-    for (std::size_t d = 0; d < shape_.size(); ++d) {
-      for (std::size_t i = target_begins_[d]; target_[i] != '\0'; ++i) {
-        if (used(target_[i])) continue;
-        const Code axis(1, target_[i]);
-        add(Move::Kind::slice, axis, -1, static_cast<int>(d), changed(partial, d, axis));
-      }
+    const Code axes(1, axis);
+    if (segment < shape_.size()) {
+      add(Move::Kind::slice, axes, -1, static_cast<int>(segment), changed(partial, segment, axes));
+      return;
     }
-    const auto sum = static_cast<char>(ReduceOp::sum);
-    if (target_.back() != sum || (!partial.empty() && code_.back() != sum)) return;
-    for (std::size_t i = target_begins_[shape_.size()]; target_[i] != '\0'; ++i) {
-      if (used(target_[i])) continue;
-      Code after = partial + target_[i];
-      std::sort(after.begin(), after.end());
-      add(Move::Kind::to_partial, Code(1, target_[i]), -1, -1, changed(after, shape_.size(), ""));
-    }
+    if (!partial.empty() && code_.back() != static_cast<char>(ReduceOp::sum)) return;
+    Code after = partial + axis;
+    std::sort(after.begin(), after.end());
+    add(Move::Kind::to_partial, axes, -1, -1, changed(after, shape_.size(), ""));
   }
 
-  [[nodiscard]] std::vector<Move> path(std::size_t last) const {
-    std::vector<Move> moves;
-    for (std::size_t i = last; reached_[i].before != kNowhere; i = reached_[i].before) {
-      const Reached& to = reached_[i];
-      Move move{to.kind,
-                {},
-                to.from_dim,
-                to.to_dim,
-                spec_of(reached_[to.before].code, shape_.size()),
-                spec_of(to.code, shape_.size())};
-      for (const char axis : to.axes) move.axes.push_back(axis_of(axis));
-      moves.push_back(std::move(move));
-    }
-    std::reverse(moves.begin(), moves.end());
-    return moves;
-  }
-
-  const Shape& shape_;
+  Shape shape_;
   double element_;
-  Code target_;
-  Begins target_begins_;
-  const DeviceMesh& mesh_;
-  std::vector<Reached> reached_;
-  double best_ = kNever;  ///< cost of reaching the target so far
-  // The layout whose neighbours are being found:
-  std::size_t here_ = kNowhere;
+  DeviceMesh mesh_;
+  std::vector<Layout> layouts_;
+  std::map<ShardingSpec, int> with_margins_;
+  std::unordered_map<Code, int> numbers_;  ///< of places
+  std::vector<Place> places_;
+  std::vector<int> of_place_;  ///< the layout that is one; -1: none was asked for
+  std::vector<Arc> arcs_;
+  std::deque<Move> moves_;
+  // The search that runs:
+  std::vector<int> reached_;
+  std::vector<int> wanted_;  ///< features of the target
+  double best_ = kNever;     ///< cost of reaching the target so far
+  // The place whose neighbours are being found:
+  int here_ = kNowhere;
   Code code_;
   Begins begins_{};
+  std::vector<int> found_;
 };
 
-}  // namespace
+Redistributions::Redistributions(const Shape& shape, DType dtype, const DeviceMesh& mesh)
+    : search_(std::make_unique<Search>(shape, dtype, mesh)) {}
+Redistributions::~Redistributions() = default;
+
+int Redistributions::number(const ShardingSpec& spec) { return search_->number(spec); }
+std::vector<int> Redistributions::path(int from, int to) { return search_->path(from, to); }
+const Move& Redistributions::move(int number) const { return search_->move(number); }
 
 std::string to_string(Move::Kind kind) {
   switch (kind) {
@@ -334,25 +486,11 @@ double move_cost(const Shape& shape, DType dtype, const Move& move, const Device
 
 std::vector<Move> redistribution(const Shape& shape, DType dtype, const ShardingSpec& from,
                                  const ShardingSpec& to, const DeviceMesh& mesh) {
-  ALPA_CHECK(from.dim_axes.size() == shape.size() && to.dim_axes.size() == shape.size());
   if (from == to) return {};
-  const ShardingSpec pieces = without_margins(to);
+  Redistributions all(shape, dtype, mesh);
+  const int source = all.number(from);
   std::vector<Move> moves;
-  if (!from.margins.empty()) {  // an input that becomes a partial sum
-    ALPA_CHECK(from.margins == to.margins && from.dim_axes == to.dim_axes);
-    moves = Search(shape, dtype, pieces, mesh).run(without_margins(from));
-    for (Move& move : moves) move.before.margins = move.after.margins = to.margins;
-    return moves;
-  }
-  if (from != pieces) moves = Search(shape, dtype, pieces, mesh).run(from);
-  if (to.margins.empty()) return moves;
-  Move last{.kind = Move::Kind::margins, .axes = {}, .before = pieces, .after = to};
-  for (const auto& margin : to.margins) {
-    const auto& axes = to.dim_axes[static_cast<std::size_t>(margin.dim)];
-    last.axes.insert(last.axes.end(), axes.begin(), axes.end());
-  }
-  std::sort(last.axes.begin(), last.axes.end());
-  moves.push_back(std::move(last));
+  for (const int move : all.path(source, all.number(to))) moves.push_back(all.move(move));
   return moves;
 }
 

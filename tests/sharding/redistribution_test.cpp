@@ -300,13 +300,18 @@ TEST(Redistribution, IsThePathThatIsDefined) {
       {{{2, 2, 2}}, {8, 4}}, {{{1, 4}}, {4, 8}}, {{{2, 4}}, {1024, 4096}}, {{{2, 2}}, {}}};
   std::size_t paths = 0;
   for (const Setting& s : settings) {
+    Redistributions all(s.shape, DType::f32, s.mesh);
     for (const ShardingSpec& to : all_specs(s.shape, s.mesh, Partial::sum)) {
       for (const ShardingSpec& from : all_specs(s.shape, s.mesh, Partial::sum_and_max)) {
         const bool sum = from.partial_axes.empty() || from.partial_op == ReduceOp::sum;
         if (!sum && !to.partial_axes.empty()) continue;
-        EXPECT_EQ(redistribution(s.shape, DType::f32, from, to, s.mesh),
-                  test::defined_redistribution(s.shape, DType::f32, from, to, s.mesh))
+        const auto defined = test::defined_redistribution(s.shape, DType::f32, from, to, s.mesh);
+        EXPECT_EQ(redistribution(s.shape, DType::f32, from, to, s.mesh), defined)
             << to_string(from) << " to " << to_string(to);
+        std::vector<Move> among_all;
+        const int source = all.number(from);
+        for (const int move : all.path(source, all.number(to))) among_all.push_back(all.move(move));
+        EXPECT_EQ(among_all, defined) << to_string(from) << " to " << to_string(to);
         ++paths;
       }
     }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,25 @@ struct Move {
 [[nodiscard]] std::vector<Move> redistribution(const Shape& shape, DType dtype,
                                                const ShardingSpec& from, const ShardingSpec& to,
                                                const DeviceMesh& mesh);
+
+/// The redistributions of one tensor on one mesh, for those who ask for many: layouts and moves are
+/// numbered and remembered. One thread at a time.
+class Redistributions {
+ public:
+  Redistributions(const Shape& shape, DType dtype, const DeviceMesh& mesh);
+  ~Redistributions();
+
+  /// Number of a layout.  @pre it fits the mesh
+  [[nodiscard]] int number(const ShardingSpec& spec);
+  /// Numbers of the moves of `redistribution` between two layouts that have numbers.
+  [[nodiscard]] std::vector<int> path(int from, int to);
+  /// The reference stays valid.
+  [[nodiscard]] const Move& move(int number) const;
+
+ private:
+  class Search;
+  std::unique_ptr<Search> search_;
+};
 
 /// Bytes that one device sends in the move, with the ring algorithm, for the largest piece;
 /// a slice costs a hundredth of its bytes, a collective 4096 bytes more than it sends.
