@@ -93,7 +93,8 @@ const std::shared_ptr<const intra_op::GraphIndex>& SearchWork::index(int microba
   if (!made) {
     const Graph& of = graph(microbatches);
     const Clock clock(*this, "graphs");
-    made = index_of(of);
+    made = index_of(of, first_index_.get());
+    if (!first_index_) first_index_ = made;
   }
   return made;
 }

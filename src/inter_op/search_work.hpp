@@ -120,6 +120,7 @@ class SearchWork {
   using GraphKey = std::pair<int, std::vector<Recompute>>;  ///< microbatches, what is again
   std::map<GraphKey, std::unique_ptr<Graph>> graphs_;
   std::map<GraphKey, std::shared_ptr<const intra_op::GraphIndex>> indices_;
+  std::shared_ptr<const intra_op::GraphIndex> first_index_;  ///< beside which the others are made
   std::map<std::pair<int, std::vector<int>>, std::unique_ptr<MeshCosts>> costs_;
   std::map<std::pair<GraphKey, std::string>, std::unique_ptr<StageModel>> models_;
   std::optional<Plan> best_, least_memory_plan_;

@@ -113,10 +113,11 @@ Uses::Uses(const Graph& graph)
   }
 }
 
-GraphIndex::GraphIndex(const Graph& graph)
+GraphIndex::GraphIndex(const Graph& graph, std::shared_ptr<LayoutTables> tables)
     : uses(graph),
       reach(reaches(graph, uses)),
-      parameters(static_cast<std::size_t>(graph.num_layers)) {
+      parameters(static_cast<std::size_t>(graph.num_layers)),
+      layouts(std::move(tables)) {
   std::map<std::pair<Shape, DType>, int> classes;
   for (std::size_t t = 0; t < graph.tensors.size(); ++t) {
     const Tensor& tensor = graph.tensors[t];

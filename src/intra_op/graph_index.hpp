@@ -1,11 +1,14 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "alpa/graph/graph.hpp"
 #include "alpa/sharding/strategy.hpp"
+
+#include "layout_table.hpp"
 
 namespace alpa::intra_op {
 
@@ -20,7 +23,8 @@ struct Uses {
 
 /// What is alike in a graph, whatever the mesh.
 struct GraphIndex {
-  explicit GraphIndex(const Graph& graph);
+  /// @param tables of graphs on the same cluster; not null
+  GraphIndex(const Graph& graph, std::shared_ptr<LayoutTables> tables);
 
   Uses uses;
   std::vector<int> tensor_class;          ///< [tensor] equal for equal shapes and dtypes
@@ -32,6 +36,7 @@ struct GraphIndex {
   /// [layer] distance of the farthest layer that reads what the layer makes or holds.
   std::vector<int> reach;
   std::vector<std::vector<TensorId>> parameters;  ///< [layer]
+  std::shared_ptr<LayoutTables> layouts;          ///< filled by models
 };
 
 /// f64 scalars of the step state: they take part in no move.

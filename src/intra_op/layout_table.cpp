@@ -117,4 +117,15 @@ std::vector<PathPrice> LayoutTable::paths(std::span<const int> from, std::span<c
   return prices;
 }
 
+LayoutTable& LayoutTables::of(const Shape& shape, DType dtype, const MeshCosts& costs) {
+  const std::scoped_lock lock(mutex_);
+  auto& table = tables_[Key(costs.key(), shape, dtype)];
+  if (!table) {
+    auto& kept = costs_[costs.key()];
+    if (!kept) kept = std::make_unique<const MeshCosts>(costs);
+    table = std::make_unique<LayoutTable>(shape, dtype, *kept);
+  }
+  return *table;
+}
+
 }  // namespace alpa::intra_op

@@ -3,8 +3,11 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <span>
+#include <string>
+#include <tuple>
 #include <vector>
 
 #include "alpa/base/dtype.hpp"
@@ -72,6 +75,20 @@ class LayoutTable {
   std::deque<PathPrice> prices_;
   Redistributions redistributions_;
   std::vector<double> move_seconds_;  ///< by number; negative: not known yet
+};
+
+/// The tables of several graphs and meshes: tensors of one shape and dtype share one wherever the
+/// prices are equal. Threads may ask at once.
+class LayoutTables {
+ public:
+  /// @param costs of one cluster; not kept
+  [[nodiscard]] LayoutTable& of(const Shape& shape, DType dtype, const MeshCosts& costs);
+
+ private:
+  using Key = std::tuple<std::string, Shape, DType>;
+  std::mutex mutex_;
+  std::map<std::string, std::unique_ptr<const MeshCosts>> costs_;  ///< by key
+  std::map<Key, std::unique_ptr<LayoutTable>> tables_;
 };
 
 }  // namespace alpa::intra_op

@@ -37,7 +37,7 @@ OperatorOptions::OperatorOptions(const Graph& graph, const GraphIndex& index,
       of_op_(graph.operators.size(), nullptr) {
   for (const TensorId t : index.tensor_of_class) {
     const Tensor& tensor = graph.tensor(t);
-    tables_.push_back(std::make_unique<LayoutTable>(tensor.shape, tensor.dtype, costs));
+    tables_.push_back(&index.layouts->of(tensor.shape, tensor.dtype, costs));
   }
 }
 

@@ -64,7 +64,7 @@ class OperatorOptions {
   const Graph& graph_;
   const GraphIndex& index_;
   const MeshCosts& costs_;
-  std::vector<std::unique_ptr<LayoutTable>> tables_;  ///< by class
+  std::vector<LayoutTable*> tables_;  ///< by class; the index owns them
   std::vector<std::unique_ptr<const Options>>
       lists_;  ///< of all strategies, by GraphIndex::op_list
   std::map<std::pair<int, std::string>, std::unique_ptr<const Options>> chosen_;

@@ -167,8 +167,10 @@ struct StageModel::Tables {
   std::vector<int> classes;
 };
 
-std::shared_ptr<const intra_op::GraphIndex> index_of(const Graph& graph) {
-  return std::make_shared<const intra_op::GraphIndex>(graph);
+std::shared_ptr<const intra_op::GraphIndex> index_of(const Graph& graph,
+                                                     const intra_op::GraphIndex* beside) {
+  auto layouts = beside != nullptr ? beside->layouts : std::make_shared<intra_op::LayoutTables>();
+  return std::make_shared<const intra_op::GraphIndex>(graph, std::move(layouts));
 }
 
 StageModel::StageModel(const Graph& graph, const MeshCosts& costs, int num_microbatches,

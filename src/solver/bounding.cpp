@@ -79,6 +79,7 @@ class PriceAscent {
 }  // namespace
 
 double better_cost(double cost, bool whole) {
+  if (cost == kForbidden) return kForbidden;
   return whole ? cost - 1.0 + 1e-6 : cost - 1e-8 * std::abs(cost);
 }
 

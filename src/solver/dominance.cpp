@@ -1,6 +1,9 @@
 // An option goes if another takes no more memory at any time and costs no more whatever the
 // neighbours choose.
 #include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <limits>
 #include <utility>
 
 #include "work_graph.hpp"
@@ -38,41 +41,100 @@ std::vector<std::vector<std::int64_t>> memory_profile(const WorkGraph::Node& nod
   return profile;
 }
 
-/// An edge as rows, with the least entry of each.
-struct Rows {
-  std::size_t columns;
-  std::vector<double> costs;
-  std::vector<double> least;
+/// Numbers of equal rows of a matrix, in the order in which they first come.
+struct Alike {
+  std::vector<std::size_t> of_row;
+  std::vector<std::size_t> first;  ///< row with each number
 };
 
-Rows rows_of(const EdgeView& seen) {
-  Rows rows{seen.columns, {}, std::vector<double>(seen.rows, kForbidden)};
-  rows.costs.reserve(seen.rows * seen.columns);
-  for (std::size_t p = 0; p < seen.rows; ++p) {
-    for (std::size_t q = 0; q < seen.columns; ++q) {
-      rows.costs.push_back(seen(p, q));
-      rows.least[p] = std::min(rows.least[p], seen(p, q));
+/// @param hash of each row
+template <typename Equal>
+Alike alike(const std::vector<std::uint64_t>& hash, const Equal& equal) {
+  Alike found;
+  std::vector<std::pair<std::uint64_t, std::size_t>> known;
+  for (std::size_t p = 0; p < hash.size(); ++p) {
+    std::size_t number = 0;
+    while (number < known.size() &&
+           !(known[number].first == hash[p] && equal(known[number].second, p))) {
+      ++number;
     }
+    if (number == known.size()) {
+      known.emplace_back(hash[p], p);
+      found.first.push_back(p);
+    }
+    found.of_row.push_back(number);
   }
-  return rows;
+  return found;
 }
 
-/// Greatest r(a, q) - r(b, q) over the q that b allows.
-double greatest_loss(const Rows& rows, std::size_t a, std::size_t b) {
-  double most = -kForbidden;
-  for (std::size_t q = 0; q < rows.columns; ++q) {
-    const double with_b = rows.costs[b * rows.columns + q];
-    if (with_b < kForbidden) {
-      most = std::max(most, rows.costs[a * rows.columns + q] - with_b);
-    }
-  }
-  return most;
+void mix(std::uint64_t& hash, double value) {
+  hash = (hash ^ std::bit_cast<std::uint64_t>(value)) * 0x9E3779B97F4A7C15ULL;
+  hash ^= hash >> 29U;
 }
+
+/// An edge seen from a node, equal rows and equal columns once.
+class Rows {
+ public:
+  explicit Rows(const EdgeView& seen) {
+    std::vector<std::uint64_t> of_row(seen.rows, 0), of_column(seen.columns, 0);
+    for (std::size_t p = 0; p < seen.rows; ++p) {
+      for (std::size_t q = 0; q < seen.columns; ++q) {
+        mix(of_row[p], seen(p, q));
+        mix(of_column[q], seen(p, q));
+      }
+    }
+    Alike rows = alike(of_row, [&](std::size_t a, std::size_t b) {
+      for (std::size_t q = 0; q < seen.columns; ++q) {
+        if (seen(a, q) != seen(b, q)) return false;
+      }
+      return true;
+    });
+    const Alike columns = alike(of_column, [&](std::size_t a, std::size_t b) {
+      for (const std::size_t p : rows.first) {
+        if (seen(p, a) != seen(p, b)) return false;
+      }
+      return true;
+    });
+    columns_ = columns.first.size();
+    row_of_ = std::move(rows.of_row);
+    for (const std::size_t p : rows.first) {
+      double& least = least_.emplace_back(kForbidden);
+      for (const std::size_t q : columns.first) {
+        costs_.push_back(seen(p, q));
+        least = std::min(least, seen(p, q));
+      }
+    }
+    losses_.assign(least_.size() * least_.size(), kUnknown);
+  }
+
+  /// The least entry of an option's row.
+  [[nodiscard]] double least(std::size_t option) const { return least_[row_of_[option]]; }
+
+  /// Greatest r(a, q) - r(b, q) over the q that b allows.
+  [[nodiscard]] double greatest_loss(std::size_t a, std::size_t b) {
+    const std::size_t row_a = row_of_[a];
+    const std::size_t row_b = row_of_[b];
+    double& most = losses_[row_a * least_.size() + row_b];
+    if (most != kUnknown) return most;
+    most = -kForbidden;
+    const double* with_a = costs_.data() + row_a * columns_;
+    const double* with_b = costs_.data() + row_b * columns_;
+    for (std::size_t q = 0; q < columns_; ++q) {
+      if (with_b[q] < kForbidden) most = std::max(most, with_a[q] - with_b[q]);
+    }
+    return most;
+  }
+
+ private:
+  static constexpr double kUnknown = std::numeric_limits<double>::lowest();
+  std::size_t columns_ = 0;
+  std::vector<std::size_t> row_of_;  ///< by option
+  std::vector<double> costs_, least_, losses_;
+};
 
 /// Compares two options. `floor[p]` is the cost of p with the least entry of each edge.
 bool dominates(std::size_t a, std::size_t b, const std::vector<double>& floor,
-               const std::vector<Rows>& edges,
-               const std::vector<std::vector<std::int64_t>>& profile) {
+               std::vector<Rows>& edges, const std::vector<std::vector<std::int64_t>>& profile) {
   // max_q (r(a,q) - r(b,q)) >= least(a) - least(b): the floors decide most pairs, and each edge
   // only adds to their difference.
   double loss = floor[a] - floor[b];
@@ -84,8 +146,8 @@ bool dominates(std::size_t a, std::size_t b, const std::vector<double>& floor,
       return false;
     }
   }
-  for (const Rows& rows : edges) {
-    loss += greatest_loss(rows, a, b) - (rows.least[a] - rows.least[b]);
+  for (Rows& rows : edges) {
+    loss += rows.greatest_loss(a, b) - (rows.least(a) - rows.least(b));
     if (loss > 0.0) {
       return false;
     }
@@ -100,9 +162,9 @@ bool WorkGraph::delete_dominated(int i) {
   std::vector<double> floor = node(i).costs;
   std::vector<Rows> edges;
   for (const int e : node(i).edges) {
-    edges.push_back(rows_of(view(e, i)));
+    edges.emplace_back(view(e, i));
     for (std::size_t p = 0; p < options; ++p) {
-      floor[p] += edges.back().least[p];
+      floor[p] += edges.back().least(p);
     }
   }
   if (std::find(floor.begin(), floor.end(), kForbidden) != floor.end()) {

@@ -44,7 +44,8 @@ class Lagrangian {
   void absorb(int i, const Link& link);
   void decode(int i, const std::vector<Link>& decided);
   [[nodiscard]] double entry(const Link& link, std::size_t p, std::size_t q) const;
-  [[nodiscard]] std::vector<double> least_by_option(const Link& link, std::size_t options) const;
+  /// Least cost of the edge with each option of the node; valid until it is called again.
+  [[nodiscard]] const std::vector<double>& least_by_option(const Link& link) const;
   [[nodiscard]] double bound() const;
 
   const Core& core_;
@@ -55,6 +56,7 @@ class Lagrangian {
   std::vector<std::vector<double>> second_shares_;
   std::vector<double> prices_;
   std::vector<int> labels_;
+  mutable std::vector<double> least_;  ///< room for least_by_option
 };
 
 }  // namespace alpa

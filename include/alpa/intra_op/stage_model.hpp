@@ -105,7 +105,10 @@ struct StageAnswer {
 };
 
 /// What is alike in a graph, found once for the models of all meshes.
-[[nodiscard]] std::shared_ptr<const intra_op::GraphIndex> index_of(const Graph& graph);
+/// @param beside of a graph whose models are for the same cluster: what is found out about layouts
+///   on its meshes is shared; may be null
+[[nodiscard]] std::shared_ptr<const intra_op::GraphIndex> index_of(
+    const Graph& graph, const intra_op::GraphIndex* beside = nullptr);
 
 /// Told of every integer program that a model solves: the question in words, the program and what
 /// came out. Threads may call it at once.
