@@ -2,8 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <map>
-#include <set>
+
 namespace alpa::intra_op {
 namespace {
 
@@ -33,30 +32,37 @@ void condense(const GraphIndex& index, const std::vector<int>& classes, RunView&
 class Viewer {
  public:
   Viewer(const Graph& graph, const GraphIndex& index, RunView& view)
-      : graph_(graph), index_(index), uses_(index.uses), view_(view) {}
+      : graph_(graph),
+        index_(index),
+        uses_(index.uses),
+        view_(view),
+        position_(graph.operators.size(), -1),
+        flow_of_(graph.tensors.size(), -1) {}
 
   void run() {
-    std::set<int> tensors;
+    std::vector<bool> tensors(graph_.tensors.size(), false);
     for (int l = view_.first; l <= view_.last; ++l) {
       if (!seen(l)) continue;
       const auto& ops = uses_.ops_of_layer[static_cast<std::size_t>(l)];
       view_.ops.insert(view_.ops.end(), ops.begin(), ops.end());
       for (const TensorId t : index_.parameters[static_cast<std::size_t>(l)]) {
-        tensors.insert(t.value);
+        tensors[t.index()] = true;
       }
     }
     std::sort(view_.ops.begin(), view_.ops.end());
     view_.phase_end.assign(5, 0);
     for (std::size_t p = 0; p < view_.ops.size(); ++p) {
       const Operator& op = op_at(view_.ops[p]);
-      position_[view_.ops[p]] = static_cast<int>(p);
+      position_[static_cast<std::size_t>(view_.ops[p])] = static_cast<int>(p);
       for (auto phase = static_cast<std::size_t>(op.phase); phase < 5; ++phase) {
         view_.phase_end[phase] = static_cast<int>(p) + 1;
       }
-      for (const TensorId t : op.operands) tensors.insert(t.value);
-      for (const TensorId t : op.results) tensors.insert(t.value);
+      for (const TensorId t : op.operands) tensors[t.index()] = true;
+      for (const TensorId t : op.results) tensors[t.index()] = true;
     }
-    for (const int t : tensors) add({t});
+    for (std::size_t t = 0; t < tensors.size(); ++t) {
+      if (tensors[t]) add(TensorId{static_cast<int>(t)});
+    }
     share_sums();
   }
 
@@ -86,7 +92,7 @@ class Viewer {
       flow.maker = maker;
       flow.result = result;
       flow.made_in = op_at(maker).phase;
-      flow.position = position_.at(maker);
+      flow.position = position_[static_cast<std::size_t>(maker)];
     } else if (tensor.role == Role::parameter && inside(tensor.layer)) {
       flow.source = Flow::Source::stored;
       if (flow.readers.empty()) view_.unread_state.push_back(id);
@@ -99,7 +105,7 @@ class Viewer {
     if (tensor.role == Role::parameter) flow.made_in = Phase::prepare;
     if (tensor.role == Role::accumulator) flow.made_in = Phase::reduce;
     find_sending(flow, id, maker);
-    flow_of_[id] = static_cast<int>(view_.flows.size());
+    flow_of_[id.index()] = static_cast<int>(view_.flows.size());
     view_.flows.push_back(std::move(flow));
   }
 
@@ -124,7 +130,8 @@ class Viewer {
       if (!flow.readers.empty() && flow.readers.back().op == op) {
         flow.readers.back().operands.push_back(operand);
       } else {
-        flow.readers.push_back({op, {operand}, op_at(op).phase, position_.at(op)});
+        flow.readers.push_back(
+            {op, {operand}, op_at(op).phase, position_[static_cast<std::size_t>(op)]});
       }
     }
   }
@@ -165,8 +172,8 @@ class Viewer {
         Flow& flow = view_.flows[index(here[i])];
         const bool alike = graph_.tensor(here[i]).dtype == graph_.tensor(here[0]).dtype;
         if (!alike || flow.readers.size() != 1 || flow.sent) continue;
-        flow.leader = flow_of_.at(here[0]);
-        sum.followers.push_back(flow_of_.at(here[i]));
+        flow.leader = flow_of_[here[0].index()];
+        sum.followers.push_back(flow_of_[here[i].index()]);
         --sum.others;
       }
       const TensorId total = op.results[0];
@@ -177,15 +184,15 @@ class Viewer {
   }
 
   [[nodiscard]] std::size_t index(TensorId t) const {
-    return static_cast<std::size_t>(flow_of_.at(t));
+    return static_cast<std::size_t>(flow_of_.at(t.index()));
   }
 
   const Graph& graph_;
   const GraphIndex& index_;
   const Uses& uses_;
   RunView& view_;
-  std::map<int, int> position_;
-  std::map<TensorId, int> flow_of_;
+  std::vector<int> position_;  ///< by operator; -1: not in the run
+  std::vector<int> flow_of_;   ///< by tensor; -1: none
 };
 
 }  // namespace

@@ -67,9 +67,11 @@ Alike alike(const std::vector<std::uint64_t>& hash, const Equal& equal) {
   return found;
 }
 
-void mix(std::uint64_t& hash, double value) {
-  hash = (hash ^ std::bit_cast<std::uint64_t>(value)) * 0x9E3779B97F4A7C15ULL;
-  hash ^= hash >> 29U;
+/// What an entry at some place adds to the hash of its row or column.
+std::uint64_t share_of_hash(double value, std::size_t place) {
+  std::uint64_t factor = (place + 1) * 0x9E3779B97F4A7C15ULL;
+  factor ^= factor >> 32U;
+  return std::bit_cast<std::uint64_t>(value) * (factor | 1U);
 }
 
 /// An edge seen from a node, equal rows and equal columns once.
@@ -79,8 +81,8 @@ class Rows {
     std::vector<std::uint64_t> of_row(seen.rows, 0), of_column(seen.columns, 0);
     for (std::size_t p = 0; p < seen.rows; ++p) {
       for (std::size_t q = 0; q < seen.columns; ++q) {
-        mix(of_row[p], seen(p, q));
-        mix(of_column[q], seen(p, q));
+        of_row[p] += share_of_hash(seen(p, q), q);
+        of_column[q] += share_of_hash(seen(p, q), p);
       }
     }
     Alike rows = alike(of_row, [&](std::size_t a, std::size_t b) {
@@ -114,15 +116,15 @@ class Rows {
   [[nodiscard]] double greatest_loss(std::size_t a, std::size_t b) {
     const std::size_t row_a = row_of_[a];
     const std::size_t row_b = row_of_[b];
-    double& most = losses_[row_a * least_.size() + row_b];
-    if (most != kUnknown) return most;
-    most = -kForbidden;
+    double& known = losses_[row_a * least_.size() + row_b];
+    if (known != kUnknown) return known;
+    double most = -kForbidden;
     const double* with_a = costs_.data() + row_a * columns_;
     const double* with_b = costs_.data() + row_b * columns_;
     for (std::size_t q = 0; q < columns_; ++q) {
       if (with_b[q] < kForbidden) most = std::max(most, with_a[q] - with_b[q]);
     }
-    return most;
+    return known = most;
   }
 
  private:

@@ -19,6 +19,12 @@ double least_sum(const double* a, const double* b, std::size_t size) {
   return std::min(std::min(least[0], least[1]), std::min(least[2], least[3]));
 }
 
+/// least[i] = min(least[i], a[i] + b)
+void take_least(const double* a, double b, std::vector<double>& least) {
+  double* values = least.data();
+  for (std::size_t i = 0; i < least.size(); ++i) values[i] = std::min(values[i], a[i] + b);
+}
+
 }  // namespace
 
 Lagrangian::Lagrangian(const Core& core)
@@ -95,10 +101,7 @@ const std::vector<double>& Lagrangian::least_by_option(const Link& link) const {
   }
   least_.assign(columns, kForbidden);
   for (std::size_t row = 0; row < first.size(); ++row, costs += columns) {
-    const double share = first[row];
-    for (std::size_t column = 0; column < columns; ++column) {
-      least_[column] = std::min(least_[column], costs[column] + share);
-    }
+    take_least(costs, first[row], least_);
   }
   for (std::size_t column = 0; column < columns; ++column) least_[column] += second[column];
   return least_;

@@ -1,7 +1,6 @@
 // The rules that look at one node and its edges.
 #include <algorithm>
 #include <cmath>
-#include <optional>
 #include <utility>
 
 #include "work_graph.hpp"
@@ -9,23 +8,23 @@
 namespace alpa {
 namespace {
 
-/// The column of the only finite entry of each row, if every row has exactly one.
-std::optional<std::vector<std::size_t>> function_of_rows(const EdgeView& edge) {
+/// Every row has exactly one finite entry.
+bool is_function_of_rows(const EdgeView& edge) {
+  for (std::size_t p = 0; p < edge.rows; ++p) {
+    std::size_t finite = 0;
+    for (std::size_t q = 0; q < edge.columns && finite < 2; ++q) {
+      finite += edge(p, q) < kForbidden ? 1 : 0;
+    }
+    if (finite != 1) return false;
+  }
+  return true;
+}
+
+/// The column of the only finite entry of each row.  @pre is_function_of_rows(edge)
+std::vector<std::size_t> function_of_rows(const EdgeView& edge) {
   std::vector<std::size_t> columns(edge.rows);
   for (std::size_t p = 0; p < edge.rows; ++p) {
-    std::size_t found = edge.columns;
-    for (std::size_t q = 0; q < edge.columns; ++q) {
-      if (edge(p, q) < kForbidden) {
-        if (found < edge.columns) {
-          return std::nullopt;
-        }
-        found = q;
-      }
-    }
-    if (found == edge.columns) {
-      return std::nullopt;
-    }
-    columns[p] = found;
+    while (!(edge(p, columns[p]) < kForbidden)) ++columns[p];
   }
   return columns;
 }
@@ -45,6 +44,18 @@ bool is_separable(const EdgeView& edge) {
     }
   }
   return true;
+}
+
+/// Puts `begun` plus what follows in place of what is more, with the option that takes it.
+void take_less(double begun, const double* follows, int option, double* least,
+               std::vector<int>& taken) {
+  int* who = taken.data();
+  for (std::size_t q = 0; q < taken.size(); ++q) {
+    const double cost = begun + follows[q];
+    const bool less = cost < least[q];
+    least[q] = less ? cost : least[q];
+    who[q] = less ? option : who[q];
+  }
 }
 
 }  // namespace
@@ -91,22 +102,24 @@ void WorkGraph::apply_cheap_rules(int i) {
 
 bool WorkGraph::prune_forbidden(int i) {
   const std::size_t options = node(i).costs.size();
-  std::vector<bool> keep(options, true);
-  for (std::size_t p = 0; p < options; ++p) {
-    keep[p] = node(i).costs[p] < kForbidden;
-  }
-  for (const int e : node(i).edges) {
-    const EdgeView seen = view(e, i);
-    for (std::size_t p = 0; p < options; ++p) {
-      bool supported = false;
-      for (std::size_t q = 0; keep[p] && !supported && q < seen.columns; ++q) {
-        supported = seen(p, q) < kForbidden;
-      }
-      keep[p] = supported;
+  const auto is_supported = [&](std::size_t p) {
+    if (!(node(i).costs[p] < kForbidden)) return false;
+    for (const int e : node(i).edges) {
+      const EdgeView seen = view(e, i);
+      std::size_t q = 0;
+      while (q < seen.columns && !(seen(p, q) < kForbidden)) ++q;
+      if (q == seen.columns) return false;
     }
-  }
-  if (options > 0 && std::find(keep.begin(), keep.end(), false) == keep.end()) {
+    return true;
+  };
+  std::size_t first = 0;  // that goes
+  while (first < options && is_supported(first)) ++first;
+  if (options > 0 && first == options) {
     return false;
+  }
+  std::vector<bool> keep(options, true);
+  for (std::size_t p = first; p < options; ++p) {
+    keep[p] = p > first && is_supported(p);
   }
   delete_options(i, keep);
   return true;
@@ -136,8 +149,8 @@ bool WorkGraph::drop_separable_edges(int i) {
 bool WorkGraph::contract_functional_edge(int i) {
   for (const int e : node(i).edges) {
     const int j = other_end(e, i);
-    const bool j_follows = function_of_rows(view(e, i)).has_value();
-    const bool i_follows = function_of_rows(view(e, j)).has_value();
+    const bool j_follows = is_function_of_rows(view(e, i));
+    const bool i_follows = is_function_of_rows(view(e, j));
     if (j_follows && (!i_follows || node(j).edges.size() <= node(i).edges.size())) {
       contract(e, i);
       return true;
@@ -153,7 +166,7 @@ bool WorkGraph::contract_functional_edge(int i) {
 void WorkGraph::contract(int e, int into) {
   const int gone = other_end(e, into);
   const EdgeView tie = view(e, into);
-  const std::vector<std::size_t> follows = *function_of_rows(tie);
+  const std::vector<std::size_t> follows = function_of_rows(tie);
   Step step{
       .node = gone, .first = into, .first_ids = node(into).ids, .second_ids = {}, .table = {}};
   for (std::size_t p = 0; p < follows.size(); ++p) {
@@ -227,23 +240,26 @@ void WorkGraph::eliminate(int i) {
             .second_ids = {},
             .table = std::vector<int>(rows * columns)};
   std::vector<double> best(rows * columns, kForbidden);
-  const EdgeView none{nullptr, 0, 0, 0, 0};
-  const EdgeView to_first = first < 0 ? none : view(edges[0], i);
-  const EdgeView to_second = second < 0 ? none : view(edges[1], i);
+  const std::size_t options = node(i).costs.size();
+  std::vector<double> to_second(options * columns, 0.0);  // row-major, to go through in a row
+  if (second >= 0) {
+    const EdgeView seen = view(edges[1], i);
+    for (std::size_t x = 0; x < options; ++x) {
+      for (std::size_t q = 0; q < columns; ++q) to_second[x * columns + q] = seen(x, q);
+    }
+  }
+  std::vector<int> taken(columns);
   for (std::size_t p = 0; p < rows; ++p) {
-    for (std::size_t q = 0; q < columns; ++q) {
-      std::size_t taken = 0;
-      double& least = best[p * columns + q];
-      for (std::size_t x = 0; x < node(i).costs.size(); ++x) {
-        double cost = node(i).costs[x];
-        cost += first < 0 ? 0.0 : to_first(x, p);
-        cost += second < 0 ? 0.0 : to_second(x, q);
-        if (cost < least) {
-          least = cost;
-          taken = x;
-        }
+    std::fill(taken.begin(), taken.end(), 0);
+    double* least = best.data() + p * columns;
+    for (std::size_t x = 0; x < options; ++x) {
+      const double begun = node(i).costs[x] + (first < 0 ? 0.0 : view(edges[0], i)(x, p));
+      if (begun < kForbidden) {
+        take_less(begun, to_second.data() + x * columns, static_cast<int>(x), least, taken);
       }
-      step.table[p * columns + q] = node(i).ids[taken];
+    }
+    for (std::size_t q = 0; q < columns; ++q) {
+      step.table[p * columns + q] = node(i).ids[static_cast<std::size_t>(taken[q])];
     }
   }
   step.first_ids = first < 0 ? std::vector<int>{} : node(first).ids;
