@@ -59,6 +59,12 @@ SearchConstraints constraints_of(const RunConfig& config, const Graph& graph, in
 SearchRequest search_request(const RunConfig& config, const Target& target) {
   SearchRequest request;
   request.graph = graphs_of(config);
+  request.layer_kinds = layer_kinds(config.model);
+  if (!request.layer_kinds.empty()) {
+    request.graph_of_layers = [&config](std::int64_t microbatch, const std::vector<int>& layers) {
+      return build_graph(config, microbatch, layers);
+    };
+  }
   request.recompute = config.parallel.recompute;
   request.global_batch = config.training.global_batch;
   request.samples_of_group = samples_of_group(config.model);

@@ -14,7 +14,7 @@ int hosts_of(const ClusterSpec& cluster, const DraftStage& stage) {
 
 }  // namespace
 
-BorderTraffic border_traffic(const Graph& graph) {
+BorderTraffic border_traffic(const Graph& graph, const LayerLine& line) {
   const auto layers = static_cast<std::size_t>(graph.num_layers);
   BorderTraffic traffic{std::vector<Bytes>(layers, Bytes{0}), std::vector<Bytes>(layers, Bytes{0})};
   std::vector<int> made(graph.tensors.size(), -1);
@@ -36,7 +36,12 @@ BorderTraffic border_traffic(const Graph& graph) {
       if (each && (role == Role::activation || role == Role::gradient)) made[t.index()] = op.layer;
     }
   }
-  return traffic;
+  BorderTraffic all;
+  for (int l = 0; l < line.length(); ++l) {
+    all.forward.push_back(traffic.forward[static_cast<std::size_t>(line.like(l))]);
+    all.backward.push_back(traffic.backward[static_cast<std::size_t>(line.like(l))]);
+  }
+  return all;
 }
 
 std::vector<StageTransfer> estimated_transfers(const Draft& draft, const BorderTraffic& traffic,

@@ -13,7 +13,7 @@ namespace alpa {
 struct BorderTraffic {
   std::vector<Bytes> forward, backward;  ///< [layer]: into it from those before, and back
 };
-[[nodiscard]] BorderTraffic border_traffic(const Graph& graph);
+[[nodiscard]] BorderTraffic border_traffic(const Graph& graph, const LayerLine& line);
 
 /// Estimate of the messages between the stages of a draft.
 [[nodiscard]] std::vector<StageTransfer> estimated_transfers(const Draft& draft,

@@ -99,19 +99,6 @@ Plan assemble(const Draft& draft, const std::vector<const StageAnswer*>& answers
   return plan;
 }
 
-std::vector<StageSide> sides_of(const Draft& draft,
-                                const std::vector<const StageAnswer*>& answers) {
-  std::vector<StageSide> sides;
-  for (std::size_t s = 0; s < draft.stages.size(); ++s) {
-    const DraftStage& stage = draft.stages[s];
-    std::vector<int> ranks(static_cast<std::size_t>(num_devices(stage.mesh)));
-    std::iota(ranks.begin(), ranks.end(), stage.first_device);
-    sides.push_back({stage.first_layer, stage.last_layer, std::move(ranks), stage.mesh,
-                     &answers[s]->strategies, nullptr});
-  }
-  return sides;
-}
-
 TableShape table_shape(const Draft& draft) {
   return {draft.schedule, draft.warm_up, draft.microbatches};
 }

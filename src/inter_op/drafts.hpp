@@ -43,10 +43,6 @@ struct Draft {
 [[nodiscard]] Plan assemble(const Draft& draft, const std::vector<const StageAnswer*>& answers,
                             const Graph& graph, const ClusterSpec& cluster);
 
-/// The stages of a draft that have chosen, as far as messages go. Refers to the answers.
-[[nodiscard]] std::vector<StageSide> sides_of(const Draft& draft,
-                                              const std::vector<const StageAnswer*>& answers);
-
 [[nodiscard]] TableShape table_shape(const Draft& draft);
 
 /// The draft of a plan whose stages lie on consecutive devices; its operators' choices left out.

@@ -50,7 +50,8 @@ void offer_plans_by_hand(SearchWork& work) {
     };
     try {
       (void)plan_by_method(request, [&](std::int64_t microbatch) {
-        return work.graph(static_cast<int>(request.global_batch / microbatch));
+        return work.whole_graph(static_cast<int>(request.global_batch / microbatch),
+                                work.recompute());
       });
     } catch (const PlanError&) {  // too few layers or samples, or not what is asked for
     }

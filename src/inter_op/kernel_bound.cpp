@@ -49,8 +49,9 @@ KernelWork whole_work(const Graph& graph, const Operator& op) {
 
 }  // namespace
 
-KernelBound::KernelBound(const Graph& graph, const ClusterSpec& cluster, int microbatches)
-    : cluster_(cluster), microbatches_(microbatches) {
+KernelBound::KernelBound(const Graph& graph, LayerLine line, const ClusterSpec& cluster,
+                         int microbatches)
+    : line_(std::move(line)), cluster_(cluster), microbatches_(microbatches) {
   layers_.resize(static_cast<std::size_t>(graph.num_layers));
   std::map<std::tuple<std::string, DType, double, std::int64_t>, int> known;
   for (const Operator& op : graph.operators) {
@@ -73,7 +74,7 @@ std::vector<double> KernelBound::sums(int devices, bool step) const {
     }
     seconds.push_back(std::isfinite(least) ? least : 0.0);
   }
-  std::vector<double> sums{0.0};
+  std::vector<double> of_layer;
   for (const auto& layer : layers_) {
     double all = 0.0;
     for (const auto& [work, count] : layer) {
@@ -81,7 +82,11 @@ std::vector<double> KernelBound::sums(int devices, bool step) const {
       const double times = once ? (step ? 1.0 : 0.0) : (step ? microbatches_ : 1.0);
       all += count * times * seconds[static_cast<std::size_t>(place)];
     }
-    sums.push_back(sums.back() + all);
+    of_layer.push_back(all);
+  }
+  std::vector<double> sums{0.0};
+  for (int l = 0; l < line_.length(); ++l) {
+    sums.push_back(sums.back() + of_layer[static_cast<std::size_t>(line_.like(l))]);
   }
   return sums;
 }
@@ -90,7 +95,8 @@ double work_bound(SearchWork& work) {
   double least = std::numeric_limits<double>::infinity();
   work.make_graphs({});
   for (const int microbatches : work.microbatch_counts()) {
-    const KernelBound kernels(work.graph(microbatches, {}), work.cluster(), microbatches);
+    const KernelBound kernels(work.graph(microbatches, {}), work.line(), work.cluster(),
+                              microbatches);
     // One device reaches the best rates: n of them take no less than an n-th of its time.
     least = std::min(least, kernels.step(1).back() / work.devices());
   }

@@ -7,6 +7,7 @@
 #include "alpa/cluster/cluster_spec.hpp"
 #include "alpa/graph/graph.hpp"
 #include "alpa/graph/kernel_work.hpp"
+#include "alpa/graph/layer_line.hpp"
 
 namespace alpa {
 
@@ -19,7 +20,10 @@ class SearchWork;
 class KernelBound {
  public:
   /// @param cluster kept by reference
-  KernelBound(const Graph& graph, const ClusterSpec& cluster, int microbatches);
+  KernelBound(const Graph& graph, const ClusterSpec& cluster, int microbatches)
+      : KernelBound(graph, LayerLine(graph.num_layers), cluster, microbatches) {}
+  /// @param line of which the graph holds some layers
+  KernelBound(const Graph& graph, LayerLine line, const ClusterSpec& cluster, int microbatches);
 
   /// Of `devices` together, for a step: B microbatches and the update. [layer] of layers before it.
   [[nodiscard]] std::vector<double> step(int devices) const { return sums(devices, true); }
@@ -29,6 +33,7 @@ class KernelBound {
  private:
   [[nodiscard]] std::vector<double> sums(int devices, bool step) const;
 
+  LayerLine line_;
   const ClusterSpec& cluster_;
   double microbatches_ = 1.0;
   std::vector<KernelWork> works_;  ///< that differ

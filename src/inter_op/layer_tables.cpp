@@ -11,10 +11,9 @@
 namespace alpa {
 namespace {
 
-constexpr std::size_t kMostTables = 6;       ///< of a mesh
-constexpr int kTypicalInFlight = 4;          ///< stashes that tables weigh against state
-constexpr double kSame = 1e-6;               ///< relative gain that is none
-constexpr std::size_t kTiedOperators = 600;  ///< of a graph, above which equal layers are tied
+constexpr std::size_t kMostTables = 6;  ///< of a mesh
+constexpr int kTypicalInFlight = 4;     ///< stashes that tables weigh against state
+constexpr double kSame = 1e-6;          ///< relative gain that is none
 
 StageTimes plus(StageTimes a, const StageTimes& b) {
   a.prepare += b.prepare;
@@ -51,6 +50,8 @@ struct Job {
   StageRecorder record;
   std::stop_token stop;
   int microbatches = 1;
+  int layers = 1;
+  bool tied = false;
   Bytes room;
   const StageModel* model = nullptr;
   std::unique_ptr<StageModel> made;  ///< if there was none
@@ -62,12 +63,12 @@ struct Job {
 std::optional<HullPoint> solve(Job& job, double price) {
   const int stashes = std::min(job.microbatches, kTypicalInFlight);
   StageQuestion question;
-  question.last_layer = job.graph->num_layers - 1;
+  question.last_layer = job.layers - 1;
   question.weights.forward = question.weights.backward = job.microbatches;
   const StageWeights times = question.weights;
   question.weights.state_byte = price;
   question.weights.stash_byte = price * stashes;
-  question.tied = ties(*job.graph);
+  question.tied = job.tied;
   question.one_layout = true;
   question.named = false;
   question.limits.cbc_columns = 0;
@@ -187,10 +188,13 @@ std::optional<Mixture> mixture_within(const MeshTables& tables, int first, int l
   return std::nullopt;
 }
 
-bool ties(const Graph& graph) { return graph.operators.size() > kTiedOperators; }
+bool ties(SearchWork& work, int microbatches) {
+  return work.operators(microbatches) > kTiedOperators;
+}
 
 void LayerTables::prepare(int microbatches, const std::vector<PlacedMesh>& meshes) {
   std::vector<Job> jobs;
+  const bool tied = ties(work_, microbatches);
   std::set<std::string> keys;
   for (const PlacedMesh& at : meshes) {
     const MeshCosts& costs = work_.costs(at.first_device, at.mesh);
@@ -204,6 +208,8 @@ void LayerTables::prepare(int microbatches, const std::vector<PlacedMesh>& meshe
     job.record = work_.request().record;
     job.stop = work_.request().stop;
     job.microbatches = microbatches;
+    job.layers = work_.layers();
+    job.tied = tied;
     job.room = work_.capacity(at.first_device, at.mesh);
     if (work_.has_model(microbatches, at.first_device, at.mesh)) {
       job.model = &work_.model(microbatches, at.first_device, at.mesh);

@@ -81,7 +81,10 @@ inline constexpr std::int64_t kTableEntries = 1 << 17;
 inline constexpr int kTiedSweeps = 30;
 inline constexpr std::int64_t kTiedMoves = 4'000;
 
-/// Whether identical layers of a graph are tied to identical choices.
-[[nodiscard]] bool ties(const Graph& graph);
+/// Of a line, above which identical layers are tied to identical choices.
+inline constexpr std::size_t kTiedOperators = 600;
+
+/// Whether they are, with what the search looks at now computed again.
+[[nodiscard]] bool ties(SearchWork& work, int microbatches);
 
 }  // namespace alpa

@@ -42,7 +42,7 @@ ModelledPlan PlanModels::of(const Graph& graph, const Plan& plan) {
   auto& kept = made_->counts.try_emplace(count, graph).first->second;
   const Draft draft = draft_of(plan);
   std::vector<StageSide> sides;
-  for (const StagePlan& stage : plan.stages) sides.push_back(side_of(stage));
+  for (const StagePlan& stage : plan.stages) sides.push_back(side_of(stage, kept.graph));
   const CrossTraffic traffic = cross_traffic(kept.graph, kept.cross, sides, table_shape(draft));
   ModelledPlan found;
   std::vector<StageTimes> times;

@@ -27,7 +27,7 @@ class Scan {
       for (const DeviceMesh& mesh : work_.meshes(size)) meshes.insert(work_.costs(0, mesh).key());
     }
     const auto& counts = work_.microbatch_counts();
-    large_ = work_.graph(counts.front()).operators.size() > kManyOperators;
+    large_ = work_.operators(counts.front()) > kManyOperators;
     if (large_ || counts.size() * meshes.size() > kManyTables) {
       look_where_it_matters();
     } else {
@@ -88,7 +88,8 @@ class Scan {
   std::optional<double> look(std::size_t b, const Sizes& sizes) {
     if (work_.stopped()) return std::nullopt;
     const int microbatches = work_.microbatch_counts()[b];
-    const KernelBound kernels(work_.graph(microbatches), work_.cluster(), microbatches);
+    const KernelBound kernels(work_.graph(microbatches), work_.line(), work_.cluster(),
+                              microbatches);
     if (kernels.step(1).back() / work_.devices() > std::min(hopeless_, kWorse * least_)) {
       return std::nullopt;
     }

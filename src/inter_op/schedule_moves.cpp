@@ -111,7 +111,7 @@ std::optional<Plan> zero_bubble_plan(const Plan& plan, const Graph&) {
 /// True if the plan is the best now.
 bool offer(SearchWork& work, const Plan& plan, const Reschedule& reschedule, int microbatches) {
   if (work.request().stop.stop_requested()) return false;
-  const Graph& graph = work.graph(microbatches, plan.recompute);
+  const Graph& graph = work.whole_graph(microbatches, plan.recompute);
   auto made = reschedule(plan, graph);
   if (!made) return false;
   made->num_microbatches = microbatches;

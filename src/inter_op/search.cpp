@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "alpa/graph/recompute.hpp"
-
 #include "exact_search.hpp"
 #include "kernel_bound.hpp"
 #include "least_memory.hpp"
@@ -19,7 +17,7 @@ namespace {
 /// The plan that everything is fixed to.
 TierResult fixed_plan(SearchWork& work) {
   const Plan& plan = *work.request().constraints.plan;
-  const Graph& graph = work.graph(plan.num_microbatches, plan.recompute);
+  const Graph& graph = work.whole_graph(plan.num_microbatches, plan.recompute);
   validate(plan, graph);
   const auto offered = work.offer(plan);
   return {true, offered.price.step_time.value};
@@ -27,7 +25,7 @@ TierResult fixed_plan(SearchWork& work) {
 
 void offer_seeds(SearchWork& work) {
   for (const Plan& seed : work.request().seeds) {
-    const Graph& graph = work.graph(seed.num_microbatches, seed.recompute);
+    const Graph& graph = work.whole_graph(seed.num_microbatches, seed.recompute);
     validate(seed, graph);
     if (seed.recompute != work.recompute()) continue;
     if (meets(seed, graph, work.request().constraints)) (void)work.offer(seed);
@@ -43,7 +41,7 @@ std::vector<std::vector<Recompute>> recomputations(SearchWork& work) {
   if (work.request().recompute) return {work.recompute()};
   std::vector<std::vector<Recompute>> all{{}};
   for (const Recompute choice : {Recompute::full, Recompute::attention}) {
-    all.push_back(recompute_everywhere(work.graph(1, {}), choice));
+    all.push_back(work.everywhere(choice));
     work.recompute(all.back());
     if (!computes_again(work.graph(work.microbatch_counts().front()))) all.pop_back();
   }
@@ -87,7 +85,7 @@ TierResult search_all(SearchWork& work) {
   if (work.has_best()) {
     work.recompute(work.best()->recompute);
   } else if (!work.request().recompute) {
-    work.recompute(recompute_everywhere(work.graph(1, {}), Recompute::full));
+    work.recompute(work.everywhere(Recompute::full));
   }
   return result;
 }
@@ -100,7 +98,7 @@ double closer_bound(SearchWork& work, bool fills) {
     choices.push_back(work.recompute());
   } else {
     for (const Recompute choice : {Recompute::none, Recompute::attention, Recompute::full}) {
-      choices.push_back(recompute_everywhere(work.graph(1, {}), choice));
+      choices.push_back(work.everywhere(choice));
     }
   }
   double least = work.best_time();

@@ -83,7 +83,7 @@ void check_plan(const SearchConstraints& constraints, const ClusterSpec& cluster
 
 }  // namespace
 
-void check_constraints(const SearchRequest& request, const Graph& whole_batch) {
+void check_constraints(const SearchRequest& request, int layers) {
   const SearchConstraints& constraints = request.constraints;
   if (request.global_batch % request.samples_of_group != 0) {
     throw PlanError("training.global_batch: found " + std::to_string(request.global_batch) +
@@ -98,9 +98,8 @@ void check_constraints(const SearchRequest& request, const Graph& whole_batch) {
     const int stages = *constraints.stages;
     const std::string where = "parallel.stages: found " + std::to_string(stages);
     if (stages < 1) throw PlanError(where + ", expected at least 1");
-    if (stages > whole_batch.num_layers) {
-      throw PlanError(where + ", the model has " + std::to_string(whole_batch.num_layers) +
-                      " layers");
+    if (stages > layers) {
+      throw PlanError(where + ", the model has " + std::to_string(layers) + " layers");
     }
     if (stages > num_devices(request.cluster)) {
       throw PlanError(where + ", the cluster has " + std::to_string(num_devices(request.cluster)) +

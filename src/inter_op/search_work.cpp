@@ -7,8 +7,10 @@
 
 #include "alpa/base/error.hpp"
 #include "alpa/graph/recompute.hpp"
+#include "alpa/intra_op/folding.hpp"
 #include "alpa/plan/methods.hpp"
 
+#include "layer_tables.hpp"
 #include "side_by_side.hpp"
 
 namespace alpa {
@@ -30,10 +32,12 @@ SearchWork::SearchWork(const SearchRequest& request)
                              [&](const Host& host) { return host == hosts.front(); });
   if (request.global_batch < 1) throw PlanError("search: expected a global batch of at least 1");
   const SearchConstraints& constraints = request.constraints;
-  const Graph& whole = graph(1, {});
-  layers_ = whole.num_layers;
-  recompute_ = recomputing(whole, request.recompute).recompute;
-  check_constraints(request, whole);
+  fold_line();
+  layers_ = line_.length();
+  (void)recomputing(graph(1, {}),
+                    request.recompute);  // whether there is something to compute again
+  recompute_ = everywhere(request.recompute.value_or(Recompute::none));
+  check_constraints(request, layers_);
   microbatch_counts_ = divisors(request.global_batch / request.samples_of_group);
   if (constraints.microbatches) microbatch_counts_ = {*constraints.microbatches};
   stage_counts_ = {1, std::min(layers_, devices_)};
@@ -52,21 +56,72 @@ std::vector<DeviceMesh> SearchWork::meshes(int devices) const {
   return logical_meshes(devices, request_.constraints.logical_mesh);
 }
 
+/// Whether stages may be asked about tied layers only.
+void SearchWork::fold_line() {
+  const StageConstraints& by_name = request_.constraints.stage;
+  const bool may_fold = request_.graph_of_layers && !by_name.strategies && !by_name.retentions &&
+                        !request_.constraints.plan;
+  const LayerLine folded = folded_line(request_.layer_kinds);
+  if (may_fold && !folded.is_whole()) {
+    kept_ = kept_layers(folded);
+    const Graph& some = graph(1, {});
+    line_ = checked_line(folded, some);
+    if (!line_.is_whole() && operators(1) > kTiedOperators) return;
+    kept_.clear();
+    graphs_.clear();
+  }
+  line_ = LayerLine(graph(1, {}).num_layers);
+}
+
+std::vector<Recompute> SearchWork::everywhere(Recompute choice) const {
+  if (choice == Recompute::none) return {};
+  return std::vector<Recompute>(static_cast<std::size_t>(layers_), choice);
+}
+
+Graph SearchWork::make_graph(int microbatches, const std::vector<Recompute>& recompute) const {
+  const std::int64_t microbatch = request_.global_batch / microbatches;
+  const auto plain = graphs_.find({microbatches, {}});
+  if (recompute.empty()) {
+    return kept_.empty() ? request_.graph(microbatch) : request_.graph_of_layers(microbatch, kept_);
+  }
+  std::vector<Recompute> of_layer = recompute;
+  if (!kept_.empty()) {
+    of_layer.clear();
+    for (const int l : kept_) of_layer.push_back(recompute[static_cast<std::size_t>(l)]);
+  }
+  return with_recomputation(plain == graphs_.end() ? make_graph(microbatches, {}) : *plain->second,
+                            of_layer);
+}
+
 const Graph& SearchWork::graph(int microbatches, const std::vector<Recompute>& recompute) {
   const auto known = graphs_.find({microbatches, recompute});
   if (known != graphs_.end()) return *known->second;
-  Graph made;
-  if (recompute.empty()) {
-    const Clock clock(*this, "graphs");
-    made = request_.graph(request_.global_batch / microbatches);
-  } else {
-    const Graph& plain = graph(microbatches, {});
-    const Clock clock(*this, "graphs");
-    made = with_recomputation(plain, recompute);
-  }
-  return *graphs_
-              .emplace(GraphKey(microbatches, recompute), std::make_unique<Graph>(std::move(made)))
-              .first->second;
+  if (!recompute.empty()) (void)graph(microbatches, {});
+  const Clock clock(*this, "graphs");
+  auto made = std::make_unique<Graph>(make_graph(microbatches, recompute));
+  return *graphs_.emplace(GraphKey(microbatches, recompute), std::move(made)).first->second;
+}
+
+const Graph& SearchWork::whole_graph(int microbatches, const std::vector<Recompute>& recompute) {
+  if (kept_.empty()) return graph(microbatches, recompute);
+  const GraphKey key(microbatches, recompute);
+  if (whole_graph_ && whole_graph_->first == key) return whole_graph_->second;
+  const Clock clock(*this, "graphs");
+  whole_graph_.reset();
+  Graph made = request_.graph(request_.global_batch / microbatches);
+  if (!recompute.empty()) made = with_recomputation(made, recompute);
+  whole_graph_.emplace(key, std::move(made));
+  return whole_graph_->second;
+}
+
+std::size_t SearchWork::operators(int microbatches) {
+  const Graph& some = graph(microbatches);
+  if (line_.is_whole()) return some.operators.size();
+  std::vector<std::size_t> of_layer(static_cast<std::size_t>(some.num_layers), 0);
+  for (const Operator& op : some.operators) ++of_layer[static_cast<std::size_t>(op.layer)];
+  std::size_t all = 0;
+  for (int l = 0; l < line_.length(); ++l) all += of_layer[static_cast<std::size_t>(line_.like(l))];
+  return all;
 }
 
 void SearchWork::make_graphs(const std::vector<Recompute>& recompute) {
@@ -77,11 +132,7 @@ void SearchWork::make_graphs(const std::vector<Recompute>& recompute) {
   const Clock clock(*this, "graphs");
   std::vector<std::unique_ptr<Graph>> made(missing.size());
   side_by_side(missing.size(), [&](std::size_t i) {
-    const auto plain = graphs_.find({missing[i], {}});
-    made[i] = std::make_unique<Graph>(plain == graphs_.end()
-                                          ? request_.graph(request_.global_batch / missing[i])
-                                          : *plain->second);
-    if (!recompute.empty()) *made[i] = with_recomputation(*made[i], recompute);
+    made[i] = std::make_unique<Graph>(make_graph(missing[i], recompute));
   });
   for (std::size_t i = 0; i < missing.size(); ++i) {
     graphs_.emplace(GraphKey(missing[i], recompute), std::move(made[i]));
@@ -93,7 +144,7 @@ const std::shared_ptr<const intra_op::GraphIndex>& SearchWork::index(int microba
   if (!made) {
     const Graph& of = graph(microbatches);
     const Clock clock(*this, "graphs");
-    made = index_of(of, first_index_.get());
+    made = index_of(of, line_, first_index_.get());
     if (!first_index_) first_index_ = made;
   }
   return made;
@@ -155,7 +206,7 @@ void SearchWork::compare_memory(const Plan& plan, Offered& offered) const {
 }
 
 SearchWork::Offered SearchWork::offer(const Plan& plan) {
-  const Graph& of = graph(plan.num_microbatches, plan.recompute);
+  const Graph& of = whole_graph(plan.num_microbatches, plan.recompute);
   const Clock clock(*this, "pricing");
   Offered offered{price(of, plan, request_.cluster, request_.workspace), {}, true};
   norm_ = offered.price.norm.value;

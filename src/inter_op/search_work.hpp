@@ -36,13 +36,23 @@ class SearchWork {
   [[nodiscard]] std::vector<PipelineKind> schedules(int stages, int microbatches) const;
   [[nodiscard]] std::vector<DeviceMesh> meshes(int devices) const;
 
+  /// What the graphs hold of the line of layers.
+  [[nodiscard]] const LayerLine& line() const { return line_; }
+
   /// From now on `graph` and `model` are those in which backward computes again what is said, by
   /// layer; empty: nothing. At first what request().recompute says.
   void recompute(std::vector<Recompute> of_layer) { recompute_ = std::move(of_layer); }
   [[nodiscard]] const std::vector<Recompute>& recompute() const { return recompute_; }
+  /// The same for all layers.
+  [[nodiscard]] std::vector<Recompute> everywhere(Recompute choice) const;
 
+  /// As stage models need it: with the layers that `line` says.
   [[nodiscard]] const Graph& graph(int microbatches) { return graph(microbatches, recompute_); }
   [[nodiscard]] const Graph& graph(int microbatches, const std::vector<Recompute>& recompute);
+  /// With all layers. Kept until another one is asked for.
+  [[nodiscard]] const Graph& whole_graph(int microbatches, const std::vector<Recompute>& recompute);
+  /// Of the whole line.
+  [[nodiscard]] std::size_t operators(int microbatches);
   /// Makes the graphs of all numbers of microbatches that are missing, on several threads.
   void make_graphs(const std::vector<Recompute>& recompute);
   [[nodiscard]] const std::shared_ptr<const intra_op::GraphIndex>& index(int microbatches);
@@ -109,16 +119,21 @@ class SearchWork {
   /// Fills `over` and `fits` from the arenas.
   void compare_memory(const Plan& plan, Offered& offered) const;
   void switch_clock(const std::string& phase);
+  void fold_line();
+  [[nodiscard]] Graph make_graph(int microbatches, const std::vector<Recompute>& recompute) const;
 
   const SearchRequest& request_;
   int devices_ = 0;
   int layers_ = 0;
+  LayerLine line_{0};
+  std::vector<int> kept_;  ///< layers that graphs hold; empty: all
   bool hosts_alike_ = false;
   std::vector<int> microbatch_counts_;
   std::pair<int, int> stage_counts_;
   std::vector<Recompute> recompute_;
   using GraphKey = std::pair<int, std::vector<Recompute>>;  ///< microbatches, what is again
   std::map<GraphKey, std::unique_ptr<Graph>> graphs_;
+  std::optional<std::pair<GraphKey, Graph>> whole_graph_;
   std::map<GraphKey, std::shared_ptr<const intra_op::GraphIndex>> indices_;
   std::shared_ptr<const intra_op::GraphIndex> first_index_;  ///< beside which the others are made
   std::map<std::pair<int, std::vector<int>>, std::unique_ptr<MeshCosts>> costs_;
@@ -138,7 +153,7 @@ class SearchWork {
 
 /// Refuses constraints that contradict each other, the model or the cluster.
 /// @throws PlanError (configuration)
-void check_constraints(const SearchRequest& request, const Graph& whole_batch);
+void check_constraints(const SearchRequest& request, int layers);
 
 /// Whether a plan is one of those that the constraints leave.
 [[nodiscard]] bool meets(const Plan& plan, const Graph& graph,

@@ -96,7 +96,7 @@ SpaceBound::SpaceBound(SearchWork& work, bool fills)
   for (const int microbatches : work.microbatch_counts()) {
     auto of = std::make_unique<OfCount>();
     of->microbatches = microbatches;
-    const KernelBound kernels(work.graph(microbatches), work.cluster(), microbatches);
+    const KernelBound kernels(work.graph(microbatches), work.line(), work.cluster(), microbatches);
     for (const auto& [size, meshes] : sizes) {
       OfSize& made = of->sizes.emplace_back();
       made.size = size;

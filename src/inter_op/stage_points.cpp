@@ -60,6 +60,7 @@ Bytes memory_of(const StageFigures& figures, int in_flight) {
 StagePoints::StagePoints(SearchWork& work) : work_(work) {}
 
 bool StagePoints::may_be_few() {
+  if (!work_.line().is_whole()) return false;
   // The largest mesh that begins at the first device has the most strategies.
   const auto sizes = submesh_sizes(work_.cluster(), 0);
   const Graph& graph = work_.graph(work_.microbatch_counts().back());

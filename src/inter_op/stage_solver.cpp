@@ -1,6 +1,7 @@
 #include "stage_solver.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "alpa/simulate/message_times.hpp"
 
@@ -43,7 +44,7 @@ const std::optional<StageAnswer>& StageSolver::solve(const Draft& draft, std::si
       std::to_string(draft.microbatches) + " " + std::to_string(stage.first_layer) + "-" +
       std::to_string(stage.last_layer) + " " + work_.costs(stage.first_device, stage.mesh).key() +
       " x" + std::to_string(stashes);
-  const bool tied = ties(work_.graph(draft.microbatches));
+  const bool tied = ties(work_, draft.microbatches);
   const bool follow = tied && care == Care::tables;
   const std::string key =
       question_key + " " + std::to_string(memory.value) + (follow ? " follows" : "");
@@ -78,7 +79,6 @@ const std::optional<StageAnswer>& StageSolver::solve(const Draft& draft, std::si
     work_.solved(key);
     answer = tied ? solve_tied(model, question, hulls_[question_key]) : model.solve(question);
   }
-  if (answer && tied) model.name(*answer);
   return answer;
 }
 
@@ -238,8 +238,34 @@ CrossTraffic StageSolver::traffic(const Draft& draft,
                                   const std::vector<const StageAnswer*>& answers) {
   const Graph& graph = work_.graph(draft.microbatches);
   const auto [cross, is_new] = cross_.try_emplace(draft.microbatches);
-  if (is_new) cross->second = cross_tensors(graph);
-  return cross_traffic(graph, cross->second, sides_of(draft, answers), table_shape(draft));
+  if (is_new) cross->second = cross_tensors(graph, work_.line());
+  std::vector<StageSide> sides;
+  for (std::size_t s = 0; s < draft.stages.size(); ++s) {
+    const DraftStage& stage = draft.stages[s];
+    const StageModel& model = work_.model(draft.microbatches, stage.first_device, stage.mesh);
+    std::vector<int> ranks(static_cast<std::size_t>(num_devices(stage.mesh)));
+    std::iota(ranks.begin(), ranks.end(), stage.first_device);
+    const auto strategy = [&graph, &model, &answer = *answers[s]](const Operator& op, int layer) {
+      return model.strategy(answer, static_cast<int>(&op - graph.operators.data()), layer);
+    };
+    sides.push_back(
+        {stage.first_layer, stage.last_layer, std::move(ranks), stage.mesh, strategy, nullptr});
+  }
+  return cross_traffic(graph, cross->second, sides, table_shape(draft));
+}
+
+Plan StageSolver::plan_of(const Draft& draft, const std::vector<const StageAnswer*>& answers) {
+  const Graph& whole = work_.whole_graph(draft.microbatches, work_.recompute());
+  std::vector<StageAnswer> named;
+  for (std::size_t s = 0; s < answers.size(); ++s) {
+    const DraftStage& stage = draft.stages[s];
+    named.push_back(*answers[s]);
+    if (!named.back().strategies.empty()) continue;
+    work_.model(draft.microbatches, stage.first_device, stage.mesh).name(named.back(), whole);
+  }
+  std::vector<const StageAnswer*> chosen;
+  for (const StageAnswer& answer : named) chosen.push_back(&answer);
+  return assemble(draft, chosen, whole, work_.cluster());
 }
 
 std::optional<StageSolver::Chosen> StageSolver::choose(const Draft& draft,
@@ -287,8 +313,7 @@ std::optional<double> StageSolver::offer(const Draft& draft, Care care) {
     // No need to look at what cannot be better.
     const double modelled = price_of(draft, *chosen);
     if (kSure * modelled >= work_.best_time()) return outcome = modelled;
-    const auto offered =
-        work_.offer(assemble(draft, answers, work_.graph(draft.microbatches), work_.cluster()));
+    const auto offered = work_.offer(plan_of(draft, answers));
     if (offered.fits) {
       outcome = offered.price.step_time.value;
       return outcome;
@@ -322,7 +347,7 @@ void StageSolver::forget() {
 void StageSolver::prepare(const std::vector<Draft>& drafts) {
   std::map<int, std::vector<PlacedMesh>> wanted;
   for (const Draft& draft : drafts) {
-    if (!ties(work_.graph(draft.microbatches))) continue;
+    if (!ties(work_, draft.microbatches)) continue;
     for (const DraftStage& stage : draft.stages) {
       wanted[draft.microbatches].push_back({stage.first_device, stage.mesh});
     }
@@ -346,7 +371,8 @@ void StageSolver::offer_smallest(const Draft& draft) {
                         .update = 1e-6,
                         .state_byte = 1.0,
                         .stash_byte = static_cast<double>(in_flight(draft, s))};
-    question.tied = ties(work_.graph(draft.microbatches));
+    question.tied = ties(work_, draft.microbatches);
+    question.named = !question.tied;
     question.limits.stop = work_.request().stop;
     question.one_layout = true;
     question.limits.cbc_columns = 0;
@@ -358,7 +384,7 @@ void StageSolver::offer_smallest(const Draft& draft) {
   }
   std::vector<const StageAnswer*> chosen;
   for (const StageAnswer& answer : answers) chosen.push_back(&answer);
-  (void)work_.offer(assemble(draft, chosen, work_.graph(draft.microbatches), work_.cluster()));
+  (void)work_.offer(plan_of(draft, chosen));
 }
 
 }  // namespace alpa

@@ -62,6 +62,7 @@ class StageSolver {
   [[nodiscard]] double price_of(const Draft& draft, const Chosen& chosen) const;
   [[nodiscard]] CrossTraffic traffic(const Draft& draft,
                                      const std::vector<const StageAnswer*>& answers);
+  [[nodiscard]] Plan plan_of(const Draft& draft, const std::vector<const StageAnswer*>& answers);
 
   /// Answers of one stage whatever its memory, on the lower convex hull of time over bytes, as far
   /// as it was looked at: cheapest first.

@@ -60,7 +60,7 @@ class Programme {
         most_stages_(
             std::max(work.stage_counts().first, std::min(work.stage_counts().second, kMostStages))),
         sizes_(sizes),
-        traffic_(border_traffic(work.graph(microbatches))) {
+        traffic_(border_traffic(work.graph(microbatches), work.line())) {
     const int layers = work.layers();
     const int in_block = (layers + kMostBlocks - 1) / kMostBlocks;
     for (int l = 0; l < layers; l += in_block) begin_.push_back(l);
@@ -194,7 +194,7 @@ class Programme {
   [[nodiscard]] bool may_hold_a_layer(int device, const DeviceMesh& mesh) {
     if (least_state_ < 0) {
       const Graph& graph = work_.graph(microbatches_);
-      std::vector<std::int64_t> states(at(work_.layers()), 0);
+      std::vector<std::int64_t> states(at(graph.num_layers), 0);
       for (const Tensor& tensor : graph.tensors) {
         const bool kept = tensor.role == Role::parameter || tensor.role == Role::optimizer_state;
         if (kept) states[at(tensor.layer)] += bytes_of(tensor.shape, tensor.dtype).value;

@@ -86,7 +86,7 @@ class Variant {
   void polish() {
     if (!work_.has_best() || work_.best()->recompute != recompute_) return;
     work_.recompute(recompute_);
-    if (!ties(work_.graph(work_.best()->num_microbatches))) return;
+    if (!ties(work_, work_.best()->num_microbatches)) return;
     (void)solver_.offer(draft_of(*work_.best()), StageSolver::Care::alone);
   }
 
@@ -198,7 +198,7 @@ TierResult wide_search(SearchWork& work,
   // What is computed again only adds to it.
   result.lower_bound = work_bound(work);
   WideSearch(work, recomputations).run();
-  const bool poor = !ties(work.graph(work.microbatch_counts().front())) &&
+  const bool poor = !ties(work, work.microbatch_counts().front()) &&
                     work.best_time() >= kPoor * result.lower_bound;
   if (work.request().seeds.empty() && (poor || !work.has_best())) {
     for (const auto& recompute : recomputations) {

@@ -46,7 +46,7 @@ class Accountant {
       : run_(run),
         choice_(choice),
         between_(delivery_time(run.view.phase_end[static_cast<std::size_t>(Phase::reduce)])) {
-    answer_.by_layer.resize(static_cast<std::size_t>(run.view.last - run.view.first) + 1);
+    layers_.resize(run.view.counts.size());
   }
 
   Account run() {
@@ -69,22 +69,18 @@ class Accountant {
   [[nodiscard]] const Option& option(int o) const {
     return *choice_.options[static_cast<std::size_t>(o)];
   }
-  StageFigures& layer(int l) {
-    return answer_.by_layer[static_cast<std::size_t>(l - run_.view.first)];
-  }
+  StageFigures& layer(int l) { return layers_[static_cast<std::size_t>(l - run_.view.first)]; }
 
   void add_up_layers() {
     StageFigures& all = answer_.figures;
     all.state += {step_state_bytes(run_.graph)};
     all.transient = transients_.most();
-    for (std::size_t l = 0; l < answer_.by_layer.size(); ++l) {
-      StageFigures& each = answer_.by_layer[l];
-      if (run_.view.counts[l] == 0) {
-        each = layer(run_.view.seen_as[l]);
-      } else {
-        each.transient = transients_.most_of(run_.view.first + static_cast<int>(l));
-        each.reduced = transients_.at(between_, run_.view.first + static_cast<int>(l));
-      }
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      layers_[l].transient = transients_.most_of(run_.view.first + static_cast<int>(l));
+      layers_[l].reduced = transients_.at(between_, run_.view.first + static_cast<int>(l));
+    }
+    for (const int seen : run_.view.seen_as) {
+      const StageFigures& each = answer_.by_layer.emplace_back(layer(seen));
       all.times.prepare += each.times.prepare;
       all.times.forward += each.times.forward;
       all.times.backward += each.times.backward;
@@ -398,6 +394,7 @@ class Accountant {
   const RunChoice& choice_;
   int between_;  ///< reduce and update: a time
   StageAnswer answer_;
+  std::vector<StageFigures> layers_;  ///< of the graph
   std::set<std::string> matters_;
   std::vector<std::pair<TensorId, Retention>> retention_;
   Transients transients_;

@@ -113,8 +113,9 @@ Uses::Uses(const Graph& graph)
   }
 }
 
-GraphIndex::GraphIndex(const Graph& graph, std::shared_ptr<LayoutTables> tables)
-    : uses(graph),
+GraphIndex::GraphIndex(const Graph& graph, LayerLine layers, std::shared_ptr<LayoutTables> tables)
+    : line(std::move(layers)),
+      uses(graph),
       reach(reaches(graph, uses)),
       parameters(static_cast<std::size_t>(graph.num_layers)),
       layouts(std::move(tables)) {

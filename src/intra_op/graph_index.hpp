@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "alpa/graph/graph.hpp"
+#include "alpa/graph/layer_line.hpp"
 #include "alpa/sharding/strategy.hpp"
 
 #include "layout_table.hpp"
@@ -21,11 +22,13 @@ struct Uses {
   std::vector<int> place;  ///< [operator] among the operators of its layer
 };
 
-/// What is alike in a graph, whatever the mesh.
+/// What is alike in a graph, whatever the mesh. Layers are those of the graph.
 struct GraphIndex {
+  /// @param layers of which the graph may hold only some
   /// @param tables of graphs on the same cluster; not null
-  GraphIndex(const Graph& graph, std::shared_ptr<LayoutTables> tables);
+  GraphIndex(const Graph& graph, LayerLine layers, std::shared_ptr<LayoutTables> tables);
 
+  LayerLine line;
   Uses uses;
   std::vector<int> tensor_class;          ///< [tensor] equal for equal shapes and dtypes
   std::vector<TensorId> tensor_of_class;  ///< one of each class

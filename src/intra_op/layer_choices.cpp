@@ -24,24 +24,49 @@ Followed followed(const std::vector<ChosenLayers>& parts, int layer) {
   check_failed("every layer follows a part", SourceLine::here());
 }
 
-/// Calls visit(tensor, retention) for what the operators of a layer keep otherwise than usual,
-/// of their results or of their operands.
+/// Of the option of the operator at a place of the layer.
+int number_of(const Followed& from, int place) {
+  return from.choices->options[at(from.layer - from.choices->graph_first)][at(place)];
+}
+
+/// Calls visit(place, operand, retention) for what the operators of a layer keep otherwise than
+/// usual, of their results or of their operands.
 template <typename Visit>
-void for_each_retention(const Graph& graph, const Uses& uses, const Followed& from, int layer,
-                        bool results, const Visit& visit) {
+void for_each_retention(const Graph& graph, const Uses& uses, const Followed& from, bool results,
+                        const Visit& visit) {
   if (from.choices->retention.empty()) return;
-  const auto& here = uses.ops_of_layer[at(layer)];
-  const auto& there = uses.ops_of_layer[at(from.layer)];
-  for (std::size_t k = 0; k < here.size(); ++k) {
-    const Operator& op = graph.operators[at(here[k])];
-    const Operator& like = graph.operators[at(there[k])];
+  const auto& ops = uses.ops_of_layer[at(from.layer)];
+  for (std::size_t k = 0; k < ops.size(); ++k) {
+    const Operator& op = graph.operators[at(ops[k])];
     const auto& tensors = results ? op.results : op.operands;
-    const auto& tensors_like = results ? like.results : like.operands;
     for (std::size_t i = 0; i < tensors.size(); ++i) {
-      const auto it = from.choices->retention.find(tensors_like[i]);
-      if (it != from.choices->retention.end()) visit(tensors[i], it->second);
+      const auto it = from.choices->retention.find(tensors[i]);
+      if (it != from.choices->retention.end()) visit(k, i, it->second);
     }
   }
+}
+
+TensorId tensor_of(const Operator& op, bool results, std::size_t i) {
+  return results ? op.results[i] : op.operands[i];
+}
+
+/// The layer of the line that each seen layer of the graph stands for first.
+std::vector<int> lines_of(const RunView& view) {
+  std::vector<int> lines(view.counts.size(), -1);
+  for (std::size_t l = 0; l < view.seen_as.size(); ++l) {
+    int& line = lines[at(view.seen_as[l] - view.first)];
+    if (line < 0) line = view.line_first + static_cast<int>(l);
+  }
+  return lines;
+}
+
+/// The same strategy of an operator whose factors may have other names.
+Strategy renamed(Strategy strategy, const ShardingRule& from, const ShardingRule& to) {
+  for (AxisUse& use : strategy.uses) {
+    const int factor = from.factor(use.factor);
+    if (factor >= 0) use.factor = to.factors[at(factor)].name;
+  }
+  return strategy;
 }
 
 }  // namespace
@@ -50,13 +75,14 @@ std::shared_ptr<const LayerChoices> choices_of(
     const RunContext& run, const Uses& uses, const RunChoice& choice,
     const std::vector<std::pair<TensorId, Retention>>& retention) {
   auto made = std::make_shared<LayerChoices>();
-  made->first = run.view.first;
+  made->first = run.view.line_first;
   made->seen_as = run.view.seen_as;
-  made->options.resize(run.view.seen_as.size());
+  made->graph_first = run.view.first;
+  made->options.resize(run.view.counts.size());
   for (const int o : run.view.ops) {
-    const auto layer = at(run.graph.operators[at(o)].layer - run.view.first);
-    auto& of_layer = made->options[layer];
-    if (of_layer.empty()) of_layer.assign(uses.ops_of_layer[layer + at(run.view.first)].size(), -1);
+    const int layer = run.graph.operators[at(o)].layer;
+    auto& of_layer = made->options[at(layer - run.view.first)];
+    if (of_layer.empty()) of_layer.assign(uses.ops_of_layer[at(layer)].size(), -1);
     const Options& all = run.options.options(at(o));
     of_layer[at(uses.place[at(o)])] = static_cast<int>(choice.options[at(o)] - all.data());
   }
@@ -69,18 +95,22 @@ RunChoice choice_of(const RunContext& run, const Uses& uses,
   RunChoice choice;
   choice.options.resize(run.graph.operators.size(), nullptr);
   std::map<TensorId, Retention> retention;
+  const std::vector<int> lines = lines_of(run.view);
   for (const int o : run.view.ops) {
-    const Followed from = followed(parts, run.graph.operators[at(o)].layer);
-    const int number =
-        from.choices->options[at(from.layer - from.choices->first)][at(uses.place[at(o)])];
-    choice.options[at(o)] = &run.options.options(at(o))[at(number)];
+    const int line = lines[at(run.graph.operators[at(o)].layer - run.view.first)];
+    choice.options[at(o)] =
+        &run.options.options(at(o))[at(number_of(followed(parts, line), uses.place[at(o)]))];
   }
   // What a layer makes is kept as that layer says; what comes from outside, as its first.
   for (const bool results : {true, false}) {
     for (int l = run.view.first; l <= run.view.last; ++l) {
       if (run.view.count(l) == 0) continue;
-      for_each_retention(run.graph, uses, followed(parts, l), l, results,
-                         [&](TensorId t, Retention kept) { retention.emplace(t, kept); });
+      const auto& ops = uses.ops_of_layer[at(l)];
+      for_each_retention(run.graph, uses, followed(parts, lines[at(l - run.view.first)]), results,
+                         [&](std::size_t k, std::size_t i, Retention kept) {
+                           const Operator& op = run.graph.operators[at(ops[k])];
+                           retention.emplace(tensor_of(op, results, i), kept);
+                         });
     }
   }
   choice.retention = [&graph = run.graph, usual = StagePlan{},
@@ -92,26 +122,42 @@ RunChoice choice_of(const RunContext& run, const Uses& uses,
   return choice;
 }
 
+const Strategy& strategy_in(const std::vector<ChosenLayers>& parts, int layer,
+                            const OperatorOptions& options, const Uses& uses, int op) {
+  const int number = number_of(followed(parts, layer), uses.place[at(op)]);
+  return options.options(at(op))[at(number)].strategy;
+}
+
 void name_choices(const Graph& graph, const OperatorOptions& options, const Uses& uses,
-                  StageAnswer& answer) {
+                  const Graph& whole, StageAnswer& answer) {
+  std::vector<std::vector<int>> ops_of_layer(at(whole.num_layers));
+  for (std::size_t o = 0; o < whole.operators.size(); ++o) {
+    ops_of_layer[at(whole.operators[o].layer)].push_back(static_cast<int>(o));
+  }
   for (const ChosenLayers& part : answer.parts) {
     for (int l = part.first; l <= part.last; ++l) {
       const Followed from = followed(answer.parts, l);
-      const auto& ops = uses.ops_of_layer[at(l)];
+      const auto& ops = ops_of_layer[at(l)];
+      const auto& like = uses.ops_of_layer[at(from.layer)];
+      ALPA_CHECK(ops.size() == like.size());
       for (std::size_t k = 0; k < ops.size(); ++k) {
-        const Operator& op = graph.operators[at(ops[k])];
+        const Operator& op = whole.operators[at(ops[k])];
         if (op.copy_of.valid()) continue;  // as its original
-        const int number = from.choices->options[at(from.layer - from.choices->first)][k];
-        answer.strategies.emplace(op.name, options.options(at(ops[k]))[at(number)].strategy);
+        const int number = number_of(from, static_cast<int>(k));
+        answer.strategies.emplace(op.name,
+                                  renamed(options.options(at(like[k]))[at(number)].strategy,
+                                          graph.operators[at(like[k])].rule, op.rule));
       }
     }
   }
   for (const bool results : {true, false}) {
     for (const ChosenLayers& part : answer.parts) {
       for (int l = part.first; l <= part.last; ++l) {
-        for_each_retention(graph, uses, followed(answer.parts, l), l, results,
-                           [&](TensorId t, Retention kept) {
-                             answer.retention.emplace(graph.tensor(t).name, kept);
+        const auto& ops = ops_of_layer[at(l)];
+        for_each_retention(graph, uses, followed(answer.parts, l), results,
+                           [&](std::size_t k, std::size_t i, Retention kept) {
+                             const TensorId t = tensor_of(whole.operators[at(ops[k])], results, i);
+                             answer.retention.emplace(whole.tensor(t).name, kept);
                            });
       }
     }

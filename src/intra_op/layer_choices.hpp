@@ -11,9 +11,11 @@ namespace alpa::intra_op {
 /// What a run of layers chose, by number and for what is seen of it alone: holds for equal layers
 /// elsewhere, and is small whatever the number of layers.
 struct LayerChoices {
-  int first = 0;
-  std::vector<int> seen_as;               ///< as in the run's view
-  std::vector<std::vector<int>> options;  ///< [layer - first][place]; empty where not seen
+  int first = 0;             ///< layer of the line
+  std::vector<int> seen_as;  ///< as in the run's view
+  int graph_first = 0;
+  /// [layer of the graph - graph_first][place]; empty where not seen
+  std::vector<std::vector<int>> options;
   std::map<TensorId, Retention> retention;
 };
 
@@ -27,8 +29,13 @@ struct LayerChoices {
 [[nodiscard]] RunChoice choice_of(const RunContext& run, const Uses& uses,
                                   const std::vector<ChosenLayers>& parts);
 
-/// Fills `strategies` and `retention` from `parts`.
+/// The strategy that an operator of the graph takes in a layer of the line.
+[[nodiscard]] const Strategy& strategy_in(const std::vector<ChosenLayers>& parts, int layer,
+                                          const OperatorOptions& options, const Uses& uses, int op);
+
+/// Fills `strategies` and `retention` from `parts`, with the names of `whole`, which holds every
+/// layer of the line.
 void name_choices(const Graph& graph, const OperatorOptions& options, const Uses& uses,
-                  StageAnswer& answer);
+                  const Graph& whole, StageAnswer& answer);
 
 }  // namespace alpa::intra_op

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
+
+#include "alpa/base/error.hpp"
 
 namespace alpa::intra_op {
 namespace {
@@ -10,24 +13,128 @@ bool in_place(Role role) {
   return role == Role::parameter || role == Role::optimizer_state || role == Role::accumulator;
 }
 
-constexpr int kFewest = 4;  ///< equal layers of which one is left out
+constexpr int kLongestPeriod = 4;  ///< layers that are looked for as one that repeats itself
 
-/// Lets the second layer of each run of equal ones stand for those between it and the last.
-void condense(const GraphIndex& index, const std::vector<int>& classes, RunView& view) {
-  const auto at = [](int layer) { return static_cast<std::size_t>(layer); };
-  for (int begin = view.first; begin <= view.last;) {
-    int end = begin + 1;
-    while (end <= view.last && classes[at(end)] == classes[at(begin)]) ++end;
-    if (end - begin >= kFewest && index.reach[at(begin)] <= 1) {
-      view.counts[at(begin + 1 - view.first)] = end - begin - 2;
-      for (int l = begin + 2; l < end - 1; ++l) {
-        view.counts[at(l - view.first)] = 0;
-        view.seen_as[at(l - view.first)] = begin + 1;
-      }
+/// Layers of the line that repeat themselves; period 0: one of which each is seen.
+struct Segment {
+  int first = 0, count = 1, period = 0;
+  /// At the end, that are seen: from one period on.
+  [[nodiscard]] int tail() const { return period + count % period; }
+  [[nodiscard]] int seen() const { return period == 0 ? count : 2 * period + tail(); }
+};
+
+/// The segment at `begin` of which most is left out.
+Segment segment_at(const GraphIndex& index, const std::vector<int>& classes, int begin, int end) {
+  const auto class_of = [&](int layer) { return classes[static_cast<std::size_t>(layer)]; };
+  const auto reach = [&](int layer) {
+    return index.reach[static_cast<std::size_t>(index.line.like(layer))];
+  };
+  Segment best{begin};
+  for (int period = 1; period <= kLongestPeriod; ++period) {
+    Segment segment{begin, period, period};
+    for (int l = begin + period; l < end && class_of(l) == class_of(l - period); ++l) {
+      ++segment.count;
     }
-    begin = end;
+    if (segment.count < 4 * period) continue;
+    bool near = true;
+    for (int l = begin; l < begin + period; ++l) near = near && reach(l) <= 1;
+    if (near && segment.count - segment.seen() > best.count - best.seen()) best = segment;
   }
+  return best;
 }
+
+/// The segments of layers first..last, none of which crosses the border of a run of the line.
+std::vector<Segment> segments_of(const GraphIndex& index, const std::vector<int>* classes,
+                                 int first, int last) {
+  std::vector<Segment> segments;
+  for (int begin = first; begin <= last;) {
+    int end = last + 1;
+    for (const LayerLine::Run& run : index.line.runs()) {
+      if (begin < run.first) end = std::min(end, run.first);
+      if (begin < run.end()) end = std::min(end, run.end());
+    }
+    segments.push_back(classes == nullptr ? Segment{begin}
+                                          : segment_at(index, *classes, begin, end));
+    begin += segments.back().count;
+  }
+  return segments;
+}
+
+/// Finds the layers of the graph that are seen for each segment.
+class Placement {
+ public:
+  Placement(const LayerLine& line, const std::vector<Segment>& segments, RunView& view)
+      : line_(line), segments_(segments), view_(view) {}
+
+  void run() {
+    for (std::size_t s = 0; s < segments_.size();) {
+      const LayerLine::Run* run = line_.run_of(segments_[s].first);
+      std::size_t next = s + 1;
+      while (run != nullptr && next < segments_.size() && segments_[next].first < run->end()) {
+        ++next;
+      }
+      if (run == nullptr) {
+        const int layer = line_.like(segments_[s].first);
+        place(segments_[s], layer, segments_[s].count - segments_[s].seen());
+      } else {
+        place_part(*run, s, next);
+      }
+      s = next;
+    }
+    view_.last = view_.first + static_cast<int>(view_.counts.size()) - 1;
+  }
+
+ private:
+  /// The part of a run that segments begin..end-1 are.
+  void place_part(const LayerLine::Run& run, std::size_t begin, std::size_t end) {
+    int seen = 0;
+    for (std::size_t s = begin; s < end; ++s) seen += segments_[s].seen();
+    const bool goes_on = end < segments_.size();
+    int layer = run.graph_first + (segments_[begin].first - run.first) % run.period;
+    int unseen = 0;  // layers of the graph that are passed over
+    if (begin > 0 && goes_on) {
+      unseen = run.graph_count - seen;
+    } else if (goes_on) {
+      layer = run.graph_end() - seen;
+    }
+    ALPA_CHECK(unseen >= 0 && run.graph_first <= layer && layer + seen <= run.graph_end());
+    for (std::size_t s = begin; s < end; ++s) {
+      const bool takes = segments_[s].period > 0;
+      place(segments_[s], layer, takes ? unseen : 0);
+      layer += segments_[s].seen() + (takes ? std::exchange(unseen, 0) : 0);
+    }
+    ALPA_CHECK(unseen == 0);
+  }
+
+  void place(const Segment& segment, int layer, int unseen) {
+    if (view_.counts.empty()) view_.first = layer;
+    ALPA_CHECK(layer == view_.first + static_cast<int>(view_.counts.size()));
+    const auto add = [&](int layers, int count) {
+      view_.counts.insert(view_.counts.end(), static_cast<std::size_t>(layers), count);
+    };
+    if (segment.period == 0) {
+      view_.seen_as.push_back(layer);
+      add(1, 1);
+      return;
+    }
+    const int period = segment.period;
+    const int before_tail = segment.count - segment.tail();
+    for (int l = 0; l < segment.count; ++l) {
+      const int seen = l < period        ? l
+                       : l < before_tail ? period + l % period
+                                         : 2 * period + unseen + l - before_tail;
+      view_.seen_as.push_back(layer + seen);
+    }
+    add(period, 1);
+    add(period, (before_tail - period) / period);
+    add(unseen, 0);
+    add(segment.tail(), 1);
+  }
+
+  const LayerLine& line_;
+  const std::vector<Segment>& segments_;
+  RunView& view_;
+};
 
 class Viewer {
  public:
@@ -215,12 +322,8 @@ Scope scope_of(Phase phase) {
 RunView view_of(const Graph& graph, const GraphIndex& index, int first, int last,
                 const std::vector<int>* classes) {
   RunView view;
-  view.first = first;
-  view.last = last;
-  const auto layers = static_cast<std::size_t>(last - first) + 1;
-  view.counts.assign(layers, 1);
-  for (int l = first; l <= last; ++l) view.seen_as.push_back(l);
-  if (classes != nullptr) condense(index, *classes, view);
+  view.line_first = first;
+  Placement(index.line, segments_of(index, classes, first, last), view).run();
   Viewer(graph, index, view).run();
   return view;
 }

@@ -53,11 +53,13 @@ struct SharedSum {
 
 /// The operators and tensors of consecutive layers.
 struct RunView {
-  int first = 0, last = 0;
-  /// [layer - first] how many layers it stands for; 0: another stands for it.
+  int first = 0, last = 0;  ///< layers of the graph
+  /// [layer - first] how many layers of the line it stands for; 0: another stands for it.
   std::vector<int> counts;
-  std::vector<int> seen_as;  ///< [layer - first] the layer that stands for it, as a rule itself
-  std::vector<int> ops;      ///< in order
+  int line_first = 0;  ///< layer of the line
+  /// [layer of the line - line_first] the layer of the graph that stands for it
+  std::vector<int> seen_as;
+  std::vector<int> ops;  ///< in order
   std::vector<Flow> flows;
   std::vector<SharedSum> sums;
   std::vector<TensorId> unread_state;  ///< stored whole and changed by no operator
@@ -69,10 +71,12 @@ struct RunView {
   }
 };
 
-/// The operators of layers first..last.
-/// @param classes of the layers, if equal ones are to take equal choices: of each run of equal
-/// layers in which nothing reaches beyond the next layer, the first two and the last are seen and
-/// the second stands for those between.
+/// The operators of layers first..last of the line.
+/// @param classes of the layers of the line, if equal ones are to take equal choices: of each run
+/// of equal layers in which nothing reaches beyond the next layer, the first two and the last are
+/// seen and the second stands for those between. Likewise of layers that repeat themselves every
+/// second, third or fourth: the first two periods and what follows the last whole one before it.
+/// @pre where the graph holds only some layers: few enough are seen of each of its runs
 [[nodiscard]] RunView view_of(const Graph& graph, const GraphIndex& index, int first, int last,
                               const std::vector<int>* classes = nullptr);
 

@@ -30,10 +30,13 @@ constexpr int kMostAttempts = 4;          ///< with ever lower limits
 /// Calls visit(operator seen, operator) for each operator of the run, those that another stands for
 /// included.
 template <typename Visit>
-void for_each_operator(const RunContext& run, const intra_op::Uses& uses, const Visit& visit) {
-  for (int l = run.view.first; l <= run.view.last; ++l) {
-    const int seen = run.view.seen_as[static_cast<std::size_t>(l - run.view.first)];
-    const auto& ops = uses.ops_of_layer[static_cast<std::size_t>(l)];
+void for_each_operator(const RunContext& run, const intra_op::GraphIndex& index,
+                       const Visit& visit) {
+  const auto& uses = index.uses;
+  for (std::size_t l = 0; l < run.view.seen_as.size(); ++l) {
+    const int seen = run.view.seen_as[l];
+    const int layer = index.line.like(run.view.line_first + static_cast<int>(l));
+    const auto& ops = uses.ops_of_layer[static_cast<std::size_t>(layer)];
     const auto& ops_seen = uses.ops_of_layer[static_cast<std::size_t>(seen)];
     for (std::size_t k = 0; k < ops.size(); ++k) {
       visit(static_cast<std::size_t>(ops_seen[k]), static_cast<std::size_t>(ops[k]));
@@ -46,8 +49,9 @@ StageAnswer answer_of(const RunContext& run, const RunChoice& choice, const Stag
   intra_op::Account counted = intra_op::account(run, choice);
   StageAnswer answer = std::move(counted.answer);
   if (uses != nullptr) {
-    answer.parts = {{run.view.first, run.view.last,
-                     intra_op::choices_of(run, *uses, choice, counted.retention)}};
+    const int last = run.view.line_first + static_cast<int>(run.view.seen_as.size()) - 1;
+    answer.parts = {
+        {run.view.line_first, last, intra_op::choices_of(run, *uses, choice, counted.retention)}};
   }
   answer.cost = weighted(answer.figures, weights);
   answer.lower_bound = answer.cost;
@@ -129,7 +133,7 @@ struct StageModel::Tables {
         microbatches(m),
         index(i ? std::move(i) : index_of(g)),
         options(g, *index, costs),
-        classes(index->layer_class) {
+        graph_classes(index->layer_class) {
     std::map<std::size_t, std::vector<Strategy>> chosen;
     for (std::size_t o = 0; o < graph.operators.size(); ++o) {
       std::optional<std::vector<Strategy>> only;
@@ -142,19 +146,23 @@ struct StageModel::Tables {
         options.add(o);
       }
     }
-    if (chosen.empty()) return;
-    classes = intra_op::layer_classes(graph, index->uses, index->tensor_class,
-                                      classes_under(graph, *index, chosen));
+    if (!chosen.empty()) {
+      graph_classes = intra_op::layer_classes(graph, index->uses, index->tensor_class,
+                                              classes_under(graph, *index, chosen));
+    }
+    for (int l = 0; l < index->line.length(); ++l) {
+      classes.push_back(graph_classes[static_cast<std::size_t>(index->line.like(l))]);
+    }
   }
 
   [[nodiscard]] RunView view(int first, int last, bool tied = false) const {
-    ALPA_CHECK(0 <= first && first <= last && last < graph.num_layers);
+    ALPA_CHECK(0 <= first && first <= last && last < index->line.length());
     return intra_op::view_of(graph, *index, first, last, tied ? &classes : nullptr);
   }
 
   [[nodiscard]] StageProblem problem(const RunContext& run, const StageQuestion& question,
                                      bool named) const {
-    return {run, constraints, question, question.tied ? &classes : nullptr, named};
+    return {run, constraints, question, question.tied ? &graph_classes : nullptr, named};
   }
 
   const Graph& graph;
@@ -164,13 +172,19 @@ struct StageModel::Tables {
   int microbatches;
   std::shared_ptr<const intra_op::GraphIndex> index;
   intra_op::OperatorOptions options;
-  std::vector<int> classes;
+  std::vector<int> graph_classes;  ///< [layer of the graph]
+  std::vector<int> classes;        ///< [layer of the line]
 };
 
 std::shared_ptr<const intra_op::GraphIndex> index_of(const Graph& graph,
                                                      const intra_op::GraphIndex* beside) {
+  return index_of(graph, LayerLine(graph.num_layers), beside);
+}
+
+std::shared_ptr<const intra_op::GraphIndex> index_of(const Graph& graph, const LayerLine& line,
+                                                     const intra_op::GraphIndex* beside) {
   auto layouts = beside != nullptr ? beside->layouts : std::make_shared<intra_op::LayoutTables>();
-  return std::make_shared<const intra_op::GraphIndex>(graph, std::move(layouts));
+  return std::make_shared<const intra_op::GraphIndex>(graph, line, std::move(layouts));
 }
 
 StageModel::StageModel(const Graph& graph, const MeshCosts& costs, int num_microbatches,
@@ -210,7 +224,7 @@ std::optional<StageAnswer> StageModel::solve_seen(const StageQuestion& question,
     const auto told = [&](const Solution& found) {
       StageAnswer answer =
           answer_of(run, problem.decode(found.choice), question.weights, &tables_->index->uses);
-      if (question.named) name(answer);
+      if (question.named) name(answer, tables_->graph);
       const bool all = &found == &solution || found.proof == Proof::optimal;
       answer.lower_bound = std::min(all ? found.lower_bound : solution.lower_bound, answer.cost);
       answer.proof = found.proof;
@@ -247,7 +261,7 @@ std::vector<StageAnswer> StageModel::best(const StageQuestion& question, int cou
     StageAnswer answer =
         answer_of(run, problem.decode(solution->choice), question.weights, &tables_->index->uses);
     if (excess(answer.figures, question) > Bytes{0}) continue;
-    name(answer);
+    name(answer, tables_->graph);
     if (!seen.insert({answer.strategies, answer.retention}).second) continue;
     answer.lower_bound = std::min(solution->lower_bound, answer.cost);
     answer.proof = solution->proof;
@@ -292,8 +306,8 @@ bool chooses_alike(const RunContext& run, const intra_op::GraphIndex& index,
     same_retention(run.graph.operators[seen].operands, run.graph.operators[op].operands);
     same_retention(run.graph.operators[seen].results, run.graph.operators[op].results);
   };
-  for_each_operator(run, index.uses, compare);
-  // The layers before and behind those that one stands for are seen as the next of each of them.
+  for_each_operator(run, index, compare);
+  // The layers before and behind those that others stand for are seen as the next of each of them.
   const auto compare_layer = [&](int seen, int layer) {
     const auto& ops = index.uses.ops_of_layer[static_cast<std::size_t>(layer)];
     const auto& ops_seen = index.uses.ops_of_layer[static_cast<std::size_t>(seen)];
@@ -301,11 +315,19 @@ bool chooses_alike(const RunContext& run, const intra_op::GraphIndex& index,
       compare(static_cast<std::size_t>(ops_seen[k]), static_cast<std::size_t>(ops[k]));
     }
   };
+  const auto end_of = [&](int l, const auto& is) {
+    while (l <= run.view.last && is(run.view.count(l))) ++l;
+    return l;
+  };
   for (int l = run.view.first; l <= run.view.last; ++l) {
-    const int count = run.view.count(l);
-    if (count <= 1) continue;
-    compare_layer(l, l - 1);
-    compare_layer(l, l + count);
+    if (run.view.count(l) <= 1) continue;
+    const int end = end_of(l, [](int count) { return count > 1; });
+    const int behind = end_of(end, [](int count) { return count == 0; });
+    for (int k = 0; k < end - l; ++k) {
+      compare_layer(l + k, l + k - (end - l));
+      compare_layer(l + k, behind + k);
+    }
+    l = end - 1;
   }
   return alike;
 }
@@ -355,7 +377,7 @@ StageAnswer StageModel::joined(int first_layer, int last_layer,
     if (first > last) continue;
     for (int l = first; l <= last; ++l) {  // layers of different parts are not alike
       classes[static_cast<std::size_t>(l)] +=
-          static_cast<int>(clipped.size()) * tables_->graph.num_layers;
+          static_cast<int>(clipped.size()) * tables_->index->line.length();
     }
     clipped.push_back({first, last, part.as});
   }
@@ -368,8 +390,12 @@ StageAnswer StageModel::joined(int first_layer, int last_layer,
   return answer;
 }
 
-void StageModel::name(StageAnswer& answer) const {
-  intra_op::name_choices(tables_->graph, tables_->options, tables_->index->uses, answer);
+void StageModel::name(StageAnswer& answer, const Graph& whole) const {
+  intra_op::name_choices(tables_->graph, tables_->options, tables_->index->uses, whole, answer);
+}
+
+const Strategy& StageModel::strategy(const StageAnswer& answer, int op, int layer) const {
+  return intra_op::strategy_in(answer.parts, layer, tables_->options, tables_->index->uses, op);
 }
 
 double StageModel::bound(int first_layer, int last_layer, const StageWeights& weights,

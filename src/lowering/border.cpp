@@ -79,9 +79,9 @@ class Borders {
     for (const CrossTensor& tensor : cross) {
       const int from = stage_of_layer_.at(tensor.layer);
       std::set<int> seen{from};
-      for (const auto& [op, operand] : tensor.readers) {
-        const int to = stage_of_layer_.at(op_at(op).layer);
-        if (seen.insert(to).second) add(tensor, from, to, op, operand);
+      for (const CrossTensor::Reader& reader : tensor.readers) {
+        const int to = stage_of_layer_.at(reader.layer);
+        if (seen.insert(to).second) add(tensor, from, to, reader);
       }
     }
     return std::move(found_);
@@ -93,30 +93,27 @@ class Borders {
   }
   [[nodiscard]] const StageSide& stage(int s) const { return stages_[static_cast<std::size_t>(s)]; }
 
-  [[nodiscard]] OperatorLayout layout_of(int op, const StageSide& side) const {
-    const Operator& chosen = graph_.original(op_at(op));
-    const auto strategy = side.strategies->find(chosen.name);
-    ALPA_CHECK(strategy != side.strategies->end());
-    auto result = apply_strategy(op_at(op).rule, strategy->second, side.mesh);
+  [[nodiscard]] OperatorLayout layout_of(int op, int layer, const StageSide& side) const {
+    auto result = apply_strategy(op_at(op).rule, side.strategy(op_at(op), layer), side.mesh);
     ALPA_CHECK(result.layout.has_value());
     return std::move(*result.layout);
   }
 
   [[nodiscard]] ShardingSpec sent(const CrossTensor& cross, const StageSide& side) const {
     if (cross.maker < 0) return replicated(graph_.tensor(cross.tensor).shape.size());
-    const OperatorLayout layout = layout_of(cross.maker, side);
+    const OperatorLayout layout = layout_of(cross.maker, cross.layer, side);
     return without_partial(layout.results[static_cast<std::size_t>(cross.result)]);
   }
 
-  [[nodiscard]] ShardingSpec arrives(const CrossTensor& cross, const StageSide& side, int op,
-                                     int operand) const {
+  [[nodiscard]] ShardingSpec arrives(const CrossTensor& cross, const StageSide& side,
+                                     const CrossTensor::Reader& reader) const {
     const Tensor& tensor = graph_.tensor(cross.tensor);
     if (side.arrivals != nullptr) {
       const auto chosen = side.arrivals->find(tensor.name);
       if (chosen != side.arrivals->end()) return chosen->second;
     }
-    const OperatorLayout layout = layout_of(op, side);
-    return arrival_layout(tensor.shape, layout.operands[static_cast<std::size_t>(operand)],
+    const OperatorLayout layout = layout_of(reader.op, reader.layer, side);
+    return arrival_layout(tensor.shape, layout.operands[static_cast<std::size_t>(reader.operand)],
                           side.mesh);
   }
 
@@ -129,13 +126,13 @@ class Borders {
     Phase first_use = Phase::forward;  ///< in which it is unpacked
   };
 
-  void add(const CrossTensor& cross, int from, int to, int op, int operand) {
+  void add(const CrossTensor& cross, int from, int to, const CrossTensor::Reader& reader) {
     const Tensor& tensor = graph_.tensor(cross.tensor);
-    const Phase use = op_at(op).phase;
+    const Phase use = op_at(reader.op).phase;
     const Phase phase = is_state(tensor.role) ? use : op_at(cross.maker).phase;
     const Crossing crossing{cross, from, to, phase, use};
     const PlacedTensor here{sent(cross, stage(from)), stage(from).mesh};
-    const PlacedTensor there{arrives(cross, stage(to), op, operand), stage(to).mesh};
+    const PlacedTensor there{arrives(cross, stage(to), reader), stage(to).mesh};
     const int last_sender = num_devices(here.mesh) - 1;
     const int last_receiver = num_devices(there.mesh) - 1;
     const Box out = local_box(tensor.shape, here.spec, here.mesh, last_sender);
@@ -165,7 +162,7 @@ class Borders {
       found_.messages.push_back(message);
     }
     if (sends_own) hold_sent(crossing, bytes_of(out.extent, tensor.dtype));
-    if (!receives_own || is_named_anew(op, operand, there)) return;
+    if (!receives_own || is_named_anew(reader, there)) return;
     hold_arrived(crossing, bytes_of(in.extent, tensor.dtype));
   }
 
@@ -199,19 +196,19 @@ class Borders {
 
   /// What is sent from its own buffer, unless it may be among what is kept for backward.
   void hold_sent(const Crossing& c, Bytes size) {
-    if (once(c) || !sent_.insert(c.cross.tensor).second) return;
+    if (once(c) || !sent_.insert(&c.cross).second) return;
     if (c.phase == Phase::forward && read_in_backward(c, c.from)) return;
     at(found_.slots, c.from) += align_up(size) * slots_sent(c);
   }
 
   /// A copy in prepare that changes nothing: the stage's figures count the buffer by its new name.
-  [[nodiscard]] bool is_named_anew(int op, int operand, const PlacedTensor& there) const {
-    const Operator& reader = op_at(op);
+  [[nodiscard]] bool is_named_anew(const CrossTensor::Reader& by, const PlacedTensor& there) const {
+    const Operator& reader = op_at(by.op);
     if (reader.phase != Phase::prepare || !is_copy(reader.kernel)) return false;
     const DType dtype = graph_.tensor(reader.operands[0]).dtype;
     if (dtype != graph_.tensor(reader.results[0]).dtype) return false;
-    const OperatorLayout layout = layout_of(op, stage(stage_of_layer_.at(reader.layer)));
-    const ShardingSpec& wanted = layout.operands[static_cast<std::size_t>(operand)];
+    const OperatorLayout layout = layout_of(by.op, by.layer, stage(stage_of_layer_.at(by.layer)));
+    const ShardingSpec& wanted = layout.operands[static_cast<std::size_t>(by.operand)];
     const Shape& shape = graph_.tensor(reader.operands[0]).shape;
     const int last = num_devices(there.mesh) - 1;  // axes of one device split nothing
     return local_box(shape, wanted, there.mesh, last) ==
@@ -220,9 +217,9 @@ class Borders {
 
   [[nodiscard]] bool microbatches_read(const Crossing& c) const {
     return std::any_of(c.cross.readers.begin(), c.cross.readers.end(), [&](const auto& reader) {
-      const Operator& op = op_at(reader.first);
-      return stage_of_layer_.at(op.layer) == c.to &&
-             (op.phase == Phase::forward || op.phase == Phase::backward);
+      const Phase phase = op_at(reader.op).phase;
+      return stage_of_layer_.at(reader.layer) == c.to &&
+             (phase == Phase::forward || phase == Phase::backward);
     });
   }
 
@@ -245,7 +242,7 @@ class Borders {
   const std::vector<StageSide>& stages_;
   SlotCounts counts_;
   std::map<int, int> stage_of_layer_;
-  std::set<TensorId> sent_;
+  std::set<const CrossTensor*> sent_;
   CrossTraffic found_;
 };
 
@@ -307,20 +304,46 @@ std::vector<CrossTensor> cross_tensors(const Graph& graph) {
       if (op.phase == Phase::backward) read.backward_layers.push_back(op.layer);
       if (read.layer < 0 || read.layer == op.layer) continue;
       const int reader = static_cast<int>(o);
-      if (!read.readers.empty() && read.readers.back().first == reader) continue;
-      read.readers.emplace_back(reader, static_cast<int>(i));
+      if (!read.readers.empty() && read.readers.back().op == reader) continue;
+      read.readers.push_back({reader, static_cast<int>(i), op.layer});
     }
   }
   std::erase_if(all, [](const CrossTensor& tensor) { return tensor.readers.empty(); });
   return all;
 }
 
-StageSide side_of(const StagePlan& stage) {
+std::vector<CrossTensor> cross_tensors(const Graph& graph, const LayerLine& line) {
+  const std::vector<CrossTensor> all = cross_tensors(graph);
+  if (line.is_whole()) return all;
+  std::vector<std::vector<const CrossTensor*>> of_layer(static_cast<std::size_t>(graph.num_layers));
+  for (const CrossTensor& tensor : all) {
+    of_layer[static_cast<std::size_t>(tensor.layer)].push_back(&tensor);
+  }
+  std::vector<CrossTensor> found;
+  for (int l = 0; l < line.length(); ++l) {
+    const int like = line.like(l);
+    const bool repeats = line.run_of(l) != nullptr;
+    // What repeats itself reaches no farther than the next layer.
+    const auto place = [&](int layer) { return repeats ? l + layer - like : line.layer_of(layer); };
+    for (const CrossTensor* tensor : of_layer[static_cast<std::size_t>(like)]) {
+      CrossTensor& here = found.emplace_back(*tensor);
+      here.layer = l;
+      for (CrossTensor::Reader& reader : here.readers) reader.layer = place(reader.layer);
+      for (int& layer : here.backward_layers) layer = place(layer);
+    }
+  }
+  return found;
+}
+
+StageSide side_of(const StagePlan& stage, const Graph& graph) {
+  const auto strategy = [&](const Operator& op, int) {
+    return stage.strategies.at(graph.original(op).name);
+  };
   return {stage.chunks.front().first,
           stage.chunks.front().second,
           stage.ranks,
           stage.mesh,
-          &stage.strategies,
+          strategy,
           &stage.arrivals};
 }
 

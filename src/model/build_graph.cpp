@@ -1,5 +1,7 @@
 #include "alpa/model/build_graph.hpp"
 
+#include <numeric>
+
 #include "alpa/base/error.hpp"
 #include "alpa/graph/training.hpp"
 
@@ -68,10 +70,11 @@ Graph graph_of_line(const model::Line& line, const OptimizerConfig& optimizer,
 }
 
 Graph graph_of_transformer(const TransformerConfig& config, const OptimizerConfig& optimizer,
-                           const ModelOptions& options) {
+                           const ModelOptions& options, const std::vector<int>& layers) {
   const auto made = [&](bool evaluation) {
-    return finished(num_layers(config.layers), optimizer, options, [&](GraphBuilder& builder) {
-      return model::build_transformer(builder, config, options, evaluation);
+    const auto length = static_cast<std::int64_t>(layers.size());
+    return finished(num_layers(length), optimizer, options, [&](GraphBuilder& builder) {
+      return model::build_transformer(builder, config, options, evaluation, layers);
     });
   };
   Graph graph = made(false);
@@ -80,6 +83,23 @@ Graph graph_of_transformer(const TransformerConfig& config, const OptimizerConfi
     graph.evaluation = std::make_shared<const Graph>(made(true));
   }
   return graph;
+}
+
+std::vector<int> all_layers(const TransformerConfig& config) {
+  std::vector<int> layers(static_cast<std::size_t>(num_layers(config.layers)));
+  std::iota(layers.begin(), layers.end(), 0);
+  return layers;
+}
+
+ModelOptions options_of(const RunConfig& config, std::int64_t microbatch) {
+  return {.precision = config.training.precision,
+          .seed = static_cast<std::uint64_t>(config.training.seed),
+          .clip_norm = config.training.clip_norm,
+          .microbatch = microbatch,
+          .global_batch = config.training.global_batch,
+          .features = num_features(config),
+          .label_smoothing = config.training.label_smoothing,
+          .documents = config.data.end_of_document.has_value()};
 }
 
 }  // namespace
@@ -91,7 +111,8 @@ Graph build_graph(const ModelConfig& model, const OptimizerConfig& optimizer,
     case Preset::moe:
     case Preset::llama:
     case Preset::bert:
-      return graph_of_transformer(std::get<TransformerConfig>(model.shape), optimizer, options);
+      return graph_of_transformer(std::get<TransformerConfig>(model.shape), optimizer, options,
+                                  all_layers(std::get<TransformerConfig>(model.shape)));
     case Preset::mlp: {
       const auto& config = std::get<MlpConfig>(model.shape);
       ModelOptions with_features = options;
@@ -112,15 +133,25 @@ Graph build_graph(const ModelConfig& model, const OptimizerConfig& optimizer,
 }
 
 Graph build_graph(const RunConfig& config, std::int64_t microbatch) {
-  return build_graph(config.model, config.optimizer,
-                     {.precision = config.training.precision,
-                      .seed = static_cast<std::uint64_t>(config.training.seed),
-                      .clip_norm = config.training.clip_norm,
-                      .microbatch = microbatch,
-                      .global_batch = config.training.global_batch,
-                      .features = num_features(config),
-                      .label_smoothing = config.training.label_smoothing,
-                      .documents = config.data.end_of_document.has_value()});
+  return build_graph(config.model, config.optimizer, options_of(config, microbatch));
+}
+
+std::vector<int> layer_kinds(const ModelConfig& model) {
+  const auto* config = std::get_if<TransformerConfig>(&model.shape);
+  if (config == nullptr) return {};
+  std::vector<int> kinds;
+  for (const int l : all_layers(*config)) {
+    kinds.push_back(config->moe && model::has_experts(*config->moe, l) ? 1 : 0);
+  }
+  return kinds;
+}
+
+Graph build_graph(const RunConfig& config, std::int64_t microbatch,
+                  const std::vector<int>& layers) {
+  const auto* transformer = std::get_if<TransformerConfig>(&config.model.shape);
+  ALPA_CHECK(transformer != nullptr);
+  return graph_of_transformer(*transformer, config.optimizer, options_of(config, microbatch),
+                              layers);
 }
 
 }  // namespace alpa

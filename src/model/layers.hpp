@@ -96,11 +96,12 @@ struct ExpertsOutput {
 /// Slots of an expert in a group: ceil(factor * top_k * group / experts).
 [[nodiscard]] std::int64_t expert_capacity(const MoeConfig& moe, bool evaluation);
 
-/// Forward operators of a whole model, with the capacity that experts have in training or in
-/// evaluation; returns its losses.
+/// Forward operators of a model of these layers, with the capacity that experts have in training or
+/// in evaluation; returns its losses.
 [[nodiscard]] std::vector<TensorId> build_transformer(GraphBuilder& builder,
                                                       const TransformerConfig& config,
-                                                      const ModelOptions& options, bool evaluation);
+                                                      const ModelOptions& options, bool evaluation,
+                                                      const std::vector<int>& layers);
 
 /// Blocks of a Wide-ResNet, each a layer of the graph. @throws UserError for a depth without a
 /// table

@@ -15,8 +15,9 @@ namespace {
 class Transformer {
  public:
   Transformer(GraphBuilder& builder, const TransformerConfig& config, const ModelOptions& options,
-              bool evaluation)
+              bool evaluation, const std::vector<int>& layers)
       : config_(config),
+        layers_(layers),
         batch_(options.microbatch),
         global_batch_(options.global_batch > 0 ? options.global_batch : options.microbatch),
         evaluation_(evaluation),
@@ -32,9 +33,9 @@ class Transformer {
 
   std::vector<TensorId> build() {
     Value x = embed();
-    for (int i = 0; i < static_cast<int>(config_.layers); ++i) {
-      context_.builder.at(i);
-      x = block(x, i);
+    for (std::size_t place = 0; place < layers_.size(); ++place) {
+      context_.builder.at(static_cast<int>(place));
+      x = block(x, layers_[place]);
     }
     if (pre_norm()) x = norm(context_, x, norm_choice(), "final_norm");
     losses_.push_back(cross_entropy(context_, head(x)));
@@ -248,6 +249,7 @@ class Transformer {
   }
 
   const TransformerConfig& config_;
+  const std::vector<int>& layers_;
   std::int64_t batch_, global_batch_;
   bool evaluation_, documents_;
   Context context_;
@@ -258,7 +260,8 @@ class Transformer {
 }  // namespace
 
 std::vector<TensorId> build_transformer(GraphBuilder& builder, const TransformerConfig& config,
-                                        const ModelOptions& options, bool evaluation) {
+                                        const ModelOptions& options, bool evaluation,
+                                        const std::vector<int>& layers) {
   if (config.heads < 1 || config.hidden % config.heads != 0) {
     throw UserError("model.heads: " + std::to_string(config.heads) +
                     " does not divide hidden = " + std::to_string(config.hidden));
@@ -271,7 +274,7 @@ std::vector<TensorId> build_transformer(GraphBuilder& builder, const Transformer
   if (config.encoder && config.activation == Activation::swiglu) {
     throw UserError("model.activation: an encoder's head needs an elementwise one, not swiglu");
   }
-  return Transformer(builder, config, options, evaluation).build();
+  return Transformer(builder, config, options, evaluation, layers).build();
 }
 
 }  // namespace alpa::model

@@ -72,8 +72,15 @@ void print_plan(const Plan& plan, const PlanPrice& price) {
 std::optional<Seconds> run_search(const RunConfig& config, const ClusterSpec& cluster) {
   SearchRequest request;
   request.graph = [&config](std::int64_t microbatch) { return build_graph(config, microbatch); };
+  request.layer_kinds = layer_kinds(config.model);
+  if (!request.layer_kinds.empty()) {
+    request.graph_of_layers = [&config](std::int64_t microbatch, const std::vector<int>& layers) {
+      return build_graph(config, microbatch, layers);
+    };
+  }
   request.recompute = config.parallel.recompute;
   request.global_batch = config.training.global_batch;
+  request.samples_of_group = samples_of_group(config.model);
   request.cluster = cluster;
   request.memory_limit = config.parallel.memory_limit;
   request.workspace = no_workspace;

@@ -64,7 +64,7 @@ TEST_F(Joined, PartsTakeWhatThePlanOfTheirChoicesTakes) {
   for (int split = 1; split <= last(); ++split) {
     SCOPED_TRACE(split);
     StageAnswer both = joined(split);
-    model_.name(both);
+    model_.name(both, graph_);
     StagePlan stage;
     stage.mesh = {{4}};
     stage.strategies = both.strategies;

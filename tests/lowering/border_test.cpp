@@ -49,7 +49,7 @@ TEST(Border, MessagesAreThoseOfThePlansPrograms) {
       const Plan plan = law::random_plan(test, 2 + static_cast<int>(random() % 6), random);
       const Graph graph = law::graph_of(test, plan);
       std::vector<StageSide> sides;
-      for (const StagePlan& stage : plan.stages) sides.push_back(side_of(stage));
+      for (const StagePlan& stage : plan.stages) sides.push_back(side_of(stage, graph));
       const CrossTraffic found = cross_traffic(
           graph, cross_tensors(graph), sides, {plan.schedule, plan.warm_up, plan.num_microbatches});
       EXPECT_EQ(sorted(found.messages), sorted(traffic(graph, plan)));

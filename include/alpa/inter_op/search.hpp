@@ -29,6 +29,12 @@ struct SearchConstraints {
 struct SearchRequest {
   /// Without recomputation; several threads may call it at once.
   std::function<Graph(std::int64_t microbatch)> graph;
+  /// The same with some layers of the line alone, ascending; and kinds of all layers, of which
+  /// equal ones are built alike. Where both are given, the search looks at few of many equal
+  /// layers.
+  std::function<Graph(std::int64_t microbatch, const std::vector<int>& layers)> graph_of_layers =
+      {};
+  std::vector<int> layer_kinds = {};
   /// Of every layer. Unset: the best of all three.
   std::optional<Recompute> recompute = {};
   std::int64_t global_batch = 1;

@@ -11,6 +11,7 @@
 
 #include "alpa/cluster/mesh_costs.hpp"
 #include "alpa/graph/graph.hpp"
+#include "alpa/graph/layer_line.hpp"
 #include "alpa/plan/plan.hpp"
 #include "alpa/simulate/price.hpp"
 #include "alpa/solver/solve.hpp"
@@ -109,6 +110,10 @@ struct StageAnswer {
 ///   on its meshes is shared; may be null
 [[nodiscard]] std::shared_ptr<const intra_op::GraphIndex> index_of(
     const Graph& graph, const intra_op::GraphIndex* beside = nullptr);
+/// The same of a graph that holds only some layers of a line. Its models are asked about layers of
+/// the line: tied, or so few that the graph holds each of them.
+[[nodiscard]] std::shared_ptr<const intra_op::GraphIndex> index_of(
+    const Graph& graph, const LayerLine& line, const intra_op::GraphIndex* beside = nullptr);
 
 /// Told of every integer program that a model solves: the question in words, the program and what
 /// came out. Threads may call it at once.
@@ -148,7 +153,8 @@ class StageModel {
   [[nodiscard]] std::optional<std::vector<StageAnswer>> all(int first_layer, int last_layer,
                                                             std::size_t limit) const;
 
-  /// Figures for strategies and retention that are given, e.g. of a plan by hand.
+  /// Figures for strategies and retention that are given by the names of the graph, e.g. of a plan
+  /// by hand: layers that it does not hold choose as those that they are like.
   [[nodiscard]] StageAnswer evaluate(int first_layer, int last_layer, const StagePlan& stage,
                                      const StageWeights& weights) const;
 
@@ -160,13 +166,18 @@ class StageModel {
                              const SolveLimits& limits) const;
 
   /// The answer in which the layers of a run choose as parts say that cover it, parts of answers of
-  /// this model for these or equal layers.
+  /// this model for these or equal layers: two at most, where the graph holds only some layers.
   [[nodiscard]] StageAnswer joined(int first_layer, int last_layer,
                                    const std::vector<ChosenLayers>& parts,
                                    const StageWeights& weights) const;
 
-  /// Fills the strategies and the retention of an answer that has none.
-  void name(StageAnswer& answer) const;
+  /// Fills the strategies and the retention of an answer that has none, by the names of a graph
+  /// that holds all layers.
+  void name(StageAnswer& answer, const Graph& whole) const;
+
+  /// The strategy that an operator of the graph, in that layer of the line, takes in an answer that
+  /// has parts.
+  [[nodiscard]] const Strategy& strategy(const StageAnswer& answer, int op, int layer) const;
 
   /// The integer program of a question, unreduced, with the names of nodes and options.
   struct NamedProblem {
@@ -176,7 +187,8 @@ class StageModel {
   };
   [[nodiscard]] NamedProblem problem(const StageQuestion& question) const;
 
-  /// Class of each layer: layers of one class have the same operators, shapes and connections.
+  /// Class of each layer of the line: layers of one class have the same operators, shapes and
+  /// connections.
   [[nodiscard]] const std::vector<int>& layer_classes() const;
 
  private:

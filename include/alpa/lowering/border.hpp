@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "alpa/graph/graph.hpp"
+#include "alpa/graph/layer_line.hpp"
 #include "alpa/lowering/traffic.hpp"
 #include "alpa/plan/plan.hpp"
 #include "alpa/sharding/sharding_spec.hpp"
@@ -41,10 +43,18 @@ struct CrossTensor {
   int maker = -1;   ///< last operator that writes it; -1: none, it is stored whole
   int result = -1;  ///< of the maker
   int layer = 0;    ///< that has it
-  std::vector<std::pair<int, int>> readers;  ///< operator, first operand; in order of the graph
-  std::vector<int> backward_layers;          ///< of all that read it in backward, its own one too
+  struct Reader {
+    int op = 0;
+    int operand = 0;  ///< the first
+    int layer = 0;
+  };
+  std::vector<Reader> readers;       ///< in order of the graph
+  std::vector<int> backward_layers;  ///< of all that read it in backward, its own one too
 };
 [[nodiscard]] std::vector<CrossTensor> cross_tensors(const Graph& graph);
+/// The same of a line of which the graph holds only some layers: a tensor for each layer of the
+/// line that has one like it. Layers are those of the line.
+[[nodiscard]] std::vector<CrossTensor> cross_tensors(const Graph& graph, const LayerLine& line);
 
 /// A stage of consecutive layers, as far as messages go.
 struct StageSide {
@@ -52,10 +62,11 @@ struct StageSide {
   int last_layer = 0;
   std::vector<int> ranks;
   DeviceMesh mesh;
-  const std::map<std::string, Strategy>* strategies = nullptr;  ///< as in StagePlan
+  /// What an operator of the graph, in that layer, takes.
+  std::function<Strategy(const Operator& op, int layer)> strategy;
   const std::map<std::string, ShardingSpec>* arrivals = nullptr;
 };
-[[nodiscard]] StageSide side_of(const StagePlan& stage);
+[[nodiscard]] StageSide side_of(const StagePlan& stage, const Graph& graph);
 
 /// When stages of one chunk each work.
 struct TableShape {
@@ -78,7 +89,7 @@ struct CrossTraffic {
 };
 
 /// The messages of `traffic`, from the strategies of the operators at the borders alone.
-/// @param cross cross_tensors(graph)
+/// @param cross cross_tensors of the graph, or of a line of which it holds some layers
 /// @pre the stages hold all layers, and strategies for all their operators
 [[nodiscard]] CrossTraffic cross_traffic(const Graph& graph, const std::vector<CrossTensor>& cross,
                                          const std::vector<StageSide>& stages,

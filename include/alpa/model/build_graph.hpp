@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "alpa/config/groups.hpp"
 #include "alpa/config/model_config.hpp"
@@ -43,5 +44,15 @@ struct ModelOptions {
 
 /// The same for a run file.
 [[nodiscard]] Graph build_graph(const RunConfig& config, std::int64_t microbatch);
+
+/// Kind of each layer of the line: layers of one kind are built alike, but for what they are next
+/// to. Empty where the preset does not say.
+[[nodiscard]] std::vector<int> layer_kinds(const ModelConfig& model);
+
+/// The same of these layers alone, one after the other as if the others were not there, in
+/// ascending order. Tensors and operators keep their names.
+/// @pre layer_kinds(config.model) says something
+[[nodiscard]] Graph build_graph(const RunConfig& config, std::int64_t microbatch,
+                                const std::vector<int>& layers);
 
 }  // namespace alpa
