@@ -13,8 +13,10 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr std::size_t kManyTables = 64;  ///< (numbers of microbatches x meshes)
 constexpr std::size_t kManyOperators = 400;
-constexpr double kWorse = 1.1;  ///< than the best: fewer microbatches are no better
-constexpr int kVain = 2;        ///< numbers of microbatches for which nothing fits
+constexpr double kWorse = 1.1;       ///< than the best: fewer microbatches are no better
+constexpr double kFarAbove = 1.25;   ///< the best: drafts that are not worth choosing
+constexpr double kOverrated = 1.25;  ///< what cuts are chosen by may be so far above the makespan
+constexpr int kVain = 2;             ///< numbers of microbatches for which nothing fits
 
 class Scan {
  public:
@@ -95,10 +97,11 @@ class Scan {
     }
     work_.tell("stages", 0.0);
     double least = kInfinity;
+    const double limit = kOverrated * std::min(hopeless_, kFarAbove * least_);
     auto schedules = work_.schedules(work_.stage_counts().second, microbatches);
     if (large_) schedules.resize(1);
     for (const PipelineKind schedule : schedules) {
-      for (RatedDraft& draft : rated_drafts(work_, tables_, microbatches, schedule, sizes)) {
+      for (RatedDraft& draft : rated_drafts(work_, tables_, microbatches, schedule, sizes, limit)) {
         least = std::min(least, draft.time);
         if (draft.time < least_) {
           least_ = draft.time;

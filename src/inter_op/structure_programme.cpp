@@ -5,6 +5,7 @@
 #include <limits>
 #include <map>
 
+#include "side_by_side.hpp"
 #include "stage_points.hpp"
 
 namespace alpa {
@@ -12,12 +13,14 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kMostStages = 32;
-constexpr int kMostBlocks = 128;        ///< of layers, between which cuts are looked for
-constexpr int kMostPlaces = 64;         ///< where stages may begin
-constexpr double kCapStep = 1.02;       ///< where there is much to do
+constexpr int kMostBlocks = 128;   ///< of layers, between which cuts are looked for
+constexpr int kMostPlaces = 64;    ///< where stages may begin
+constexpr double kCapStep = 1.02;  ///< where there is much to do
+constexpr std::size_t kCapsAtOnce = 4;
 constexpr int kFewCells = 512;          ///< (layers x devices), where every cap is tried
 constexpr std::size_t kMostRated = 32;  ///< drafts that are handed on
 constexpr double kWorthRating = 1.25;   ///< times the best
+constexpr double kRoomSlack = 1.05;     ///< of a cap: more stashes may make other tables best
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
@@ -49,12 +52,14 @@ struct Cell {
   int last = -1;      ///< block
   int site = -1;
 };
+using Cells = std::vector<Cell>;  ///< [stages left][block][place]
 
 class Programme {
  public:
   Programme(SearchWork& work, LayerTables& tables, int microbatches, PipelineKind schedule,
-            const Sizes& sizes)
-      : work_(work),
+            const Sizes& sizes, double limit)
+      : limit_(limit),
+        work_(work),
         microbatches_(microbatches),
         schedule_(schedule),
         most_stages_(
@@ -113,10 +118,15 @@ class Programme {
   };
 
   Pass pass(double cap) {
-    fill(cap);
+    Cells cells;
+    fill(cap, cells);
+    return look(cells);
+  }
+
+  Pass look(Cells& cells) {
     Pass found;
     for (int stages = work_.stage_counts().first; stages <= most_stages_; ++stages) {
-      const Cell& whole = cell(stages, 0, 0);
+      const Cell& whole = cell(cells, stages, 0, 0);
       if (whole.sum == kInfinity) continue;
       best_ = std::min(best_, whole.sum + whole.most);
       found.least_sum = std::min(found.least_sum, whole.sum);
@@ -124,8 +134,8 @@ class Programme {
       found.largest_most = std::max(found.largest_most, whole.most);
     }
     for (int stages = work_.stage_counts().first; stages <= most_stages_; ++stages) {
-      const Cell& whole = cell(stages, 0, 0);
-      if (whole.sum + whole.most < best_ * kWorthRating) rate(stages);
+      const Cell& whole = cell(cells, stages, 0, 0);
+      if (whole.sum + whole.most < best_ * kWorthRating) rate(cells, stages);
     }
     return found;
   }
@@ -142,7 +152,8 @@ class Programme {
 
   /// Finds the least cap that leaves a list, and goes up from there.
   void raise_caps() {
-    const Pass all = pass(kInfinity);
+    Pass all = pass(limit_);
+    if (all.least_sum == kInfinity) all = pass(kInfinity);
     if (all.least_sum == kInfinity) return;
     double high = all.least_most;
     double low = 0.0;
@@ -156,9 +167,16 @@ class Programme {
       }
     }
     // A list whose most is the cap or more takes no less than this.
-    for (double cap = high * kCapStep; all.least_sum + cap / kCapStep < best_; cap *= kCapStep) {
-      if (work_.stopped()) break;
-      (void)pass(cap);
+    for (double cap = high * kCapStep; !work_.stopped();) {
+      std::vector<double> caps;
+      const double most = std::min(best_, limit_);
+      for (; caps.size() < kCapsAtOnce && all.least_sum + cap / kCapStep < most; cap *= kCapStep) {
+        caps.push_back(cap);
+      }
+      if (caps.empty()) break;
+      std::vector<Cells> cells(caps.size());
+      side_by_side(caps.size(), [&](std::size_t c) { fill(caps[c], cells[c]); });
+      for (Cells& under : cells) (void)look(under);
     }
   }
 
@@ -255,14 +273,49 @@ class Programme {
     return best;
   }
 
-  Cell& cell(int stages, int block, int place) {
+  Cell& cell(Cells& cells, int stages, int block, int place) const {
     const std::size_t row = at(stages) * at(blocks_ + 1) + at(block);
-    return cells_[row * at(places_ + 1) + at(place)];
+    return cells[row * at(places_ + 1) + at(place)];
   }
 
-  void fill(double cap) {
-    cells_.assign(at(most_stages_ + 1) * at(blocks_ + 1) * at(places_ + 1), Cell{});
-    for (int p = 0; p <= places_; ++p) cell(0, blocks_, p).sum = 0.0;
+  /// Places that blocks need at the least under a cap: [block] those before it, those from it on.
+  struct Room {
+    std::vector<int> before, after;
+  };
+
+  Room least_room(double cap) {
+    Room room;
+    room.before.assign(at(blocks_ + 1), places_ + 1);
+    room.after.assign(at(blocks_ + 1), places_ + 1);
+    room.before.front() = room.after.back() = 0;
+    const auto each_run = [&](int first, const auto& visit) {
+      for (Site& site : sites_) {
+        const Candidates& runs = candidates(site, 1);  // with the fewest stashes
+        for (int last = first; last < blocks_; ++last) {
+          if (!(runs.rest[run_index(first, last)] < cap * kRoomSlack)) break;
+          visit(last, site.units);
+        }
+      }
+    };
+    for (int first = blocks_ - 1; first >= 0; --first) {
+      each_run(first, [&](int last, int units) {
+        room.after[at(first)] = std::min(room.after[at(first)], units + room.after[at(last) + 1]);
+      });
+    }
+    for (int first = 0; first < blocks_; ++first) {
+      each_run(first, [&](int last, int units) {
+        int& before = room.before[at(last) + 1];
+        before = std::min(before, room.before[at(first)] + units);
+      });
+    }
+    return room;
+  }
+
+  /// Several threads may do so at once after a first one.
+  void fill(double cap, Cells& cells) {
+    const Room room = least_room(cap);
+    cells.assign(at(most_stages_ + 1) * at(blocks_ + 1) * at(places_ + 1), Cell{});
+    for (int p = 0; p <= places_; ++p) cell(cells, 0, blocks_, p).sum = 0.0;
     for (int left = 1; left <= most_stages_; ++left) {
       for (std::size_t s = 0; s < sites_.size(); ++s) {
         const Candidates& runs = candidates(sites_[s], left);
@@ -270,22 +323,33 @@ class Programme {
           for (int last = left == 1 ? blocks_ - 1 : first; last <= blocks_ - left; ++last) {
             const std::size_t run = run_index(first, last);
             if (!(runs.rest[run] < cap)) break;  // longer runs take longer
-            extend(left, first, last, static_cast<int>(s), runs.both[run], runs.rest[run]);
+            const int end = first == 0 ? 0 : places_ - sites_[s].units - room.after[at(last) + 1];
+            extend(cells, {left, first, last, static_cast<int>(s)}, {room.before[at(first)], end},
+                   runs.both[run], runs.rest[run]);
           }
         }
       }
     }
   }
 
-  /// Puts a stage before all that may follow it, wherever its submesh may begin.
-  void extend(int left, int first, int last, int site, double both, double rest) {
-    const Cell* after = &cell(left - 1, last + 1, 0);
-    Cell* here = &cell(left, first, 0);
+  struct Placed {
+    int left = 0, first = 0, last = 0, site = 0;
+  };
+
+  /// Puts a stage before all that may follow it, wherever its submesh may begin among places.
+  void extend(Cells& cells, const Placed& stage, std::pair<int, int> among, double both,
+              double rest) {
+    const auto& [left, first, last, site] = stage;
+    const Cell* after = &cell(cells, left - 1, last + 1, 0);
+    Cell* here = &cell(cells, left, first, 0);
     const double* messages = &message_[at(first) * at(places_)];
     const int units = sites_[at(site)].units;
     const bool whole = first == 0 && left == 1;
-    for (const int p : sites_[at(site)].places) {
-      if (p + units > places_) break;
+    const auto& places = sites_[at(site)].places;
+    const int end = std::min(among.second, places_ - units);
+    for (auto it = std::lower_bound(places.begin(), places.end(), among.first);
+         it != places.end() && *it <= end; ++it) {
+      const int p = *it;
       const Cell& next = after[p + units];
       const double sum = both + messages[p] + next.sum;
       const double most = std::max(rest, next.most);
@@ -304,7 +368,7 @@ class Programme {
     return alpa::message_time(traffic_.forward[i] + traffic_.backward[i], link).value;
   }
 
-  void rate(int stages) {
+  void rate(Cells& cells, int stages) {
     RatedDraft rated;
     Draft& draft = rated.draft;
     draft.microbatches = microbatches_;
@@ -314,7 +378,7 @@ class Programme {
     int block = 0;
     int place = 0;
     for (int left = stages; left > 0; --left) {
-      const Cell& from = cell(left, block, place);
+      const Cell& from = cell(cells, left, block, place);
       const Site& site = sites_[at(from.site)];
       const Candidate stage = best_of(site, depth(left), block, from.last);
       draft.stages.push_back(
@@ -330,6 +394,7 @@ class Programme {
     found_.emplace(key, std::move(rated));
   }
 
+  double limit_;
   SearchWork& work_;
   int microbatches_;
   PipelineKind schedule_;
@@ -342,7 +407,6 @@ class Programme {
   BorderTraffic traffic_;
   std::vector<double> message_;  ///< [block * places + place]: into a stage that begins there
   std::vector<Site> sites_;
-  std::vector<Cell> cells_;
   std::int64_t least_state_ = -1;  ///< bytes of the layer with the smallest state
   double best_ = kInfinity;        ///< sum + most
   std::map<std::string, RatedDraft> found_;
@@ -351,8 +415,8 @@ class Programme {
 }  // namespace
 
 std::vector<RatedDraft> rated_drafts(SearchWork& work, LayerTables& tables, int microbatches,
-                                     PipelineKind schedule, const Sizes& sizes) {
-  Programme programme(work, tables, microbatches, schedule, sizes);
+                                     PipelineKind schedule, const Sizes& sizes, double limit) {
+  Programme programme(work, tables, microbatches, schedule, sizes, limit);
   const SearchWork::Clock clock(work, "dynamic programme");
   return programme.run();
 }

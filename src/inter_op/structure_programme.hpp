@@ -31,8 +31,9 @@ struct Sizes {
 /// of layers, above 64 devices stages begin at every second, fourth, .. device and have sizes that
 /// divide the cluster. Returns what all passes found, rated by the makespan of their tables,
 /// cheapest first.
+/// @param limit lists above it are of no use: few of them are looked at, at least one if there is
 [[nodiscard]] std::vector<RatedDraft> rated_drafts(SearchWork& work, LayerTables& tables,
                                                    int microbatches, PipelineKind schedule,
-                                                   const Sizes& sizes);
+                                                   const Sizes& sizes, double limit);
 
 }  // namespace alpa
