@@ -6,6 +6,8 @@
 #include <map>
 #include <set>
 
+#include "layout_list.hpp"
+#include "numbering.hpp"
 #include "stage_problem.hpp"
 
 namespace alpa::intra_op {
@@ -72,14 +74,10 @@ class Builder {
     }
   }
 
-  /// Different layouts that a reader's option wants.
-  [[nodiscard]] static std::vector<int> wanted(const Option& option,
-                                               const std::vector<int>& operands) {
-    std::vector<int> found;
-    for (const int i : operands) {
-      const int layout = option.operands[static_cast<std::size_t>(i)];
-      if (std::find(found.begin(), found.end(), layout) == found.end()) found.push_back(layout);
-    }
+  /// Layouts that a reader's option wants.
+  [[nodiscard]] static LayoutList wanted(const Option& option, const std::vector<int>& operands) {
+    LayoutList found;
+    for (const int i : operands) found.add(option.operands[static_cast<std::size_t>(i)]);
     return found;
   }
 
@@ -181,96 +179,121 @@ class Builder {
     }
   }
 
-  /// Share of what a copy for the reader takes, by source and wanted layout.
-  [[nodiscard]] double copy_cost(const Flow& flow, const Reader& reader, double share, int source,
-                                 const std::vector<int>& layouts_wanted) const {
-    LayoutTable& layouts = run_.options.layouts(flow.tensor);
-    double seconds = 0.0;
-    std::int64_t bytes = 0;
-    for (const int layout : layouts_wanted) {
-      if (layout == source) continue;
-      seconds = std::max(seconds, layouts.path(source, layout).seconds);
-      bytes = std::max(bytes, placed_bytes(layouts.bytes(layout)));
-    }
+  /// What copies of a tensor for one of its readers may cost.
+  struct Copying {
+    const Flow& flow;
+    const Reader& reader;
+    double share = 1.0;
+    std::vector<Retention> retentions;  ///< of a weight
+    double in_scope = 0.0;              ///< readers in the reader's scope
+    double in_backward = 0.0;           ///< and those in backward
+  };
+
+  /// Share of what the copy takes.
+  [[nodiscard]] double copy_cost(const Copying& of, double seconds, std::int64_t bytes) const {
     if (seconds == 0.0) return 0.0;
-    if (flow.weight) {
+    const Phase phase = of.reader.phase;
+    if (of.flow.weight) {
       double least = kInfinity;
-      for (const Retention r : retentions_of(run_.graph.tensor(flow.tensor), constraints_)) {
+      for (const Retention r : of.retentions) {
         const bool step = r == Retention::step;
-        const std::size_t beside =
-            step ? flow.readers.size() : readers_in(flow, scope_of(reader.phase));
+        const double beside = step ? static_cast<double>(of.flow.readers.size()) : of.in_scope;
         const double all = step ? weight(Phase::prepare) * seconds +
                                       weights_.state_byte * static_cast<double>(bytes)
-                                : weight(reader.phase) * seconds;
-        const double kept_too = r == Retention::keep ? share * weight(reader.phase) * seconds
-                                                     : all / static_cast<double>(beside);
+                                : weight(phase) * seconds;
+        const double kept_too =
+            r == Retention::keep ? of.share * weight(phase) * seconds : all / beside;
         least = std::min(least, kept_too);
       }
       return least;
     }
-    const bool once = reader.phase == Phase::prepare || scope_of(reader.phase) == Scope::finish;
+    const bool once = phase == Phase::prepare || scope_of(phase) == Scope::finish;
     const double each =
-        once ? weight(reader.phase) : std::min(weight(Phase::forward), weight(Phase::backward));
-    return share * each * seconds;
+        once ? weight(phase) : std::min(weight(Phase::forward), weight(Phase::backward));
+    return of.share * each * seconds;
   }
 
-  /// Share of the bytes that are kept for a reader in backward.
-  [[nodiscard]] double stash_cost(const Flow& flow, const Reader& reader, int source,
-                                  const std::vector<int>& layouts_wanted) const {
-    if (scope_of(flow.made_in) != Scope::forward || scope_of(reader.phase) != Scope::backward) {
-      return 0.0;
+  /// Costs by source and by list of wanted layouts, row-major.
+  [[nodiscard]] std::vector<double> copy_costs(const Copying& of, const std::vector<int>& sources,
+                                               const std::vector<LayoutList>& lists) const {
+    LayoutTable& layouts = run_.options.layouts(of.flow.tensor);
+    Numbering targets;
+    for (const LayoutList& list : lists) {
+      for (const int layout : list) targets.add(layout);
     }
-    LayoutTable& layouts = run_.options.layouts(flow.tensor);
-    std::int64_t most = 0;
-    for (const int layout : layouts_wanted) {
-      if (layout != source && !layouts.path(source, layout).reads) continue;
-      most = std::max(most, std::min(layouts.bytes(source), layouts.bytes(layout)));
+    const auto paths = layouts.paths(sources, targets.values());
+    const auto source_bytes = layouts.bytes(sources);
+    const auto target_bytes = layouts.bytes(targets.values());
+    const bool stashes =
+        scope_of(of.flow.made_in) == Scope::forward && scope_of(of.reader.phase) == Scope::backward;
+    std::vector<double> costs;
+    costs.reserve(sources.size() * lists.size());
+    for (std::size_t s = 0; s < sources.size(); ++s) {
+      for (const LayoutList& list : lists) {
+        double seconds = 0.0;
+        std::int64_t copied = 0;
+        std::int64_t kept = 0;
+        for (const int layout : list) {
+          const std::size_t t = targets.at(layout);
+          const PathPrice& path = paths[s * targets.size() + t];
+          if (layout != sources[s]) {
+            seconds = std::max(seconds, path.seconds);
+            copied = std::max(copied, placed_bytes(target_bytes[t]));
+            if (!path.reads) continue;
+          }
+          kept = std::max(kept, std::min(source_bytes[s], target_bytes[t]));
+        }
+        double cost = copy_cost(of, seconds, copied);
+        // Share of the bytes that are kept for a reader in backward.
+        if (stashes) cost += weights_.stash_byte * static_cast<double>(kept) / of.in_backward;
+        costs.push_back(cost);
+      }
     }
-    const auto beside = static_cast<double>(readers_in(flow, Scope::backward));
-    return weights_.stash_byte * static_cast<double>(most) / beside;
+    return costs;
   }
 
   void connect(const Flow& flow, const Reader& reader, double share) {
     LayoutTable& layouts = run_.options.layouts(flow.tensor);
     const Tensor& tensor = run_.graph.tensor(flow.tensor);
-    std::vector<int> sources;
+    // Options that agree about the tensor cost the same.
+    Numbering rows;
+    std::vector<std::size_t> row_of;
     if (flow.source == Flow::Source::stored) {
-      sources.push_back(layouts.number(replicated(tensor.shape.size())));
+      row_of.push_back(rows.add(layouts.number(replicated(tensor.shape.size()))));
     } else {
       for (const Option& option : options(flow.maker)) {
-        sources.push_back(option.results[static_cast<std::size_t>(flow.result)]);
+        row_of.push_back(rows.add(option.results[static_cast<std::size_t>(flow.result)]));
       }
     }
-    std::vector<std::vector<int>> lists;
-    for (const Option& option : options(reader.op)) {
-      lists.push_back(wanted(option, reader.operands));
-    }
-    // Options that agree about the tensor cost the same.
-    std::map<int, std::size_t> rows;
-    std::map<std::vector<int>, std::size_t> columns;
-    for (const int source : sources) rows.try_emplace(source, rows.size());
-    for (const auto& list : lists) columns.try_emplace(list, columns.size());
-    std::vector<double> distinct(rows.size() * columns.size());
-    for (const auto& [source, row] : rows) {
-      for (const auto& [list, column] : columns) {
-        distinct[row * columns.size() + column] =
-            copy_cost(flow, reader, share, source, list) + stash_cost(flow, reader, source, list);
-      }
-    }
-    if (std::all_of(distinct.begin(), distinct.end(), [](double c) { return c == 0.0; })) return;
+    std::vector<LayoutList> lists;
     std::vector<std::size_t> column_of;
-    for (const auto& list : lists) column_of.push_back(columns.at(list));
-    std::vector<double> costs;
-    costs.reserve(sources.size() * lists.size());
-    for (const int source : sources) {
-      const double* row = distinct.data() + rows.at(source) * columns.size();
-      for (const std::size_t column : column_of) costs.push_back(row[column]);
+    for (const Option& option : options(reader.op)) {
+      LayoutList list = wanted(option, reader.operands);
+      const auto found = std::find(lists.begin(), lists.end(), list);
+      column_of.push_back(static_cast<std::size_t>(found - lists.begin()));
+      if (found == lists.end()) lists.push_back(std::move(list));
     }
+    const Copying of{flow,
+                     reader,
+                     share,
+                     retentions_of(tensor, constraints_),
+                     static_cast<double>(readers_in(flow, scope_of(reader.phase))),
+                     static_cast<double>(readers_in(flow, Scope::backward))};
+    const std::vector<double> distinct = copy_costs(of, rows.values(), lists);
+    if (std::all_of(distinct.begin(), distinct.end(), [](double c) { return c == 0.0; })) return;
+    const auto cost_of = [&](std::size_t p, std::size_t q) {
+      return distinct[row_of[p] * lists.size() + column_of[q]];
+    };
     if (flow.source == Flow::Source::stored || node(flow.maker) == node(reader.op)) {
-      for (std::size_t q = 0; q < lists.size(); ++q) {
-        cost(reader.op, q) += costs[sources.size() == 1 ? q : q * lists.size() + q];
+      for (std::size_t q = 0; q < column_of.size(); ++q) {
+        cost(reader.op, q) += cost_of(row_of.size() == 1 ? 0 : q, q);
       }
       return;
+    }
+    std::vector<double> costs;
+    costs.reserve(row_of.size() * column_of.size());
+    for (std::size_t p = 0; p < row_of.size(); ++p) {
+      for (std::size_t q = 0; q < column_of.size(); ++q) costs.push_back(cost_of(p, q));
     }
     problem_.edges.push_back({node(flow.maker), node(reader.op), std::move(costs)});
   }

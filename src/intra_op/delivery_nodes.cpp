@@ -85,7 +85,7 @@ struct StageProblem::Gathering {
   LayoutTable* layouts = nullptr;
   std::vector<int> of_maker;  ///< source layout by the maker's option
   Numbering sources;
-  std::vector<std::vector<std::vector<int>>> wanted;  ///< [reader][option]
+  std::vector<std::vector<LayoutList>> wanted;  ///< [reader][option]
   Numbering targets;
   std::vector<PathPrice> paths;  ///< [source][target]
   bool stashes = false;          ///< whether the source is kept for backward is to be told apart
@@ -105,8 +105,7 @@ struct StageProblem::Gathering {
     return false;
   }
   [[nodiscard]] bool wants(std::size_t reader, std::size_t option, int layout) const {
-    const auto& list = wanted[reader][option];
-    return std::find(list.begin(), list.end(), layout) != list.end();
+    return wanted[reader][option].contains(layout);
   }
   [[nodiscard]] bool may_want(std::size_t reader, int layout) const {
     for (std::size_t p = 0; p < wanted[reader].size(); ++p) {
@@ -190,7 +189,7 @@ void StageProblem::add_retention_node(Gathering& star) {
     return;
   }
   star.retention_node =
-      add_node(star.retentions.size(), run_.graph.tensor(tensor).name + " retention");
+      add_node(star.retentions.size(), run_.graph.tensor(tensor).name, " retention");
   deciding_.push_back(star.retention_node);
   for (std::size_t p = 0; named_ && p < star.retentions.size(); ++p) {
     option_names[static_cast<std::size_t>(star.retention_node)][p] = to_string(star.retentions[p]);
@@ -208,7 +207,7 @@ void StageProblem::add_alone_node(Gathering& star) {
     return;
   }
   const TensorId tensor = star.flow().tensor;
-  star.alone_node = add_node(1 + targets.size(), run_.graph.tensor(tensor).name + " alone");
+  star.alone_node = add_node(1 + targets.size(), run_.graph.tensor(tensor).name, " alone");
   for (std::size_t t = 0; named_ && t < targets.size(); ++t) {
     auto& names = option_names[static_cast<std::size_t>(star.alone_node)];
     names[0] = "several";
@@ -277,8 +276,8 @@ void StageProblem::add_copy_node(Gathering& star, int layout) {
   }
 
   const std::string& tensor = run_.graph.tensor(flow.tensor).name;
-  const std::string layout_name = named_ ? to_string(star.layouts->spec(layout)) : "";
-  const int node = add_node(copies.size(), tensor + " as " + layout_name);
+  const std::string as = named_ ? " as " + to_string(star.layouts->spec(layout)) : "";
+  const int node = add_node(copies.size(), tensor, as.c_str());
   if (named_) name_copies(node, copies, flow);
   const auto& targets = star.targets.values();
   const auto place =

@@ -51,6 +51,14 @@ std::int64_t LayoutTable::bytes(int layout) const {
   return layouts_[static_cast<std::size_t>(layout)].bytes;
 }
 
+std::vector<std::int64_t> LayoutTable::bytes(std::span<const int> layouts) const {
+  const std::scoped_lock lock(mutex_);
+  std::vector<std::int64_t> all;
+  all.reserve(layouts.size());
+  for (const int l : layouts) all.push_back(layouts_[static_cast<std::size_t>(l)].bytes);
+  return all;
+}
+
 int LayoutTable::arrival(int layout) const {
   const std::scoped_lock lock(mutex_);
   return layouts_[static_cast<std::size_t>(layout)].arrival;

@@ -42,6 +42,7 @@ class LayoutTable {
   [[nodiscard]] const ShardingSpec& spec(int layout) const;
   /// Bytes of the last device's piece, which is the largest.
   [[nodiscard]] std::int64_t bytes(int layout) const;
+  [[nodiscard]] std::vector<std::int64_t> bytes(std::span<const int> layouts) const;
   /// Layout in which the tensor arrives from another mesh if it is first wanted so.
   [[nodiscard]] int arrival(int layout) const;
   /// The layout without its partial axes.

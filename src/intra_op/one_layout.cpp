@@ -28,7 +28,7 @@ struct StageProblem::Shared {
   LayoutTable* layouts = nullptr;
   std::vector<int> of_maker;           ///< source layout by the maker's option
   std::vector<const Reader*> readers;  ///< of one part
-  std::vector<std::vector<std::vector<int>>> wanted;
+  std::vector<std::vector<LayoutList>> wanted;
   std::vector<Retention> retentions;
   bool sent = false;     ///< in this part
   bool replica = false;  ///< of a parameter, with a buffer of its own that microbatches read
@@ -93,12 +93,12 @@ void StageProblem::pay_at_maker(const Shared& shared) {
 
 /// Seconds of a step, weighted, for making the copy.
 double StageProblem::shared_seconds(const Shared& shared, int source, int layout,
-                                    std::optional<Retention> retention) const {
+                                    double path_seconds, std::optional<Retention> retention) const {
   const int whole = shared.layouts->whole(source);
   double cost = source == layout || whole != layout ? sending_seconds(shared, source) : 0.0;
   if (source == layout) return cost;
   if (shared.replica && retention != Retention::step) cost += replica_cost(shared, source);
-  const double seconds = shared.group->count() * shared.layouts->path(source, layout).seconds;
+  const double seconds = shared.group->count() * path_seconds;
   if (retention == Retention::step) return cost + weight(Phase::prepare) * seconds;
   bool paid = false;
   for (const Phase phase :
@@ -136,7 +136,7 @@ void StageProblem::add_shared_part(const Shared& shared, int part) {
       ways.push_back({layout, part == 1 ? shared.retentions.front() : Retention::keep});
     }
   }
-  const int node = add_node(ways.size(), run_.graph.tensor(flow.tensor).name + " as read");
+  const int node = add_node(ways.size(), run_.graph.tensor(flow.tensor).name, " as read");
   if (contradiction_) return;
   for (std::size_t w = 0; named_ && w < ways.size(); ++w) {
     option_names[static_cast<std::size_t>(node)][w] =
@@ -168,21 +168,31 @@ void StageProblem::connect_shared(const Shared& shared, int node, const std::vec
     }
     add_edge(node_of(shared.readers[r]->op), node, std::move(costs));
   }
-  std::vector<double> costs;
-  for (const int source : shared.of_maker) {
-    for (const int layout : targets) {
-      if (!choice) {
-        costs.push_back(shared_seconds(shared, source, layout, shared.retentions.front()));
-        continue;
-      }
-      costs.push_back(source == layout
-                          ? shared_seconds(shared, source, layout, shared.retentions.front())
-                          : kForbidden);
-      for (const Retention retention : shared.retentions) {
-        costs.push_back(source == layout ? kForbidden
-                                         : shared_seconds(shared, source, layout, retention));
-      }
+  Numbering sources;
+  for (const int source : shared.of_maker) sources.add(source);
+  const auto paths = shared.layouts->paths(sources.values(), targets);
+  std::vector<double> rows;  // by source
+  for (std::size_t k = 0; k < paths.size(); ++k) {
+    const int source = sources.values()[k / targets.size()];
+    const int layout = targets[k % targets.size()];
+    const auto seconds = [&](Retention retention) {
+      return shared_seconds(shared, source, layout, paths[k].seconds, retention);
+    };
+    if (!choice) {
+      rows.push_back(seconds(shared.retentions.front()));
+      continue;
     }
+    rows.push_back(source == layout ? seconds(shared.retentions.front()) : kForbidden);
+    for (const Retention retention : shared.retentions) {
+      rows.push_back(source == layout ? kForbidden : seconds(retention));
+    }
+  }
+  std::vector<double> costs;
+  const std::size_t ways = targets.size() * each;
+  costs.reserve(shared.of_maker.size() * ways);
+  for (const int source : shared.of_maker) {
+    const double* row = rows.data() + sources.at(source) * ways;
+    costs.insert(costs.end(), row, row + ways);
   }
   if (flow.source == Flow::Source::stored) {
     auto& own = problem_.nodes[static_cast<std::size_t>(node)].costs;

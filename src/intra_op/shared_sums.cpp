@@ -39,7 +39,7 @@ void StageProblem::add_sharing(const SharedSum& sum, const Flow& follower) {
     return k < apart ? own.values()[k] : shared.values()[k - apart];
   };
   const std::string& name = run_.graph.tensor(follower.tensor).name;
-  const int node = add_node(all, name + " buffer");
+  const int node = add_node(all, name, " buffer");
   Amounts bytes(all, 0);
   for (std::size_t k = 0; k < all; ++k) {
     if (named_) {

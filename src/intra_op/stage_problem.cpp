@@ -41,12 +41,12 @@ StageProblem::StageProblem(const RunContext& run, const StageConstraints& constr
   }
 }
 
-int StageProblem::add_node(std::size_t options, const std::string& name) {
+int StageProblem::add_node(std::size_t options, const std::string& name, const char* what) {
   if (options == 0) contradiction_ = true;
   problem_.nodes.push_back({std::vector<double>(options, 0.0), {}});
-  always_.emplace_back(options, 0);
+  if (question_.memory) always_.emplace_back(options, 0);
   if (named_) {
-    node_names.push_back(name);
+    node_names.push_back(name + what);
     option_names.emplace_back(options);
   }
   return static_cast<int>(problem_.nodes.size()) - 1;
@@ -58,6 +58,7 @@ void StageProblem::add_edge(int first, int second, std::vector<double> costs) {
 }
 
 void StageProblem::always(int node, const Amounts& bytes, std::int64_t times) {
+  if (!question_.memory) return;
   auto& all = always_[static_cast<std::size_t>(node)];
   for (std::size_t p = 0; p < all.size(); ++p) all[p] += times * bytes[p];
 }
@@ -147,23 +148,19 @@ std::vector<int> StageProblem::source_layouts(const Flow& flow) const {
   return found;
 }
 
-std::vector<std::vector<int>> StageProblem::wanted_layouts(const Reader& reader) const {
-  std::vector<std::vector<int>> found;
-  for (const Option& option : options(reader.op)) {
-    auto& layouts = found.emplace_back();
+std::vector<LayoutList> StageProblem::wanted_layouts(const Reader& reader) const {
+  std::vector<LayoutList> found(options(reader.op).size());
+  for (std::size_t p = 0; p < found.size(); ++p) {
     for (const int i : reader.operands) {
-      const int layout = option.operands[static_cast<std::size_t>(i)];
-      if (std::find(layouts.begin(), layouts.end(), layout) == layouts.end()) {
-        layouts.push_back(layout);
-      }
+      found[p].add(options(reader.op)[p].operands[static_cast<std::size_t>(i)]);
     }
   }
   return found;
 }
 
-std::string StageProblem::key_of(const Flow& flow) const {
-  std::string key;
-  const auto add = [&](int number) { key += std::to_string(number) + ','; };
+std::vector<int> StageProblem::key_of(const Flow& flow) const {
+  std::vector<int> key;
+  const auto add = [&](int number) { key.push_back(number); };
   add(static_cast<int>(flow.source));
   add(run_.options.layout_class(flow.tensor));
   add(static_cast<int>(run_.graph.tensor(flow.tensor).role));
@@ -177,7 +174,7 @@ std::string StageProblem::key_of(const Flow& flow) const {
     add(static_cast<int>(r));
   }
   for (const Reader& reader : flow.readers) {
-    key += '|';
+    add(-2);  // another reader
     add(node_of(reader.op));
     add(static_cast<int>(reader.phase));
     for (const int i : reader.operands) add(i);
@@ -187,7 +184,7 @@ std::string StageProblem::key_of(const Flow& flow) const {
 
 std::vector<StageProblem::Group> StageProblem::grouped_flows(const LayerClasses* classes) const {
   std::vector<Group> groups;
-  std::map<std::string, std::size_t> known;
+  std::map<std::vector<int>, std::size_t> known;
   for (const Flow& flow : run_.view.flows) {
     if (classes != nullptr) {
       const auto [it, is_new] = known.try_emplace(key_of(flow), groups.size());
@@ -225,23 +222,27 @@ void StageProblem::add_input(const Group& group) {
   const Flow& flow = group.front();
   LayoutTable& layouts = run_.options.layouts(flow.tensor);
   Numbering wanted;
-  std::vector<std::vector<std::vector<int>>> of_reader;
+  std::vector<std::vector<LayoutList>> of_reader;
   for (const Reader& reader : flow.readers) {
-    auto& all = of_reader.emplace_back(wanted_layouts(reader));
-    for (auto& list : all) {
-      std::erase_if(list, [&](int l) { return !layouts.path(layouts.whole(l), l).reads; });
-      for (int& layout : list) wanted.add(layout = layouts.whole(layout));
+    auto& all = of_reader.emplace_back();
+    for (const LayoutList& list : wanted_layouts(reader)) {
+      LayoutList& read = all.emplace_back();
+      for (const int layout : list) {
+        const int whole = layouts.whole(layout);
+        if (!layouts.path(whole, layout).reads) continue;
+        wanted.add(whole);
+        read.add(whole);
+      }
     }
   }
   for (const int layout : wanted.values()) {
     const std::int64_t bytes = placed_bytes(layouts.bytes(layout)) * run_.num_microbatches;
-    const int node = add_node(2, run_.graph.tensor(flow.tensor).name + " as input");
+    const int node = add_node(2, run_.graph.tensor(flow.tensor).name, " as input");
     hold_state(node, {0, bytes}, group.count());
     for (std::size_t r = 0; r < flow.readers.size(); ++r) {
       std::vector<double> costs;
       for (const auto& list : of_reader[r]) {
-        const bool wants = std::find(list.begin(), list.end(), layout) != list.end();
-        costs.push_back(wants ? kForbidden : 0.0);
+        costs.push_back(list.contains(layout) ? kForbidden : 0.0);
         costs.push_back(0.0);
       }
       add_edge(node_of(flow.readers[r].op), node, std::move(costs));
@@ -272,7 +273,7 @@ void StageProblem::add_direct(const Group& group) {
   }
   const auto paths = layouts.paths(from.values(), to.values());
   const double w = weight(reader.phase) * group.count();
-  const auto cost = [&](int source, const std::vector<int>& list) {
+  const auto cost = [&](int source, const LayoutList& list) {
     double seconds = 0.0;
     for (const int layout : list) {
       const PathPrice& path = paths[from.at(source) * to.size() + to.at(layout)];
@@ -286,10 +287,17 @@ void StageProblem::add_direct(const Group& group) {
     for (std::size_t p = 0; p < costs.size(); ++p) costs[p] += cost(sources[p], wanted[p]);
     return;
   }
+  // Options that agree about the tensor cost the same.
+  std::vector<double> rows;
+  rows.reserve(from.size() * wanted.size());
+  for (const int s : from.values()) {
+    for (const auto& list : wanted) rows.push_back(cost(s, list));
+  }
   std::vector<double> costs;
   costs.reserve(sources.size() * wanted.size());
   for (const int s : sources) {
-    for (const auto& list : wanted) costs.push_back(cost(s, list));
+    const double* row = rows.data() + from.at(s) * wanted.size();
+    costs.insert(costs.end(), row, row + wanted.size());
   }
   add_edge(node_of(flow.maker), node, std::move(costs));
 }
@@ -300,8 +308,7 @@ void StageProblem::hold_source(const Group& group) {
   const Tensor& tensor = run_.graph.tensor(flow.tensor);
   if (flow.leader >= 0 || flow.total) return;
   LayoutTable& layouts = run_.options.layouts(flow.tensor);
-  Amounts bytes;
-  for (const int s : source_layouts(flow)) bytes.push_back(layouts.bytes(s));
+  Amounts bytes = layouts.bytes(source_layouts(flow));
   if (flow.source == Flow::Source::stored) {
     if (flow.readers.empty()) return;  // among the constants
     hold_state(add_node(1, tensor.name), {placed_bytes(bytes[0])}, group.count());

@@ -10,6 +10,7 @@
 #include "alpa/solver/problem.hpp"
 
 #include "account.hpp"
+#include "layout_list.hpp"
 
 namespace alpa::intra_op {
 
@@ -73,14 +74,16 @@ class StageProblem {
     return weights_[static_cast<std::size_t>(phase)];
   }
 
-  int add_node(std::size_t options, const std::string& name);
+  /// @param what of the name, which follows it
+  int add_node(std::size_t options, const std::string& name, const char* what = "");
   void add_edge(int first, int second, std::vector<double> costs);
   void add_operators(const LayerClasses* classes);
   void add_constants();
   void add_sums();
   void add_sharing(const SharedSum& sum, const Flow& follower);
   [[nodiscard]] std::vector<Group> grouped_flows(const LayerClasses* classes) const;
-  [[nodiscard]] std::string key_of(const Flow& flow) const;
+  /// Equal for flows that are tied.
+  [[nodiscard]] std::vector<int> key_of(const Flow& flow) const;
   void add_flow(const Group& group);
   void add_input(const Group& group);
   void add_direct(const Group& group);
@@ -112,6 +115,7 @@ class StageProblem {
   [[nodiscard]] double sending_seconds(const Shared& shared, int source) const;
   [[nodiscard]] double replica_cost(const Shared& shared, int source) const;
   [[nodiscard]] double shared_seconds(const Shared& shared, int source, int layout,
+                                      double path_seconds,
                                       std::optional<Retention> retention) const;
 
   // Bytes of each option of a node; prices and, where there is a limit, usages.
@@ -124,7 +128,7 @@ class StageProblem {
   /// Layouts that the options of the maker (or the first reader) give the source.
   [[nodiscard]] std::vector<int> source_layouts(const Flow& flow) const;
   /// Layouts that each option of a reader wants, each once.
-  [[nodiscard]] std::vector<std::vector<int>> wanted_layouts(const Reader& reader) const;
+  [[nodiscard]] std::vector<LayoutList> wanted_layouts(const Reader& reader) const;
 
   RunContext run_;
   const StageConstraints& constraints_;
@@ -133,7 +137,7 @@ class StageProblem {
   bool named_ = false;
   bool contradiction_ = false;
   Problem problem_;
-  std::vector<Amounts> always_;  ///< by node
+  std::vector<Amounts> always_;  ///< by node, where memory is limited
   std::vector<int> node_of_op_;  ///< by operator of the graph
   std::vector<int> deciding_;
   std::map<TensorId, std::pair<int, std::vector<Retention>>> retention_nodes_;

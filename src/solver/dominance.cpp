@@ -4,6 +4,8 @@
 #include <bit>
 #include <cstdint>
 #include <limits>
+#include <numeric>
+#include <span>
 #include <utility>
 
 #include "work_graph.hpp"
@@ -41,32 +43,6 @@ std::vector<std::vector<std::int64_t>> memory_profile(const WorkGraph::Node& nod
   return profile;
 }
 
-/// Numbers of equal rows of a matrix, in the order in which they first come.
-struct Alike {
-  std::vector<std::size_t> of_row;
-  std::vector<std::size_t> first;  ///< row with each number
-};
-
-/// @param hash of each row
-template <typename Equal>
-Alike alike(const std::vector<std::uint64_t>& hash, const Equal& equal) {
-  Alike found;
-  std::vector<std::pair<std::uint64_t, std::size_t>> known;
-  for (std::size_t p = 0; p < hash.size(); ++p) {
-    std::size_t number = 0;
-    while (number < known.size() &&
-           !(known[number].first == hash[p] && equal(known[number].second, p))) {
-      ++number;
-    }
-    if (number == known.size()) {
-      known.emplace_back(hash[p], p);
-      found.first.push_back(p);
-    }
-    found.of_row.push_back(number);
-  }
-  return found;
-}
-
 /// What an entry at some place adds to the hash of its row or column.
 std::uint64_t share_of_hash(double value, std::size_t place) {
   std::uint64_t factor = (place + 1) * 0x9E3779B97F4A7C15ULL;
@@ -74,54 +50,67 @@ std::uint64_t share_of_hash(double value, std::size_t place) {
   return std::bit_cast<std::uint64_t>(value) * (factor | 1U);
 }
 
-/// An edge seen from a node, equal rows and equal columns once.
+/// Numbers of equal rows of a matrix, in the order in which they first come.
+struct Alike {
+  std::vector<std::size_t> of_row;
+  std::vector<std::size_t> first;   ///< row with each number
+  std::vector<std::uint64_t> hash;  ///< of each row
+
+  template <typename Equal>
+  void number(const Equal& equal) {
+    of_row.clear();
+    first.clear();
+    for (std::size_t p = 0; p < hash.size(); ++p) {
+      std::size_t k = 0;
+      while (k < first.size() && !(hash[first[k]] == hash[p] && equal(first[k], p))) ++k;
+      if (k == first.size()) first.push_back(p);
+      of_row.push_back(k);
+    }
+  }
+  void number_all(std::size_t rows) {
+    of_row.resize(rows);
+    std::iota(of_row.begin(), of_row.end(), std::size_t{0});
+    first = of_row;
+  }
+};
+
+/// An edge seen from a node, equal rows and equal columns once. Keeps its room when it is filled
+/// again.
 class Rows {
  public:
-  explicit Rows(const EdgeView& seen) {
-    std::vector<std::uint64_t> of_row(seen.rows, 0), of_column(seen.columns, 0);
-    for (std::size_t p = 0; p < seen.rows; ++p) {
-      for (std::size_t q = 0; q < seen.columns; ++q) {
-        of_row[p] += share_of_hash(seen(p, q), q);
-        of_column[q] += share_of_hash(seen(p, q), p);
+  void fill(const EdgeView& seen) {
+    if (seen.rows <= kFewRows) {
+      rows_.number_all(seen.rows);
+      columns_.number_all(seen.columns);
+    } else {
+      find_alike(seen);
+    }
+    const std::size_t count = rows_.first.size();
+    costs_.clear();
+    least_.assign(count, kForbidden);
+    for (std::size_t k = 0; k < count; ++k) {
+      for (const std::size_t q : columns_.first) {
+        costs_.push_back(seen(rows_.first[k], q));
+        least_[k] = std::min(least_[k], costs_.back());
       }
     }
-    Alike rows = alike(of_row, [&](std::size_t a, std::size_t b) {
-      for (std::size_t q = 0; q < seen.columns; ++q) {
-        if (seen(a, q) != seen(b, q)) return false;
-      }
-      return true;
-    });
-    const Alike columns = alike(of_column, [&](std::size_t a, std::size_t b) {
-      for (const std::size_t p : rows.first) {
-        if (seen(p, a) != seen(p, b)) return false;
-      }
-      return true;
-    });
-    columns_ = columns.first.size();
-    row_of_ = std::move(rows.of_row);
-    for (const std::size_t p : rows.first) {
-      double& least = least_.emplace_back(kForbidden);
-      for (const std::size_t q : columns.first) {
-        costs_.push_back(seen(p, q));
-        least = std::min(least, seen(p, q));
-      }
-    }
-    losses_.assign(least_.size() * least_.size(), kUnknown);
+    losses_.assign(count * count, kUnknown);
   }
 
   /// The least entry of an option's row.
-  [[nodiscard]] double least(std::size_t option) const { return least_[row_of_[option]]; }
+  [[nodiscard]] double least(std::size_t option) const { return least_[rows_.of_row[option]]; }
 
   /// Greatest r(a, q) - r(b, q) over the q that b allows.
   [[nodiscard]] double greatest_loss(std::size_t a, std::size_t b) {
-    const std::size_t row_a = row_of_[a];
-    const std::size_t row_b = row_of_[b];
+    const std::size_t row_a = rows_.of_row[a];
+    const std::size_t row_b = rows_.of_row[b];
     double& known = losses_[row_a * least_.size() + row_b];
     if (known != kUnknown) return known;
     double most = -kForbidden;
-    const double* with_a = costs_.data() + row_a * columns_;
-    const double* with_b = costs_.data() + row_b * columns_;
-    for (std::size_t q = 0; q < columns_; ++q) {
+    const std::size_t columns = columns_.first.size();
+    const double* with_a = costs_.data() + row_a * columns;
+    const double* with_b = costs_.data() + row_b * columns;
+    for (std::size_t q = 0; q < columns; ++q) {
       if (with_b[q] < kForbidden) most = std::max(most, with_a[q] - with_b[q]);
     }
     return known = most;
@@ -129,14 +118,36 @@ class Rows {
 
  private:
   static constexpr double kUnknown = std::numeric_limits<double>::lowest();
-  std::size_t columns_ = 0;
-  std::vector<std::size_t> row_of_;  ///< by option
+  static constexpr std::size_t kFewRows = 8;  ///< of which equal ones are not worth looking for
+
+  void find_alike(const EdgeView& seen) {
+    rows_.hash.assign(seen.rows, 0);
+    columns_.hash.assign(seen.columns, 0);
+    for (std::size_t p = 0; p < seen.rows; ++p) {
+      for (std::size_t q = 0; q < seen.columns; ++q) {
+        rows_.hash[p] += share_of_hash(seen(p, q), q);
+        columns_.hash[q] += share_of_hash(seen(p, q), p);
+      }
+    }
+    rows_.number([&](std::size_t a, std::size_t b) {
+      for (std::size_t q = 0; q < seen.columns; ++q) {
+        if (seen(a, q) != seen(b, q)) return false;
+      }
+      return true;
+    });
+    columns_.number([&](std::size_t a, std::size_t b) {
+      return std::all_of(rows_.first.begin(), rows_.first.end(),
+                         [&](std::size_t p) { return seen(p, a) == seen(p, b); });
+    });
+  }
+
+  Alike rows_, columns_;
   std::vector<double> costs_, least_, losses_;
 };
 
 /// Compares two options. `floor[p]` is the cost of p with the least entry of each edge.
 bool dominates(std::size_t a, std::size_t b, const std::vector<double>& floor,
-               std::vector<Rows>& edges, const std::vector<std::vector<std::int64_t>>& profile) {
+               std::span<Rows> edges, const std::vector<std::vector<std::int64_t>>& profile) {
   // max_q (r(a,q) - r(b,q)) >= least(a) - least(b): the floors decide most pairs, and each edge
   // only adds to their difference.
   double loss = floor[a] - floor[b];
@@ -162,11 +173,13 @@ bool dominates(std::size_t a, std::size_t b, const std::vector<double>& floor,
 bool WorkGraph::delete_dominated(int i) {
   const std::size_t options = node(i).costs.size();
   std::vector<double> floor = node(i).costs;
-  std::vector<Rows> edges;
-  for (const int e : node(i).edges) {
-    edges.emplace_back(view(e, i));
+  thread_local std::vector<Rows> room;
+  if (room.size() < node(i).edges.size()) room.resize(node(i).edges.size());
+  const std::span<Rows> edges(room.data(), node(i).edges.size());
+  for (std::size_t k = 0; k < edges.size(); ++k) {
+    edges[k].fill(view(node(i).edges[k], i));
     for (std::size_t p = 0; p < options; ++p) {
-      floor[p] += edges.back().least(p);
+      floor[p] += edges[k].least(p);
     }
   }
   if (std::find(floor.begin(), floor.end(), kForbidden) != floor.end()) {

@@ -101,25 +101,26 @@ void WorkGraph::apply_cheap_rules(int i) {
 }
 
 bool WorkGraph::prune_forbidden(int i) {
-  const std::size_t options = node(i).costs.size();
-  const auto is_supported = [&](std::size_t p) {
-    if (!(node(i).costs[p] < kForbidden)) return false;
-    for (const int e : node(i).edges) {
-      const EdgeView seen = view(e, i);
-      std::size_t q = 0;
-      while (q < seen.columns && !(seen(p, q) < kForbidden)) ++q;
-      if (q == seen.columns) return false;
-    }
-    return true;
+  const std::vector<double>& own = node(i).costs;
+  const auto has_finite = [](const EdgeView& seen, std::size_t p) {
+    std::size_t q = 0;
+    while (q < seen.columns && !(seen(p, q) < kForbidden)) ++q;
+    return q < seen.columns;
   };
-  std::size_t first = 0;  // that goes
-  while (first < options && is_supported(first)) ++first;
-  if (options > 0 && first == options) {
+  bool all = !own.empty() &&
+             std::all_of(own.begin(), own.end(), [](double cost) { return cost < kForbidden; });
+  for (std::size_t k = 0; all && k < node(i).edges.size(); ++k) {
+    const EdgeView seen = view(node(i).edges[k], i);
+    for (std::size_t p = 0; all && p < seen.rows; ++p) all = has_finite(seen, p);
+  }
+  if (all) {
     return false;
   }
-  std::vector<bool> keep(options, true);
-  for (std::size_t p = first; p < options; ++p) {
-    keep[p] = p > first && is_supported(p);
+  std::vector<bool> keep;
+  for (const double cost : own) keep.push_back(cost < kForbidden);
+  for (const int e : node(i).edges) {
+    const EdgeView seen = view(e, i);
+    for (std::size_t p = 0; p < seen.rows; ++p) keep[p] = keep[p] && has_finite(seen, p);
   }
   delete_options(i, keep);
   return true;
