@@ -1,10 +1,8 @@
 // An option goes if another takes no more memory at any time and costs no more whatever the
 // neighbours choose.
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <limits>
-#include <numeric>
 #include <span>
 #include <utility>
 
@@ -43,74 +41,47 @@ std::vector<std::vector<std::int64_t>> memory_profile(const WorkGraph::Node& nod
   return profile;
 }
 
-/// What an entry at some place adds to the hash of its row or column.
-std::uint64_t share_of_hash(double value, std::size_t place) {
-  std::uint64_t factor = (place + 1) * 0x9E3779B97F4A7C15ULL;
-  factor ^= factor >> 32U;
-  return std::bit_cast<std::uint64_t>(value) * (factor | 1U);
-}
-
-/// Numbers of equal rows of a matrix, in the order in which they first come.
-struct Alike {
-  std::vector<std::size_t> of_row;
-  std::vector<std::size_t> first;   ///< row with each number
-  std::vector<std::uint64_t> hash;  ///< of each row
-
-  template <typename Equal>
-  void number(const Equal& equal) {
-    of_row.clear();
-    first.clear();
-    for (std::size_t p = 0; p < hash.size(); ++p) {
-      std::size_t k = 0;
-      while (k < first.size() && !(hash[first[k]] == hash[p] && equal(first[k], p))) ++k;
-      if (k == first.size()) first.push_back(p);
-      of_row.push_back(k);
-    }
-  }
-  void number_all(std::size_t rows) {
-    of_row.resize(rows);
-    std::iota(of_row.begin(), of_row.end(), std::size_t{0});
-    first = of_row;
-  }
-};
-
-/// An edge seen from a node, equal rows and equal columns once. Keeps its room when it is filled
-/// again.
+/// An edge seen from a node. Keeps its room when it is filled again.
 class Rows {
  public:
   void fill(const EdgeView& seen) {
-    if (seen.rows <= kFewRows) {
-      rows_.number_all(seen.rows);
-      columns_.number_all(seen.columns);
-    } else {
-      find_alike(seen);
-    }
-    const std::size_t count = rows_.first.size();
-    costs_.clear();
-    least_.assign(count, kForbidden);
-    for (std::size_t k = 0; k < count; ++k) {
-      for (const std::size_t q : columns_.first) {
-        costs_.push_back(seen(rows_.first[k], q));
-        least_[k] = std::min(least_[k], costs_.back());
+    row_of_.resize(seen.rows);
+    for (std::size_t p = 0; p < seen.rows; ++p) row_of_[p] = seen.class_of_row(p);
+    columns_ = seen.column_classes;
+    costs_.resize(seen.row_classes * columns_);
+    least_.assign(seen.row_classes, kForbidden);
+    least_at_.assign(seen.row_classes, 0);
+    for (std::size_t a = 0; a < seen.row_classes; ++a) {
+      for (std::size_t b = 0; b < columns_; ++b) {
+        const double cost = costs_[a * columns_ + b] = seen.of_classes(a, b);
+        if (!(cost < least_[a])) continue;
+        least_[a] = cost;
+        least_at_[a] = b;
       }
     }
-    losses_.assign(count * count, kUnknown);
+    losses_.assign(least_.size() * least_.size(), kUnknown);
   }
 
   /// The least entry of an option's row.
-  [[nodiscard]] double least(std::size_t option) const { return least_[rows_.of_row[option]]; }
+  [[nodiscard]] double least(std::size_t option) const { return least_[row_of(option)]; }
+
+  /// By how much r(a, q) is above a's least where b's is least: no more than that by which the
+  /// greatest loss is above the difference of the least.
+  [[nodiscard]] double loss_at_least(std::size_t a, std::size_t b) const {
+    const std::size_t row_a = row_of(a);
+    return costs_[row_a * columns_ + least_at_[row_of(b)]] - least_[row_a];
+  }
 
   /// Greatest r(a, q) - r(b, q) over the q that b allows.
   [[nodiscard]] double greatest_loss(std::size_t a, std::size_t b) {
-    const std::size_t row_a = rows_.of_row[a];
-    const std::size_t row_b = rows_.of_row[b];
+    const std::size_t row_a = row_of(a);
+    const std::size_t row_b = row_of(b);
     double& known = losses_[row_a * least_.size() + row_b];
     if (known != kUnknown) return known;
     double most = -kForbidden;
-    const std::size_t columns = columns_.first.size();
-    const double* with_a = costs_.data() + row_a * columns;
-    const double* with_b = costs_.data() + row_b * columns;
-    for (std::size_t q = 0; q < columns; ++q) {
+    const double* with_a = costs_.data() + row_a * columns_;
+    const double* with_b = costs_.data() + row_b * columns_;
+    for (std::size_t q = 0; q < columns_; ++q) {
       if (with_b[q] < kForbidden) most = std::max(most, with_a[q] - with_b[q]);
     }
     return known = most;
@@ -118,31 +89,12 @@ class Rows {
 
  private:
   static constexpr double kUnknown = std::numeric_limits<double>::lowest();
-  static constexpr std::size_t kFewRows = 8;  ///< of which equal ones are not worth looking for
+  [[nodiscard]] std::size_t row_of(std::size_t option) const { return row_of_[option]; }
 
-  void find_alike(const EdgeView& seen) {
-    rows_.hash.assign(seen.rows, 0);
-    columns_.hash.assign(seen.columns, 0);
-    for (std::size_t p = 0; p < seen.rows; ++p) {
-      for (std::size_t q = 0; q < seen.columns; ++q) {
-        rows_.hash[p] += share_of_hash(seen(p, q), q);
-        columns_.hash[q] += share_of_hash(seen(p, q), p);
-      }
-    }
-    rows_.number([&](std::size_t a, std::size_t b) {
-      for (std::size_t q = 0; q < seen.columns; ++q) {
-        if (seen(a, q) != seen(b, q)) return false;
-      }
-      return true;
-    });
-    columns_.number([&](std::size_t a, std::size_t b) {
-      return std::all_of(rows_.first.begin(), rows_.first.end(),
-                         [&](std::size_t p) { return seen(p, a) == seen(p, b); });
-    });
-  }
-
-  Alike rows_, columns_;
+  std::vector<std::size_t> row_of_;  ///< class by option
+  std::size_t columns_ = 0;
   std::vector<double> costs_, least_, losses_;
+  std::vector<std::size_t> least_at_;  ///< column class
 };
 
 /// Compares two options. `floor[p]` is the cost of p with the least entry of each edge.
@@ -156,6 +108,13 @@ bool dominates(std::size_t a, std::size_t b, const std::vector<double>& floor,
   }
   for (const std::vector<std::int64_t>& stretch : profile) {
     if (stretch[a] > stretch[b]) {
+      return false;
+    }
+  }
+  double least_loss = loss;
+  for (const Rows& rows : edges) {
+    least_loss += rows.loss_at_least(a, b);
+    if (least_loss > 0.0) {
       return false;
     }
   }

@@ -41,6 +41,7 @@ Lagrangian::Lagrangian(const Core& core)
     first_shares_.emplace_back(core.nodes[static_cast<std::size_t>(edge.first)].costs.size(), 0.0);
     second_shares_.emplace_back(core.nodes[static_cast<std::size_t>(edge.second)].costs.size(),
                                 0.0);
+    least_of_edge_.push_back(*std::min_element(edge.costs.begin(), edge.costs.end()));
     const int index = static_cast<int>(e);
     auto& of_first = edge.first < edge.second ? after_ : before_;
     auto& of_second = edge.first < edge.second ? before_ : after_;
@@ -78,15 +79,7 @@ void Lagrangian::set_prices(std::vector<double> prices) {
   }
 }
 
-double Lagrangian::entry(const Link& link, std::size_t p, std::size_t q) const {
-  const auto e = static_cast<std::size_t>(link.edge);
-  const std::size_t row = link.first ? p : q;
-  const std::size_t column = link.first ? q : p;
-  return core_.edges[e].costs[row * second_shares_[e].size() + column] + first_shares_[e][row] +
-         second_shares_[e][column];
-}
-
-const std::vector<double>& Lagrangian::least_by_option(const Link& link) const {
+const std::vector<double>& Lagrangian::least_of_rest(const Link& link) const {
   const auto e = static_cast<std::size_t>(link.edge);
   const std::vector<double>& first = first_shares_[e];
   const std::vector<double>& second = second_shares_[e];
@@ -95,7 +88,7 @@ const std::vector<double>& Lagrangian::least_by_option(const Link& link) const {
   if (link.first) {
     least_.resize(first.size());
     for (std::size_t row = 0; row < first.size(); ++row, costs += columns) {
-      least_[row] = least_sum(costs, second.data(), columns) + first[row];
+      least_[row] = least_sum(costs, second.data(), columns);
     }
     return least_;
   }
@@ -103,7 +96,6 @@ const std::vector<double>& Lagrangian::least_by_option(const Link& link) const {
   for (std::size_t row = 0; row < first.size(); ++row, costs += columns) {
     take_least(costs, first[row], least_);
   }
-  for (std::size_t column = 0; column < columns; ++column) least_[column] += second[column];
   return least_;
 }
 
@@ -111,26 +103,36 @@ void Lagrangian::absorb(int i, const Link& link) {
   std::vector<double>& costs = node_costs_[static_cast<std::size_t>(i)];
   const auto e = static_cast<std::size_t>(link.edge);
   std::vector<double>& share = link.first ? first_shares_[e] : second_shares_[e];
-  const std::vector<double>& least = least_by_option(link);
+  const std::vector<double>& rest = least_of_rest(link);
+  double left = kForbidden;
   for (std::size_t p = 0; p < costs.size(); ++p) {
-    costs[p] += least[p];
-    share[p] -= least[p];
+    const double least = rest[p] + share[p];
+    costs[p] += least;
+    share[p] -= least;
+    left = std::min(left, rest[p] + share[p]);
   }
+  least_of_edge_[e] = left;
 }
 
 void Lagrangian::decode(int i, const std::vector<Link>& decided) {
-  std::vector<double> costs = node_costs_[static_cast<std::size_t>(i)];
+  std::vector<double>& costs = decoded_;
+  costs = node_costs_[static_cast<std::size_t>(i)];
   for (const Link& link : decided) {
+    const auto e = static_cast<std::size_t>(link.edge);
     const auto q = static_cast<std::size_t>(labels_[static_cast<std::size_t>(link.other)]);
-    for (std::size_t p = 0; p < costs.size(); ++p) {
-      costs[p] += entry(link, p, q);
-    }
+    const std::vector<double>& own = link.first ? first_shares_[e] : second_shares_[e];
+    const double shared = (link.first ? second_shares_[e] : first_shares_[e])[q];
+    const std::size_t columns = second_shares_[e].size();
+    const double* entry = core_.edges[e].costs.data() + (link.first ? q : q * columns);
+    const std::size_t step = link.first ? columns : 1;
+    for (std::size_t p = 0; p < costs.size(); ++p) costs[p] += entry[p * step] + own[p] + shared;
   }
   labels_[static_cast<std::size_t>(i)] =
       static_cast<int>(std::min_element(costs.begin(), costs.end()) - costs.begin());
 }
 
 void Lagrangian::pass(bool forward) {
+  const bool first = !std::exchange(passed_, true);
   const std::size_t count = node_costs_.size();
   for (std::size_t step = 0; step < count; ++step) {
     const std::size_t i = forward ? step : count - 1 - step;
@@ -142,8 +144,9 @@ void Lagrangian::pass(bool forward) {
     for (const Link& link : behind) {
       absorb(static_cast<int>(i), link);
     }
-    for (const Link& link : ahead) {
-      absorb(static_cast<int>(i), link);
+    // What lies ahead was absorbed here by the pass before, and nothing was moved there since.
+    for (std::size_t k = 0; first && k < ahead.size(); ++k) {
+      absorb(static_cast<int>(i), ahead[k]);
     }
     // Chains through the node share its cost evenly; those that end here keep theirs.
     std::vector<double>& costs = node_costs_[i];
@@ -185,13 +188,9 @@ double Lagrangian::bound() const {
     add(*std::min_element(costs.begin(), costs.end()));
     magnitude += largest(costs);
   }
-  for (std::size_t i = 0; i < before_.size(); ++i) {
-    for (const Link& link : before_[i]) {
-      const std::vector<double>& least = least_by_option(link);
-      add(*std::min_element(least.begin(), least.end()));
-      const auto e = static_cast<std::size_t>(link.edge);
-      magnitude += 4.0 * (largest(first_shares_[e]) + largest(second_shares_[e]));
-    }
+  for (std::size_t e = 0; e < least_of_edge_.size(); ++e) {
+    add(least_of_edge_[e]);
+    magnitude += 4.0 * (largest(first_shares_[e]) + largest(second_shares_[e]));
   }
   for (std::size_t t = 0; t < prices_.size(); ++t) {
     add(-prices_[t] * static_cast<double>(core_.capacities[t]));
@@ -206,11 +205,15 @@ std::vector<std::vector<double>> Lagrangian::option_bounds() const {
     double least = *std::min_element(node_costs_[i].begin(), node_costs_[i].end());
     for (const auto* links : {&before_[i], &after_[i]}) {
       for (const Link& link : *links) {
-        const std::vector<double>& by_option = least_by_option(link);
-        least += *std::min_element(by_option.begin(), by_option.end());
-        for (std::size_t p = 0; p < by_option.size(); ++p) {
-          result[i][p] += by_option[p];
+        const auto e = static_cast<std::size_t>(link.edge);
+        const std::vector<double>& share = link.first ? first_shares_[e] : second_shares_[e];
+        const std::vector<double>& rest = least_of_rest(link);
+        double least_entry = kForbidden;
+        for (std::size_t p = 0; p < rest.size(); ++p) {
+          result[i][p] += rest[p] + share[p];
+          least_entry = std::min(least_entry, rest[p] + share[p]);
         }
+        least += least_entry;
       }
     }
     for (double& value : result[i]) {

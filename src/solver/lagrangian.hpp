@@ -43,9 +43,9 @@ class Lagrangian {
   void pass(bool forward);
   void absorb(int i, const Link& link);
   void decode(int i, const std::vector<Link>& decided);
-  [[nodiscard]] double entry(const Link& link, std::size_t p, std::size_t q) const;
-  /// Least cost of the edge with each option of the node; valid until it is called again.
-  [[nodiscard]] const std::vector<double>& least_by_option(const Link& link) const;
+  /// Least of the edge's cost and the other end's share, for each option of the node; valid until
+  /// it is called again.
+  [[nodiscard]] const std::vector<double>& least_of_rest(const Link& link) const;
   [[nodiscard]] double bound() const;
 
   const Core& core_;
@@ -55,8 +55,11 @@ class Lagrangian {
   std::vector<std::vector<double>> first_shares_;  ///< by edge: moved to it from its first node
   std::vector<std::vector<double>> second_shares_;
   std::vector<double> prices_;
+  std::vector<double> least_of_edge_;  ///< least entry with its shares, when last absorbed
+  bool passed_ = false;                ///< some pass was made
   std::vector<int> labels_;
-  mutable std::vector<double> least_;  ///< room for least_by_option
+  std::vector<double> decoded_;        ///< room for decode
+  mutable std::vector<double> least_;  ///< room for least_of_rest
 };
 
 }  // namespace alpa

@@ -10,10 +10,12 @@ namespace {
 
 /// Every row has exactly one finite entry.
 bool is_function_of_rows(const EdgeView& edge) {
-  for (std::size_t p = 0; p < edge.rows; ++p) {
-    std::size_t finite = 0;
-    for (std::size_t q = 0; q < edge.columns && finite < 2; ++q) {
-      finite += edge(p, q) < kForbidden ? 1 : 0;
+  for (std::size_t a = 0; a < edge.row_classes; ++a) {
+    std::ptrdiff_t finite = 0;
+    for (std::size_t b = 0; b < edge.column_classes && finite < 2; ++b) {
+      if (!(edge.of_classes(a, b) < kForbidden)) continue;
+      const EdgeTable::Classes& all = edge.classes_of_columns();
+      finite += all.empty() ? 1 : std::count(all.begin(), all.end(), static_cast<std::int32_t>(b));
     }
     if (finite != 1) return false;
   }
@@ -31,13 +33,13 @@ std::vector<std::size_t> function_of_rows(const EdgeView& edge) {
 
 /// r(p, q) = a(p) + b(q) up to rounding, all finite.
 bool is_separable(const EdgeView& edge) {
-  for (std::size_t p = 0; p < edge.rows; ++p) {
-    for (std::size_t q = 0; q < edge.columns; ++q) {
-      if (!(edge(p, q) < kForbidden)) {
+  for (std::size_t a = 0; a < edge.row_classes; ++a) {
+    for (std::size_t b = 0; b < edge.column_classes; ++b) {
+      if (!(edge.of_classes(a, b) < kForbidden)) {
         return false;
       }
-      const double left = edge(p, q) + edge(0, 0);
-      const double right = edge(p, 0) + edge(0, q);
+      const double left = edge.of_classes(a, b) + edge.of_classes(0, 0);
+      const double right = edge.of_classes(a, 0) + edge.of_classes(0, b);
       if (std::abs(left - right) > 4e-16 * std::max(std::abs(left), std::abs(right))) {
         return false;
       }
@@ -46,10 +48,18 @@ bool is_separable(const EdgeView& edge) {
   return true;
 }
 
+/// Whether the rows of a class have a finite entry.
+bool is_finite_somewhere(const EdgeView& edge, std::size_t row_class) {
+  std::size_t b = 0;
+  while (b < edge.column_classes && !(edge.of_classes(row_class, b) < kForbidden)) ++b;
+  return b < edge.column_classes;
+}
+
 /// Puts `begun` plus what follows in place of what is more, with the option that takes it.
-void take_less(double begun, const double* follows, int option, double* least,
-               std::vector<int>& taken) {
-  int* who = taken.data();
+/// @param taken options as numbers of the width of costs
+void take_less(double begun, const double* follows, double option, double* least,
+               std::vector<double>& taken) {
+  double* who = taken.data();
   for (std::size_t q = 0; q < taken.size(); ++q) {
     const double cost = begun + follows[q];
     const bool less = cost < least[q];
@@ -102,16 +112,11 @@ void WorkGraph::apply_cheap_rules(int i) {
 
 bool WorkGraph::prune_forbidden(int i) {
   const std::vector<double>& own = node(i).costs;
-  const auto has_finite = [](const EdgeView& seen, std::size_t p) {
-    std::size_t q = 0;
-    while (q < seen.columns && !(seen(p, q) < kForbidden)) ++q;
-    return q < seen.columns;
-  };
   bool all = !own.empty() &&
              std::all_of(own.begin(), own.end(), [](double cost) { return cost < kForbidden; });
   for (std::size_t k = 0; all && k < node(i).edges.size(); ++k) {
     const EdgeView seen = view(node(i).edges[k], i);
-    for (std::size_t p = 0; all && p < seen.rows; ++p) all = has_finite(seen, p);
+    for (std::size_t a = 0; all && a < seen.row_classes; ++a) all = is_finite_somewhere(seen, a);
   }
   if (all) {
     return false;
@@ -120,7 +125,9 @@ bool WorkGraph::prune_forbidden(int i) {
   for (const double cost : own) keep.push_back(cost < kForbidden);
   for (const int e : node(i).edges) {
     const EdgeView seen = view(e, i);
-    for (std::size_t p = 0; p < seen.rows; ++p) keep[p] = keep[p] && has_finite(seen, p);
+    for (std::size_t p = 0; p < keep.size(); ++p) {
+      keep[p] = keep[p] && is_finite_somewhere(seen, seen.class_of_row(p));
+    }
   }
   delete_options(i, keep);
   return true;
@@ -168,8 +175,7 @@ void WorkGraph::contract(int e, int into) {
   const int gone = other_end(e, into);
   const EdgeView tie = view(e, into);
   const std::vector<std::size_t> follows = function_of_rows(tie);
-  Step step{
-      .node = gone, .first = into, .first_ids = node(into).ids, .second_ids = {}, .table = {}};
+  Step step{.node = gone, .first = into, .first_ids = node(into).ids};
   for (std::size_t p = 0; p < follows.size(); ++p) {
     at(into).costs[p] += node(gone).costs[follows[p]] + tie(p, follows[p]);
     step.table.push_back(node(gone).ids[follows[p]]);
@@ -177,17 +183,16 @@ void WorkGraph::contract(int e, int into) {
   remove_edge(e);
   const std::vector<int> moved = node(gone).edges;
   for (const int old : moved) {
-    const EdgeView seen = view(old, gone);
-    std::vector<double> costs;
-    costs.reserve(follows.size() * seen.columns);
-    for (const std::size_t p : follows) {
-      for (std::size_t q = 0; q < seen.columns; ++q) {
-        costs.push_back(seen(p, q));
-      }
-    }
     const int other = other_end(old, gone);
+    const bool rows = edge(old).first == gone;
+    EdgeTable table = std::move(edge(old).table);
     remove_edge(old);
-    add_edge(into, other, std::move(costs));
+    table.select(rows, follows);
+    if (rows) {
+      add_edge(into, other, std::move(table));
+    } else {
+      add_edge(other, into, std::move(table));
+    }
   }
   for (const Core::Term& term : node(gone).terms) {
     Core::Term image{term.begin, term.end, {}};
@@ -215,7 +220,7 @@ void WorkGraph::fix(int i) {
     }
   }
   const int id = node(i).ids[0];
-  kill(i, {.node = i, .first_ids = {}, .second_ids = {}, .table = {id}});
+  kill(i, {.node = i, .table = {id}});
 }
 
 bool WorkGraph::table_is_small(int i) const {
@@ -232,49 +237,64 @@ void WorkGraph::eliminate(int i) {
   const auto end = [&](std::size_t k) { return edges.size() > k ? other_end(edges[k], i) : -1; };
   const int first = end(0);
   const int second = end(1);
-  const std::size_t rows = first < 0 ? 1 : node(first).costs.size();
-  const std::size_t columns = second < 0 ? 1 : node(second).costs.size();
-  Step step{.node = i,
-            .first = first,
-            .second = second,
-            .first_ids = {},
-            .second_ids = {},
-            .table = std::vector<int>(rows * columns)};
-  std::vector<double> best(rows * columns, kForbidden);
+  Step step{.node = i, .first = first, .second = second};
+  EdgeTable::Classes to_first, to_second;  // of the options of the ends
+  std::size_t first_options = 0, second_options = 0;
+  std::size_t rows = 1;
   const std::size_t options = node(i).costs.size();
-  std::vector<double> to_second(options * columns, 0.0);  // row-major, to go through in a row
+  if (first >= 0) {
+    const EdgeView seen = view(edges[0], i);
+    to_first = seen.classes_of_columns();
+    first_options = seen.columns;
+    rows = seen.column_classes;
+    step.first_ids = node(first).ids;
+  }
+  std::vector<double> follows(options, 0.0);  // row-major, to go through in a row
   if (second >= 0) {
     const EdgeView seen = view(edges[1], i);
+    to_second = seen.classes_of_columns();
+    second_options = seen.columns;
+    step.columns = seen.column_classes;
+    step.second_ids = node(second).ids;
+    follows.clear();
     for (std::size_t x = 0; x < options; ++x) {
-      for (std::size_t q = 0; q < columns; ++q) to_second[x * columns + q] = seen(x, q);
-    }
-  }
-  std::vector<int> taken(columns);
-  for (std::size_t p = 0; p < rows; ++p) {
-    std::fill(taken.begin(), taken.end(), 0);
-    double* least = best.data() + p * columns;
-    for (std::size_t x = 0; x < options; ++x) {
-      const double begun = node(i).costs[x] + (first < 0 ? 0.0 : view(edges[0], i)(x, p));
-      if (begun < kForbidden) {
-        take_less(begun, to_second.data() + x * columns, static_cast<int>(x), least, taken);
+      const std::size_t row = seen.class_of_row(x);
+      for (std::size_t b = 0; b < seen.column_classes; ++b) {
+        follows.push_back(seen.of_classes(row, b));
       }
     }
-    for (std::size_t q = 0; q < columns; ++q) {
-      step.table[p * columns + q] = node(i).ids[static_cast<std::size_t>(taken[q])];
-    }
   }
-  step.first_ids = first < 0 ? std::vector<int>{} : node(first).ids;
-  step.second_ids = second < 0 ? std::vector<int>{} : node(second).ids;
+  std::vector<double> best(rows * step.columns, kForbidden);
+  std::vector<double> taken(step.columns);
+  for (std::size_t a = 0; a < rows; ++a) {
+    std::fill(taken.begin(), taken.end(), 0.0);
+    for (std::size_t x = 0; x < options; ++x) {
+      double begun = node(i).costs[x];
+      if (first >= 0) {
+        const EdgeView seen = view(edges[0], i);
+        begun += seen.of_classes(seen.class_of_row(x), a);
+      }
+      if (begun < kForbidden) {
+        take_less(begun, follows.data() + x * step.columns, static_cast<double>(x),
+                  best.data() + a * step.columns, taken);
+      }
+    }
+    for (const double x : taken) step.table.push_back(node(i).ids[static_cast<std::size_t>(x)]);
+  }
+  step.first_classes = to_first;
+  step.second_classes = to_second;
   kill(i, std::move(step));
   if (first < 0) {
     constant_ += best[0];
   } else if (second < 0) {
-    for (std::size_t p = 0; p < rows; ++p) {
-      at(first).costs[p] += best[p];
+    for (std::size_t p = 0; p < first_options; ++p) {
+      at(first).costs[p] += best[to_first.empty() ? p : static_cast<std::size_t>(to_first[p])];
     }
     touch_around(first);
   } else {
-    add_edge(first, second, std::move(best));
+    add_edge(first, second,
+             EdgeTable(std::move(to_first), first_options, std::move(to_second), second_options,
+                       std::move(best)));
   }
 }
 

@@ -34,6 +34,12 @@ std::size_t position(const std::vector<int>& ids, int id) {
   return static_cast<std::size_t>(found - ids.begin());
 }
 
+/// Class of an option.  @param classes of all; empty: all different
+std::size_t class_at(const std::vector<int>& ids, const EdgeTable::Classes& classes, int id) {
+  const std::size_t place = position(ids, id);
+  return classes.empty() ? place : static_cast<std::size_t>(classes[place]);
+}
+
 }  // namespace
 
 WorkGraph::WorkGraph(const Problem& problem) {
@@ -49,6 +55,8 @@ WorkGraph::WorkGraph(const Problem& problem) {
     infeasible_ = *problem.usage_limit < 0;
   }
   nodes_.resize(count);
+  edges_.reserve(2 * problem.edges.size());
+  steps_.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     Node& node = nodes_[i];
     node.costs = problem.nodes[i].costs;
@@ -68,7 +76,8 @@ WorkGraph::WorkGraph(const Problem& problem) {
         node.costs[p] += e.costs[p * node.costs.size() + p];
       }
     } else {
-      add_edge(e.first, e.second, e.costs);
+      add_edge(e.first, e.second,
+               EdgeTable(node(e.first).costs.size(), node(e.second).costs.size(), e.costs));
     }
   }
   for (std::size_t i = 0; i < count; ++i) {
@@ -80,15 +89,7 @@ int WorkGraph::other_end(int e, int i) const {
   return edge(e).first == i ? edge(e).second : edge(e).first;
 }
 
-EdgeView WorkGraph::view(int e, int from) const {
-  const Edge& seen = edge(e);
-  const std::size_t rows = node(seen.first).costs.size();
-  const std::size_t columns = node(seen.second).costs.size();
-  if (seen.first == from) {
-    return {seen.costs.data(), columns, 1, rows, columns};
-  }
-  return {seen.costs.data(), 1, columns, columns, rows};
-}
+EdgeView WorkGraph::view(int e, int from) const { return {edge(e).table, edge(e).first != from}; }
 
 void WorkGraph::touch(int i) {
   const auto index = static_cast<std::size_t>(i);
@@ -116,7 +117,7 @@ void WorkGraph::remove_edge(int e) {
     touch(end);
   }
   gone.alive = false;
-  gone.costs = {};
+  gone.table = {};
 }
 
 void WorkGraph::kill(int i, Step step) {
@@ -128,7 +129,7 @@ void WorkGraph::kill(int i, Step step) {
   at(i) = Node{.alive = false, .costs = {}, .ids = {}, .terms = {}, .edges = {}};
 }
 
-void WorkGraph::add_edge(int i, int j, std::vector<double> costs) {
+void WorkGraph::add_edge(int i, int j, EdgeTable table) {
   touch(i);
   touch(j);
   const int fewer = node(i).edges.size() <= node(j).edges.size() ? i : j;
@@ -137,44 +138,17 @@ void WorkGraph::add_edge(int i, int j, std::vector<double> costs) {
     if (other_end(e, fewer) != wanted) {
       continue;
     }
-    const std::size_t rows = node(i).costs.size();
-    const std::size_t columns = node(j).costs.size();
-    const bool same = edge(e).first == i;
-    for (std::size_t p = 0; p < rows; ++p) {
-      for (std::size_t q = 0; q < columns; ++q) {
-        edge(e).costs[same ? p * columns + q : q * rows + p] += costs[p * columns + q];
-      }
-    }
+    edge(e).table.add(table, edge(e).first != i);
     return;
   }
   const int e = static_cast<int>(edges_.size());
-  edges_.push_back({true, i, j, std::move(costs)});
+  edges_.push_back({true, i, j, std::move(table)});
   at(i).edges.push_back(e);
   at(j).edges.push_back(e);
 }
 
 void WorkGraph::delete_options(int i, const std::vector<bool>& keep) {
-  for (const int e : node(i).edges) {
-    const EdgeView old = view(e, i);
-    std::vector<double> costs;
-    const bool rows = edge(e).first == i;
-    if (rows) {
-      for (std::size_t p = 0; p < old.rows; ++p) {
-        for (std::size_t q = 0; keep[p] && q < old.columns; ++q) {
-          costs.push_back(old(p, q));
-        }
-      }
-    } else {
-      for (std::size_t q = 0; q < old.columns; ++q) {
-        for (std::size_t p = 0; p < old.rows; ++p) {
-          if (keep[p]) {
-            costs.push_back(old(p, q));
-          }
-        }
-      }
-    }
-    edge(e).costs = std::move(costs);
-  }
+  for (const int e : node(i).edges) edge(e).table.keep(edge(e).first == i, keep);
   const auto compact = [&keep](auto& values) {
     std::size_t to = 0;
     for (std::size_t p = 0; p < keep.size(); ++p) {
@@ -201,13 +175,19 @@ void WorkGraph::forbid_pairs(const std::vector<std::vector<bool>>& allowed) {
       continue;
     }
     const std::vector<bool>& entries = allowed[next++];
+    if (std::find(entries.begin(), entries.end(), false) == entries.end()) continue;
+    std::vector<double> costs = e.table.dense();
+    bool any = false;
     for (std::size_t k = 0; k < entries.size(); ++k) {
-      if (!entries[k] && e.costs[k] < kForbidden) {
-        e.costs[k] = kForbidden;
-        touch(e.first);
-        touch(e.second);
+      if (!entries[k] && costs[k] < kForbidden) {
+        costs[k] = kForbidden;
+        any = true;
       }
     }
+    if (!any) continue;
+    e.table = EdgeTable(node(e.first).costs.size(), node(e.second).costs.size(), std::move(costs));
+    touch(e.first);
+    touch(e.second);
   }
 }
 
@@ -225,7 +205,7 @@ Core WorkGraph::core(std::vector<int>& core_nodes) const {
   for (const Edge& e : edges_) {
     if (e.alive) {
       result.edges.push_back({index[static_cast<std::size_t>(e.first)],
-                              index[static_cast<std::size_t>(e.second)], e.costs});
+                              index[static_cast<std::size_t>(e.second)], e.table.dense()});
     }
   }
   result.capacities = capacities_;
@@ -238,11 +218,12 @@ void WorkGraph::reconstruct(std::vector<int>& ids) const {
   for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
     std::size_t entry = 0;
     if (step->first >= 0) {
-      entry = position(step->first_ids, ids[static_cast<std::size_t>(step->first)]);
+      entry = class_at(step->first_ids, step->first_classes,
+                       ids[static_cast<std::size_t>(step->first)]);
     }
     if (step->second >= 0) {
-      entry = entry * step->second_ids.size() +
-              position(step->second_ids, ids[static_cast<std::size_t>(step->second)]);
+      entry = entry * step->columns + class_at(step->second_ids, step->second_classes,
+                                               ids[static_cast<std::size_t>(step->second)]);
     }
     ids[static_cast<std::size_t>(step->node)] = step->table[entry];
   }

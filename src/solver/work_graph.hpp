@@ -5,19 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace alpa {
+#include "edge_table.hpp"
 
-/// A way through an edge's matrix seen from one end: entry (p, q) for option p of that end.
-struct EdgeView {
-  const double* data;
-  std::size_t row_stride;
-  std::size_t column_stride;
-  std::size_t rows;
-  std::size_t columns;
-  double operator()(std::size_t p, std::size_t q) const {
-    return data[p * row_stride + q * column_stride];
-  }
-};
+namespace alpa {
 
 /// The problem while it is being reduced: nodes and edges die, options go, time shrinks. Each dead
 /// node leaves a step that says which option it takes, given those of at most two other nodes.
@@ -34,7 +24,7 @@ class WorkGraph {
     bool alive = true;
     int first = 0;
     int second = 0;
-    std::vector<double> costs;
+    EdgeTable table;
   };
 
   explicit WorkGraph(const Problem& problem);
@@ -57,9 +47,12 @@ class WorkGraph {
     int node;
     int first = -1;
     int second = -1;
-    std::vector<int> first_ids;
-    std::vector<int> second_ids;
-    std::vector<int> table;  ///< row-major over first_ids and second_ids
+    std::vector<int> first_ids = {};
+    std::vector<int> second_ids = {};
+    EdgeTable::Classes first_classes = {};  ///< of first_ids; empty: all different
+    EdgeTable::Classes second_classes = {};
+    std::size_t columns = 1;      ///< classes of second_ids
+    std::vector<int> table = {};  ///< row-major over the classes of first_ids and second_ids
   };
 
   // work_graph.cpp
@@ -72,8 +65,8 @@ class WorkGraph {
   void touch_around(int i);
   void remove_edge(int e);
   void kill(int i, Step step);
-  /// Adds a matrix [options of i, options of j] to the edge between i and j, made if missing.
-  void add_edge(int i, int j, std::vector<double> costs);
+  /// Adds a table [options of i, options of j] to the edge between i and j, made if missing.
+  void add_edge(int i, int j, EdgeTable table);
 
   // rules.cpp
   void run_queue();
