@@ -55,19 +55,16 @@ struct Job {
   Bytes room;
   const StageModel* model = nullptr;
   std::unique_ptr<StageModel> made;  ///< if there was none
+  std::optional<PricedQuestion> question;
   MeshTables tables;
   std::vector<double> prices;  ///< of a byte, at which it was solved
 };
 
-/// The choice for all layers at which a byte has a price.
-std::optional<HullPoint> solve(Job& job, double price) {
-  const int stashes = std::min(job.microbatches, kTypicalInFlight);
+/// For all layers.
+StageQuestion question_of(const Job& job) {
   StageQuestion question;
   question.last_layer = job.layers - 1;
   question.weights.forward = question.weights.backward = job.microbatches;
-  const StageWeights times = question.weights;
-  question.weights.state_byte = price;
-  question.weights.stash_byte = price * stashes;
   question.tied = job.tied;
   question.one_layout = true;
   question.named = false;
@@ -77,9 +74,17 @@ std::optional<HullPoint> solve(Job& job, double price) {
   if (question.tied) question.limits.moves = kTiedMoves;
   question.limits.table_entries = kTableEntries;
   question.limits.stop = job.stop;
+  return question;
+}
+
+/// The choice for all layers at which a byte has a price.
+std::optional<HullPoint> solve(Job& job, double price) {
+  const int stashes = std::min(job.microbatches, kTypicalInFlight);
   job.prices.push_back(price);
-  auto answer = job.model->solve(question);
+  auto answer = job.question->solve(price, price * stashes);
   if (!answer) return std::nullopt;
+  StageWeights times;
+  times.forward = times.backward = job.microbatches;
   const StageFigures& f = answer->figures;
   const auto bytes = static_cast<double>(f.state.value + f.stash.value * stashes);
   const double cost = weighted(f, times);
@@ -110,9 +115,13 @@ void run(Job& job) {
                                             *job.constraints, job.index, job.record);
     job.model = job.made.get();
   }
+  job.question.emplace(*job.model, question_of(job));
   std::vector<HullPoint> hull;
   if (auto cheapest = solve(job, 0.0)) hull.push_back(std::move(*cheapest));
-  if (hull.empty()) return;
+  if (hull.empty()) {
+    job.question.reset();
+    return;
+  }
   const Bytes all = memory_of(hull.front().answer.figures, job.microbatches);
   if (all > job.room && std::isfinite(hull.front().cost)) {
     // So dear that a byte outweighs any time.
@@ -122,6 +131,7 @@ void run(Job& job) {
       refine(job, hull);
     }
   }
+  job.question.reset();
   for (HullPoint& point : hull) {
     job.tables.push_back({LayerTable(point.answer.by_layer), std::move(point.answer.parts)});
   }

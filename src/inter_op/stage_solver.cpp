@@ -84,7 +84,7 @@ const std::optional<StageAnswer>& StageSolver::solve(const Draft& draft, std::si
 
 /// Solves at the price of a byte at which the neighbours beside the limit cost the same, until that
 /// gives nothing new.
-void StageSolver::refine(const StageModel& model, const StageQuestion& question, Hull& hull,
+void StageSolver::refine(PricedQuestion& priced, const StageQuestion& question, Hull& hull,
                          std::size_t& fits) {
   const Bytes memory = *question.memory;
   const auto bytes = [&](const StageAnswer& answer) {
@@ -100,11 +100,7 @@ void StageSolver::refine(const StageModel& model, const StageQuestion& question,
     const double saved = bytes(large) - bytes(small);
     const double price = (cost(small) - cost(large)) / saved;
     if (!(saved > 0.0) || !(price > 0.0)) return;
-    StageQuestion priced = question;
-    priced.memory.reset();
-    priced.weights.state_byte = price;
-    priced.weights.stash_byte = price * question.in_flight;
-    auto between = model.solve(priced);
+    auto between = priced.solve(price, price * question.in_flight);
     const double level = cost(large) + price * bytes(large);
     if (!between || cost(*between) + price * bytes(*between) >= level * (1.0 - kSame)) return;
     if (bytes(*between) >= bytes(large) || bytes(*between) <= bytes(small)) return;
@@ -166,8 +162,9 @@ std::optional<StageAnswer> StageSolver::solve_tied(const StageModel& model,
                                                    const StageQuestion& question, Hull& hull) {
   StageQuestion free = question;
   free.memory.reset();
+  PricedQuestion priced(model, free);
   if (hull.points.empty()) {
-    auto cheapest = model.solve(free);
+    auto cheapest = priced.solve(0.0, 0.0);
     if (!cheapest) return std::nullopt;
     hull.points.push_back(std::move(*cheapest));
   }
@@ -179,9 +176,8 @@ std::optional<StageAnswer> StageSolver::solve_tied(const StageModel& model,
     hull.has_smallest = true;
     const double time = weighted(hull.points.front().figures, free.weights);
     const Bytes all = memory_of(hull.points.front().figures, question.in_flight);
-    free.weights.state_byte = kDear * time / std::max(1.0, static_cast<double>(all.value));
-    free.weights.stash_byte = free.weights.state_byte * question.in_flight;
-    auto smallest = model.solve(free);
+    const double price = kDear * time / std::max(1.0, static_cast<double>(all.value));
+    auto smallest = priced.solve(price, price * question.in_flight);
     const bool smaller = smallest && memory_of(smallest->figures, question.in_flight) <
                                          memory_of(hull.points.back().figures, question.in_flight);
     if (smaller) hull.points.push_back(std::move(*smallest));
@@ -189,7 +185,7 @@ std::optional<StageAnswer> StageSolver::solve_tied(const StageModel& model,
   std::size_t fits = 0;
   while (fits < hull.points.size() && !is_small(hull.points[fits])) ++fits;
   if (fits == hull.points.size()) return std::nullopt;
-  refine(model, question, hull, fits);
+  refine(priced, question, hull, fits);
   StageAnswer best = hull.points[fits];
   best.cost = weighted(best.figures, question.weights);
   const StageAnswer& large = hull.points[fits - 1];

@@ -72,8 +72,8 @@ class StageSolver {
   };
   [[nodiscard]] std::optional<StageAnswer> solve_tied(const StageModel& model,
                                                       const StageQuestion& question, Hull& hull);
-  void refine(const StageModel& model, const StageQuestion& question, Hull& hull,
-              std::size_t& fits);
+  static void refine(PricedQuestion& priced, const StageQuestion& question, Hull& hull,
+                     std::size_t& fits);
 
   SearchWork& work_;
   LayerTables& tables_;

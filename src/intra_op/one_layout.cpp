@@ -97,7 +97,6 @@ double StageProblem::shared_seconds(const Shared& shared, int source, int layout
   const int whole = shared.layouts->whole(source);
   double cost = source == layout || whole != layout ? sending_seconds(shared, source) : 0.0;
   if (source == layout) return cost;
-  if (shared.replica && retention != Retention::step) cost += replica_cost(shared, source);
   const double seconds = shared.group->count() * path_seconds;
   if (retention == Retention::step) return cost + weight(Phase::prepare) * seconds;
   bool paid = false;
@@ -112,10 +111,10 @@ double StageProblem::shared_seconds(const Shared& shared, int source, int layout
   return cost;
 }
 
-/// Price of the bytes of a replica that each microbatch makes copies of.
-double StageProblem::replica_cost(const Shared& shared, int source) const {
+/// Bytes of a replica that each microbatch makes copies of.
+double StageProblem::replica_bytes(const Shared& shared, int source) const {
   const auto bytes = static_cast<double>(placed_bytes(shared.layouts->bytes(source)));
-  return shared.group->count() * question_.weights.state_byte * bytes;
+  return shared.group->count() * bytes;
 }
 
 void StageProblem::add_shared_part(const Shared& shared, int part) {
@@ -171,7 +170,7 @@ void StageProblem::connect_shared(const Shared& shared, int node, const std::vec
   Numbering sources;
   for (const int source : shared.of_maker) sources.add(source);
   const auto paths = shared.layouts->paths(sources.values(), targets);
-  std::vector<double> rows;  // by source
+  std::vector<double> rows, row_bytes;  // by source
   for (std::size_t k = 0; k < paths.size(); ++k) {
     const int source = sources.values()[k / targets.size()];
     const int layout = targets[k % targets.size()];
@@ -180,25 +179,31 @@ void StageProblem::connect_shared(const Shared& shared, int node, const std::vec
     };
     if (!choice) {
       rows.push_back(seconds(shared.retentions.front()));
+      row_bytes.push_back(0.0);
       continue;
     }
     rows.push_back(source == layout ? seconds(shared.retentions.front()) : kForbidden);
+    row_bytes.push_back(0.0);
     for (const Retention retention : shared.retentions) {
       rows.push_back(source == layout ? kForbidden : seconds(retention));
+      const bool read = shared.replica && source != layout && retention != Retention::step;
+      row_bytes.push_back(read ? replica_bytes(shared, source) : 0.0);
     }
   }
-  std::vector<double> costs;
+  std::vector<double> costs, bytes;
   const std::size_t ways = targets.size() * each;
   costs.reserve(shared.of_maker.size() * ways);
   for (const int source : shared.of_maker) {
     const double* row = rows.data() + sources.at(source) * ways;
     costs.insert(costs.end(), row, row + ways);
+    const double* own_bytes = row_bytes.data() + sources.at(source) * ways;
+    bytes.insert(bytes.end(), own_bytes, own_bytes + ways);
   }
   if (flow.source == Flow::Source::stored) {
     auto& own = problem_.nodes[static_cast<std::size_t>(node)].costs;
     for (std::size_t w = 0; w < own.size(); ++w) own[w] += costs[w];
   } else {
-    add_edge(node_of(flow.maker), node, std::move(costs));
+    add_priced_edge(node_of(flow.maker), node, std::move(costs), std::move(bytes));
   }
 }
 

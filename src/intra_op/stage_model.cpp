@@ -204,7 +204,8 @@ std::optional<StageAnswer> StageModel::solve(const StageQuestion& question) cons
 }
 
 std::optional<StageAnswer> StageModel::solve_seen(const StageQuestion& question,
-                                                  const RunContext& run) const {
+                                                  const RunContext& run,
+                                                  StageProblem* built) const {
   // Most answers fit without being asked to, and are far easier to find.
   if (question.memory) {
     StageQuestion free = question;
@@ -213,7 +214,13 @@ std::optional<StageAnswer> StageModel::solve_seen(const StageQuestion& question,
     if (!answer) return std::nullopt;
     if (excess(answer->figures, question) <= Bytes{0}) return answer;
   }
-  StageProblem problem = tables_->problem(run, question, false);
+  std::optional<StageProblem> made;
+  if (built != nullptr) {
+    built->price_bytes(question.weights.state_byte, question.weights.stash_byte);
+  } else {
+    made.emplace(tables_->problem(run, question, false));
+  }
+  StageProblem& problem = built != nullptr ? *built : *made;
   if (!problem.contradiction()) {
     const Solution solution = alpa::solve(problem.problem(), question.limits);
     if (tables_->record) {
@@ -244,6 +251,30 @@ std::optional<StageAnswer> StageModel::solve_seen(const StageQuestion& question,
   StageQuestion wider = question;
   wider.one_layout = false;
   return solve_seen(wider, run);
+}
+
+struct PricedQuestion::Built {
+  Built(const StageModel& model, const StageQuestion& question)
+      : view(model.tables_->view(question.first_layer, question.last_layer, question.tied)),
+        run{model.tables_->graph, model.tables_->options, view, model.tables_->microbatches},
+        problem(model.tables_->problem(run, question, false)) {}
+  RunView view;
+  RunContext run;
+  StageProblem problem;
+};
+
+PricedQuestion::PricedQuestion(const StageModel& model, StageQuestion question)
+    : model_(model), question_(std::move(question)) {
+  ALPA_CHECK(question_.one_layout && !question_.memory);
+}
+PricedQuestion::~PricedQuestion() = default;
+PricedQuestion::PricedQuestion(PricedQuestion&&) noexcept = default;
+
+std::optional<StageAnswer> PricedQuestion::solve(double state_byte, double stash_byte) {
+  question_.weights.state_byte = state_byte;
+  question_.weights.stash_byte = stash_byte;
+  if (!built_) built_ = std::make_unique<Built>(model_, question_);
+  return model_.solve_seen(question_, built_->run, &built_->problem);
 }
 
 std::vector<StageAnswer> StageModel::best(const StageQuestion& question, int count) const {

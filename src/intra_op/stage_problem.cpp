@@ -30,6 +30,7 @@ StageProblem::StageProblem(const RunContext& run, const StageConstraints& constr
     add_flow(group);
     if (contradiction_) return;
   }
+  price_bytes(w.state_byte, w.stash_byte);
   if (!question_.memory) return;
   problem_.usage_limit = question_.memory->value;
   const std::int64_t end = delivery_time(static_cast<int>(run_.view.ops.size()) + 1);
@@ -65,18 +66,44 @@ void StageProblem::always(int node, const Amounts& bytes, std::int64_t times) {
 
 void StageProblem::hold_state(int node, const Amounts& bytes, double count) {
   always(node, bytes, static_cast<std::int64_t>(count));
-  auto& costs = problem_.nodes[static_cast<std::size_t>(node)].costs;
-  for (std::size_t p = 0; p < costs.size(); ++p) {
-    costs[p] += question_.weights.state_byte * count * static_cast<double>(bytes[p]);
-  }
+  priced_.push_back({node, false, count, bytes});
 }
 
 void StageProblem::hold_stash(int node, const Amounts& bytes, double count) {
   always(node, bytes, question_.in_flight * static_cast<std::int64_t>(count));
-  auto& costs = problem_.nodes[static_cast<std::size_t>(node)].costs;
-  for (std::size_t p = 0; p < costs.size(); ++p) {
-    costs[p] += question_.weights.stash_byte * count * static_cast<double>(bytes[p]);
+  priced_.push_back({node, true, count, bytes});
+}
+
+void StageProblem::price_bytes(double state_byte, double stash_byte) {
+  question_.weights.state_byte = state_byte;
+  question_.weights.stash_byte = stash_byte;
+  if (seconds_.empty()) {
+    for (const Problem::Node& node : problem_.nodes) seconds_.push_back(node.costs);
   }
+  for (std::size_t n = 0; n < seconds_.size(); ++n) problem_.nodes[n].costs = seconds_[n];
+  for (const Priced& priced : priced_) {
+    const double each = (priced.stash ? stash_byte : state_byte) * priced.count;
+    auto& costs = problem_.nodes[static_cast<std::size_t>(priced.node)].costs;
+    for (std::size_t p = 0; p < costs.size(); ++p) {
+      costs[p] += each * static_cast<double>(priced.bytes[p]);
+    }
+  }
+  for (const PricedEdge& priced : priced_edges_) {
+    auto& costs = problem_.edges[priced.edge].costs;
+    for (std::size_t k = 0; k < costs.size(); ++k) {
+      costs[k] = priced.seconds[k] + state_byte * priced.bytes[k];
+    }
+  }
+}
+
+void StageProblem::add_priced_edge(int first, int second, std::vector<double> seconds,
+                                   std::vector<double> bytes) {
+  if (std::all_of(bytes.begin(), bytes.end(), [](double b) { return b == 0.0; })) {
+    add_edge(first, second, std::move(seconds));
+    return;
+  }
+  problem_.edges.push_back({first, second, seconds});
+  priced_edges_.push_back({problem_.edges.size() - 1, std::move(seconds), std::move(bytes)});
 }
 
 void StageProblem::hold_for(int node, Life life, const Amounts& bytes) {

@@ -38,6 +38,8 @@ class StageProblem {
   [[nodiscard]] Problem& problem() { return problem_; }
   /// True if some operator or tensor has no option at all.
   [[nodiscard]] bool contradiction() const { return contradiction_; }
+  /// The same question with other prices of bytes.  @pre one layout, no limit of memory
+  void price_bytes(double state_byte, double stash_byte);
   /// Operators' strategies and tensors' retention of a choice of all nodes.
   [[nodiscard]] RunChoice decode(const std::vector<int>& choice) const;
   /// Nodes whose options make two answers differ: those of operators and of retention.
@@ -113,13 +115,25 @@ class StageProblem {
   void hold_shared(const Shared& shared, int node, const std::vector<int>& targets, bool choice);
   void pay_at_maker(const Shared& shared);
   [[nodiscard]] double sending_seconds(const Shared& shared, int source) const;
-  [[nodiscard]] double replica_cost(const Shared& shared, int source) const;
+  [[nodiscard]] double replica_bytes(const Shared& shared, int source) const;
   [[nodiscard]] double shared_seconds(const Shared& shared, int source, int layout,
                                       double path_seconds,
                                       std::optional<Retention> retention) const;
 
   // Bytes of each option of a node; prices and, where there is a limit, usages.
   using Amounts = std::vector<std::int64_t>;
+  struct Priced {  ///< bytes that have a price
+    int node = 0;
+    bool stash = false;
+    double count = 1.0;
+    Amounts bytes;
+  };
+  struct PricedEdge {  ///< an edge with bytes of state
+    std::size_t edge = 0;
+    std::vector<double> seconds, bytes;  ///< row-major
+  };
+  void add_priced_edge(int first, int second, std::vector<double> seconds,
+                       std::vector<double> bytes);
   void hold_state(int node, const Amounts& bytes, double count = 1.0);
   void hold_stash(int node, const Amounts& bytes, double count = 1.0);
   void hold_for(int node, Life life, const Amounts& bytes);
@@ -137,6 +151,9 @@ class StageProblem {
   bool named_ = false;
   bool contradiction_ = false;
   Problem problem_;
+  std::vector<std::vector<double>> seconds_;  ///< costs by node without bytes
+  std::vector<Priced> priced_;
+  std::vector<PricedEdge> priced_edges_;
   std::vector<Amounts> always_;  ///< by node, where memory is limited
   std::vector<int> node_of_op_;  ///< by operator of the graph
   std::vector<int> deciding_;

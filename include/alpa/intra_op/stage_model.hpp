@@ -77,6 +77,7 @@ struct StageFigures {
 [[nodiscard]] double weighted(const StageFigures& figures, const StageWeights& weights);
 
 namespace intra_op {
+class StageProblem;
 struct GraphIndex;
 struct LayerChoices;
 struct RunContext;
@@ -194,10 +195,34 @@ class StageModel {
  private:
   [[nodiscard]] StageAnswer evaluate_seen(const intra_op::RunContext& run, const StagePlan& stage,
                                           const StageWeights& weights) const;
-  [[nodiscard]] std::optional<StageAnswer> solve_seen(const StageQuestion& question,
-                                                      const intra_op::RunContext& run) const;
+  /// @param built for the question but for its prices of bytes; may be null
+  [[nodiscard]] std::optional<StageAnswer> solve_seen(
+      const StageQuestion& question, const intra_op::RunContext& run,
+      intra_op::StageProblem* built = nullptr) const;
+  friend class PricedQuestion;
   struct Tables;
   std::unique_ptr<Tables> tables_;
+};
+
+/// A question that is asked at one price of bytes after the other: what does not hang on them is
+/// found once.
+class PricedQuestion {
+ public:
+  /// @param model kept by reference
+  /// @param question with one layout and without a limit of memory; its prices do not count
+  PricedQuestion(const StageModel& model, StageQuestion question);
+  ~PricedQuestion();
+  PricedQuestion(PricedQuestion&&) noexcept;
+  PricedQuestion& operator=(PricedQuestion&&) = delete;
+
+  /// What the model answers at these prices.
+  [[nodiscard]] std::optional<StageAnswer> solve(double state_byte, double stash_byte);
+
+ private:
+  struct Built;
+  const StageModel& model_;
+  StageQuestion question_;
+  std::unique_ptr<Built> built_;
 };
 
 }  // namespace alpa
