@@ -103,5 +103,32 @@ TEST_F(Joined, BoundsOfLayersHoldForEveryAnswer) {
   }
 }
 
+/// A question whose prices of bytes change is the question asked anew at each of them.
+TEST_F(Joined, PricesThatChangeGiveTheProblemOfEachPrice) {
+  std::vector<Problem> problems;
+  const StageModel recorded(graph_, costs_of(one_host(4), {{2, 2}}), 2, {}, nullptr,
+                            [&](const std::string&, const Problem& problem, const Solution&) {
+                              problems.push_back(problem);
+                            });
+  StageQuestion question{.first_layer = 0, .last_layer = last()};
+  question.tied = question.one_layout = true;
+  question.limits.table_entries = 1 << 17;
+  PricedQuestion priced(recorded, question);
+  for (const double byte : {0.0, 1e-8, 1.0, 1e-10, 0.0}) {
+    SCOPED_TRACE(byte);
+    question.weights.state_byte = byte;
+    question.weights.stash_byte = 2.0 * byte;
+    const auto anew = recorded.solve(question);
+    const auto again = priced.solve(byte, 2.0 * byte);
+    ASSERT_TRUE(anew.has_value() && again.has_value());
+    EXPECT_NEAR(again->cost, anew->cost, 1e-9 * anew->cost);
+    EXPECT_EQ(again->proof, anew->proof);
+    ASSERT_EQ(problems.size() % 2, 0U);
+    const Problem& one = problems[problems.size() - 2];
+    const Problem& other = problems[problems.size() - 1];
+    EXPECT_EQ(one, other);
+  }
+}
+
 }  // namespace
 }  // namespace alpa
