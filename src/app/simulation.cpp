@@ -45,7 +45,8 @@ std::string simulated_text(const SimulatedPlan& simulated) {
 }
 
 std::string chrome_trace(const SimulatedPlan& simulated) {
-  static const std::array<const char*, 3> kQueueNames = {"kernels", "collectives", "messages"};
+  static const std::array<const char*, kQueues> kQueueNames = {"kernels", "collectives", "messages",
+                                                               "messages back"};
   std::string text = "{\"traceEvents\":[";
   bool first = true;
   const auto add = [&](const std::string& event) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -200,7 +201,7 @@ class Lowering {
     for (const int segment : it->second) call(segment, 0, {});
   }
 
-  /// Row by row: this stage's work, then the messages of the row.
+  /// Row by row: this stage's work, then the messages of the row, those of forwards first.
   void call_schedule() {
     const auto stage = static_cast<std::size_t>(builder_.seat().stage);
     std::vector<std::vector<Work>> rows(static_cast<std::size_t>(schedule_.num_rows));
@@ -220,10 +221,16 @@ class Lowering {
       if (const Work* work = mine[row]) {
         call(segment_of_.at(of_first_microbatch(*work)), work->microbatch, {*work});
       }
-      if (!rows[row].empty()) call_exchange(rows[row]);
+      for (const bool back : {false, true}) {
+        std::vector<Work> one_way;
+        std::copy_if(rows[row].begin(), rows[row].end(), std::back_inserter(one_way),
+                     [&](const Work& w) { return w.backward == back; });
+        if (!one_way.empty()) call_exchange(one_way);
+      }
     }
   }
 
+  /// @param works of the same direction
   void call_exchange(const std::vector<Work>& works) {
     std::vector<Work> key;
     for (const Work& w : works) key.push_back(of_first_microbatch(w));
@@ -233,6 +240,7 @@ class Lowering {
           builder_.add_segment("exchange " + std::to_string(exchange_segments_.size()),
                                {Kind::exchange, 0, StepPhase::transfer});
       Exchange exchange;
+      exchange.back = works.front().backward;
       for (const Work& k : key) {
         const bool own = is_mine(k.chunk);
         const auto& messages = own ? sent_.at(k) : received_.at(k);

@@ -111,6 +111,14 @@ std::string to_string(StepPhase phase) {
   check_failed("known phase", SourceLine::here());
 }
 
+std::size_t queue_of(const Instruction& instruction) {
+  return std::visit(
+      overloaded{[](const RunKernel&) { return kKernels; },
+                 [](const Collective&) { return kCollectives; },
+                 [](const Exchange& e) { return e.back ? kMessagesBack : kMessages; }},
+      instruction.action);
+}
+
 std::vector<Region> reads(const Instruction& instruction) {
   return std::visit(overloaded{[](const RunKernel& run) {
                                  std::vector<Region> regions = regions_of(run.operands);

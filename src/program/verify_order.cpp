@@ -54,13 +54,15 @@ void add(Footprint& footprint, const Program& program, const Instruction& instru
   }
 }
 
+constexpr std::array<int, kQueues> kNoneEnded{-1, -1, -1, -1};
+
 /// For each instruction, the last of each queue that has surely ended when it starts.
 std::vector<std::array<int, kQueues>> ended_before(const Segment& segment) {
   std::vector<std::array<int, kQueues>> ended;
-  std::array<int, kQueues> last{-1, -1, -1};
+  std::array<int, kQueues> last = kNoneEnded;
   for (std::size_t j = 0; j < segment.instructions.size(); ++j) {
     const Instruction& instruction = segment.instructions[j];
-    std::array<int, kQueues> mine{-1, -1, -1};
+    std::array<int, kQueues> mine = kNoneEnded;
     const auto follow = [&](int i) {
       if (i < 0) return;
       const auto before = static_cast<std::size_t>(i);
@@ -129,7 +131,7 @@ std::size_t only_queue(const Segment& segment) {
 /// For each call, the calls that have surely ended when it starts.
 std::vector<CallSet> calls_ended_before(const Program& program) {
   std::vector<CallSet> ended;
-  std::array<int, kQueues> last_alone{-1, -1, -1};  // of calls that have one queue alone
+  std::array<int, kQueues> last_alone = kNoneEnded;  // of calls that have one queue alone
   for (std::size_t c = 0; c < program.calls.size(); ++c) {
     CallSet mine(program.calls.size());
     const auto follow = [&](int before) {

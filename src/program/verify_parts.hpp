@@ -35,13 +35,6 @@ class Mistakes {
   std::vector<std::string> texts_;
 };
 
-/// Kernels, collectives and messages each have a queue; a queue's number is the variant's index.
-inline constexpr std::size_t kQueues = 3;
-
-[[nodiscard]] inline std::size_t queue_of(const Instruction& instruction) {
-  return instruction.action.index();
-}
-
 [[nodiscard]] inline const Segment& segment_of(const Program& program, const Call& call) {
   return program.segments[static_cast<std::size_t>(call.segment)];
 }

@@ -26,7 +26,7 @@ struct Walker {
   std::vector<std::size_t> left;                                     ///< [call]
   std::array<Cursor, kQueues> cursors;
   std::array<bool, kQueues> open{};  ///< the queue's head has started and waits for partners
-  std::size_t open_messages = 0;     ///< of the open exchange
+  std::array<std::size_t, kQueues> open_messages{};  ///< of the open exchanges
 
   explicit Walker(const Program& p) : program(&p) {
     for (const Segment& segment : p.segments) {
@@ -78,19 +78,19 @@ struct Walker {
   }
 };
 
-constexpr std::size_t kKernels = 0;
-constexpr std::size_t kCollectives = 1;
-constexpr std::size_t kMessages = 2;
-
 /// A message as one side sees it.
 struct Half {
   const Message* message = nullptr;
   int microbatch = -1;  ///< whose value it is; -1 where the buffer has no slots
 };
 
-/// One direction between two ranks: what has been posted and not yet met.
+/// One direction between two ranks on one queue: what has been posted and not yet met.
 struct Channel {
   std::deque<Half> sends, receives;
+};
+struct Ends {
+  std::size_t from = 0, to = 0, queue = 0;
+  friend auto operator<=>(const Ends&, const Ends&) = default;
 };
 
 /// All ranks at once. Collectives end when all members have started them, exchanges when each of
@@ -138,7 +138,7 @@ class Together {
       if (queue == kCollectives)
         meet(std::get<Collective>(instruction.action), rank);
       else
-        post(std::get<Exchange>(instruction.action), rank, place.call);
+        post(std::get<Exchange>(instruction.action), rank, queue, place.call);
     }
   }
 
@@ -220,28 +220,28 @@ class Together {
     return {&message, program(rank).calls[call].slot_microbatch[static_cast<std::size_t>(family)]};
   }
 
-  void post(const Exchange& e, std::size_t rank, std::size_t call) {
-    walkers_[rank].open_messages = e.out.size() + e.in.size();
+  void post(const Exchange& e, std::size_t rank, std::size_t queue, std::size_t call) {
+    walkers_[rank].open_messages[queue] = e.out.size() + e.in.size();
     for (const Message& m : e.out) {
       const auto peer = static_cast<std::size_t>(m.peer);
-      channels_[{rank, peer}].sends.push_back(half(rank, m, call));
+      channels_[{rank, peer, queue}].sends.push_back(half(rank, m, call));
     }
     for (const Message& m : e.in) {
       const auto peer = static_cast<std::size_t>(m.peer);
-      channels_[{peer, rank}].receives.push_back(half(rank, m, call));
+      channels_[{peer, rank, queue}].receives.push_back(half(rank, m, call));
     }
-    for (const Message& m : e.out) match(rank, static_cast<std::size_t>(m.peer));
-    for (const Message& m : e.in) match(static_cast<std::size_t>(m.peer), rank);
+    for (const Message& m : e.out) match(rank, static_cast<std::size_t>(m.peer), queue);
+    for (const Message& m : e.in) match(static_cast<std::size_t>(m.peer), rank, queue);
   }
 
-  void match(std::size_t from, std::size_t to) {
-    Channel& channel = channels_[{from, to}];
+  void match(std::size_t from, std::size_t to, std::size_t queue) {
+    Channel& channel = channels_[{from, to, queue}];
     while (!channel.sends.empty() && !channel.receives.empty()) {
       compare(from, to, channel.sends.front(), channel.receives.front());
       channel.sends.pop_front();
       channel.receives.pop_front();
       for (const std::size_t rank : {from, to}) {
-        if (--walkers_[rank].open_messages == 0) finish(rank, kMessages);
+        if (--walkers_[rank].open_messages[queue] == 0) finish(rank, queue);
       }
     }
   }
@@ -289,8 +289,9 @@ class Together {
       }
     } else {
       for (const auto& [ends, channel] : channels_) {
-        if (ends.first == rank && !channel.sends.empty()) missing.insert(ends.second);
-        if (ends.second == rank && !channel.receives.empty()) missing.insert(ends.first);
+        if (ends.queue != queue) continue;
+        if (ends.from == rank && !channel.sends.empty()) missing.insert(ends.to);
+        if (ends.to == rank && !channel.receives.empty()) missing.insert(ends.from);
       }
     }
     std::string ranks;
@@ -315,7 +316,7 @@ class Together {
   Mistakes& mistakes_;
   std::vector<Walker> walkers_;
   std::vector<bool> dirty_;
-  std::map<std::pair<std::size_t, std::size_t>, Channel> channels_;  ///< by sender and receiver
+  std::map<Ends, Channel> channels_;
 };
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <utility>
 #include <vector>
 
@@ -69,14 +70,14 @@ void set_waits_within(const Program& program, Segment& segment) {
     Instruction& later = segment.instructions[j];
     later.waits.clear();
     // Queues run in order, so the last conflict on each other queue is enough.
-    std::vector<bool> settled(3, false);
-    settled[later.action.index()] = true;
+    std::vector<bool> settled(kQueues, false);
+    settled[queue_of(later)] = true;
     for (std::size_t i = j; i-- > 0;) {
-      const std::size_t queue = segment.instructions[i].action.index();
+      const std::size_t queue = queue_of(segment.instructions[i]);
       if (settled[queue] || !conflict(footprints[i], footprints[j])) continue;
       later.waits.push_back(static_cast<int>(i));
       settled[queue] = true;
-      if (settled[0] && settled[1] && settled[2]) break;
+      if (std::find(settled.begin(), settled.end(), false) == settled.end()) break;
     }
     std::sort(later.waits.begin(), later.waits.end());
   }
@@ -109,6 +110,12 @@ SegmentRegions regions_of(const Program& program, const Segment& segment) {
   return regions;
 }
 
+/// Calls that run in order among themselves: those that compute, and exchanges each way.
+constexpr std::size_t kCompute = 0;
+constexpr std::size_t kExchange = 1;
+constexpr std::size_t kExchangeBack = 2;
+constexpr std::size_t kLanes = 3;
+
 /// Which calls may not run at once, of exchanges and computing calls. Only bytes that some exchange
 /// touches matter, in some slot: of computing segments little is left, however many microbatches
 /// there are.
@@ -118,23 +125,23 @@ class Conflicts {
     std::vector<ByteRange> sent;
     for (const Segment& segment : program.segments) {
       segments_.push_back(regions_of(program, segment));
-      exchange_.push_back(is_exchange(segment));
-      if (!exchange_.back()) continue;
+      lane_.push_back(lane_of(segment));
+      if (lane_.back() == kCompute) continue;
       for (const auto* list : {&segments_.back().reads, &segments_.back().writes}) {
         for (const Region& r : *list) sent.push_back(extent(program, r));
       }
     }
     sort_and_join(sent);
     for (std::size_t s = 0; s < segments_.size(); ++s) {
-      if (exchange_[s]) continue;
+      if (lane_[s] != kCompute) continue;
       for (auto* list : {&segments_[s].reads, &segments_[s].writes}) {
         std::erase_if(*list, [&](const Region& r) { return !meet({extent(program, r)}, sent); });
       }
     }
   }
 
-  [[nodiscard]] bool is_exchange_call(const Call& call) const {
-    return exchange_[static_cast<std::size_t>(call.segment)];
+  [[nodiscard]] std::size_t lane(const Call& call) const {
+    return lane_[static_cast<std::size_t>(call.segment)];
   }
 
   [[nodiscard]] Footprint footprint(const Call& call) const {
@@ -152,15 +159,17 @@ class Conflicts {
   }
 
  private:
-  static bool is_exchange(const Segment& segment) {
-    return std::all_of(
+  static std::size_t lane_of(const Segment& segment) {
+    const bool exchanges = std::all_of(
         segment.instructions.begin(), segment.instructions.end(),
         [](const Instruction& i) { return std::holds_alternative<Exchange>(i.action); });
+    if (!exchanges || segment.instructions.empty()) return kCompute;
+    return queue_of(segment.instructions.front()) == kMessagesBack ? kExchangeBack : kExchange;
   }
 
   const Program& program_;
   std::vector<SegmentRegions> segments_;
-  std::vector<bool> exchange_;
+  std::vector<std::size_t> lane_;  ///< [segment]
 };
 
 }  // namespace
@@ -168,23 +177,22 @@ class Conflicts {
 void set_waits(Program& program) {
   for (Segment& segment : program.segments) set_waits_within(program, segment);
   const Conflicts conflicts(program);
-  int last_compute = -1;
-  std::vector<std::pair<int, Footprint>> exchanges, computes;
+  std::array<std::vector<std::pair<int, Footprint>>, kLanes> lanes;
   for (std::size_t c = 0; c < program.calls.size(); ++c) {
     Call& call = program.calls[c];
     Footprint mine = conflicts.footprint(call);
-    const bool exchange = conflicts.is_exchange_call(call);
+    const std::size_t lane = conflicts.lane(call);
     call.waits.clear();
-    if (!exchange && last_compute >= 0) call.waits.push_back(last_compute);
-    // Exchanges run in order among themselves, computing calls too: the last conflict is enough.
-    const auto& others = exchange ? computes : exchanges;
-    const auto last = std::find_if(others.rbegin(), others.rend(),
-                                   [&](const auto& other) { return conflict(other.second, mine); });
-    if (last != others.rend()) call.waits.push_back(last->first);
+    if (lane == kCompute && !lanes[lane].empty()) call.waits.push_back(lanes[lane].back().first);
+    for (std::size_t other = 0; other < kLanes; ++other) {
+      if (other == lane) continue;  // in order: the last conflict is enough
+      const auto last =
+          std::find_if(lanes[other].rbegin(), lanes[other].rend(),
+                       [&](const auto& earlier) { return conflict(earlier.second, mine); });
+      if (last != lanes[other].rend()) call.waits.push_back(last->first);
+    }
     std::sort(call.waits.begin(), call.waits.end());
-    const auto number = static_cast<int>(c);
-    (exchange ? exchanges : computes).emplace_back(number, std::move(mine));
-    if (!exchange) last_compute = number;
+    lanes[lane].emplace_back(static_cast<int>(c), std::move(mine));
   }
 }
 

@@ -12,8 +12,6 @@
 namespace alpa {
 namespace {
 
-constexpr std::size_t kQueues = 3;  // kernels, collectives, messages: the order of the variant
-
 Reduction reduction_of(ReduceOp op) {
   return op == ReduceOp::sum ? Reduction::sum : Reduction::max;
 }
@@ -24,7 +22,7 @@ using ByQueue = std::array<std::vector<int>, kQueues>;
 ByQueue by_queue(const Segment& segment) {
   ByQueue lists;
   for (std::size_t i = 0; i < segment.instructions.size(); ++i) {
-    lists[segment.instructions[i].action.index()].push_back(static_cast<int>(i));
+    lists[queue_of(segment.instructions[i])].push_back(static_cast<int>(i));
   }
   return lists;
 }
@@ -116,7 +114,7 @@ class Execution {
 
   /// One round over the queues; true if something began or ended.
   bool advance() {
-    std::array<std::size_t, kQueues> order{2, 1, 0};
+    std::array<std::size_t, kQueues> order{kMessagesBack, kMessages, kCollectives, kKernels};
     if (options_.shuffle_seed) {
       for (std::size_t i = kQueues; i-- > 1;) std::swap(order[i], order[draw() % (i + 1)]);
       return std::any_of(order.begin(), order.end(), [&](std::size_t q) { return advance(q); });
@@ -273,10 +271,11 @@ class Execution {
   std::unique_ptr<Request> begin(const Exchange& e, const Call& call, Open& open) {
     std::vector<Outgoing> out;
     std::vector<Incoming> in;
+    const int tag = e.back ? 1 : 0;  // both ways may be open at once
     for (const Message& m : e.out)
-      out.push_back({m.peer, 0, host(m.region, call, open, true, false)});
+      out.push_back({m.peer, tag, host(m.region, call, open, true, false)});
     for (const Message& m : e.in)
-      in.push_back({m.peer, 0, host(m.region, call, open, false, true)});
+      in.push_back({m.peer, tag, host(m.region, call, open, false, true)});
     return world_.exchange(out, in);
   }
 

@@ -11,7 +11,6 @@
 namespace alpa {
 namespace {
 
-constexpr std::size_t kQueues = 3;
 constexpr double kUnknown = -1.0;
 
 /// An instruction in its place in a rank's program.
@@ -28,8 +27,9 @@ struct RankState {
   std::vector<std::vector<double>> ends;  ///< [call][instruction]
   std::vector<std::size_t> left;          ///< [call] instructions that have not ended
   std::vector<double> call_end;
-  std::vector<std::vector<double>> kernels;   ///< [segment][instruction] time of kernels
-  std::map<int, std::size_t> sent, received;  ///< messages matched so far, by peer
+  std::vector<std::vector<double>> kernels;  ///< [segment][instruction] time of kernels
+  /// [queue] messages matched so far, by peer
+  std::array<std::map<int, std::size_t>, kQueues> sent, received;
 };
 
 /// When both sides of a message have come to it.
@@ -75,7 +75,7 @@ class Simulation {
     for (std::size_t c = 0; c < program.calls.size(); ++c) {
       const auto& instructions = instructions_of(r, c);
       for (std::size_t i = 0; i < instructions.size(); ++i) {
-        rank.queues[instructions[i].action.index()].push_back({c, static_cast<int>(i)});
+        rank.queues[queue_of(instructions[i])].push_back({c, static_cast<int>(i)});
       }
       rank.ends.emplace_back(instructions.size(), kUnknown);
       rank.left.push_back(instructions.size());
@@ -136,7 +136,7 @@ class Simulation {
     if (const auto* c = std::get_if<Collective>(&instruction.action)) {
       return meet(r, at, *begin, *c);
     }
-    return exchange(r, at, *begin, std::get<Exchange>(instruction.action));
+    return exchange(r, q, at, *begin, std::get<Exchange>(instruction.action));
   }
 
   void finish(std::size_t r, std::size_t q, const Place& at, double begin, double end) {
@@ -171,33 +171,33 @@ class Simulation {
   }
 
   /// Times at which the two sides of each message came to it; the k-th of a pair matches the k-th.
-  bool exchange(std::size_t r, const Place& at, double begin, const Exchange& e) {
+  bool exchange(std::size_t r, std::size_t q, const Place& at, double begin, const Exchange& e) {
     RankState& rank = ranks_[r];
     const int me = static_cast<int>(r);
-    std::map<int, std::size_t> sent = rank.sent;
-    std::map<int, std::size_t> received = rank.received;
+    std::map<int, std::size_t> sent = rank.sent[q];
+    std::map<int, std::size_t> received = rank.received[q];
     double start = begin;
     double out = 0.0;
     double in = 0.0;
     bool all_here = true;
     for (const Message& m : e.out) {
-      Meeting& meeting = meetings_[{me, m.peer}][sent[m.peer]++];
+      Meeting& meeting = meetings_[{me, m.peer, q}][sent[m.peer]++];
       meeting.sender = begin;
       all_here = all_here && meeting.receiver != kUnknown;
       start = std::max(start, meeting.receiver);
       out += costs_.message(m.region.size, me, m.peer).value;
     }
     for (const Message& m : e.in) {
-      Meeting& meeting = meetings_[{m.peer, me}][received[m.peer]++];
+      Meeting& meeting = meetings_[{m.peer, me, q}][received[m.peer]++];
       meeting.receiver = begin;
       all_here = all_here && meeting.sender != kUnknown;
       start = std::max(start, meeting.sender);
       in += costs_.message(m.region.size, m.peer, me).value;
     }
     if (!all_here) return false;
-    rank.sent = std::move(sent);
-    rank.received = std::move(received);
-    finish(r, 2, at, start, start + std::max(out, in));
+    rank.sent[q] = std::move(sent);
+    rank.received[q] = std::move(received);
+    finish(r, q, at, start, start + std::max(out, in));
     return true;
   }
 
@@ -207,7 +207,8 @@ class Simulation {
   std::vector<RankState> ranks_;
   Timeline timeline_;
   std::map<std::vector<int>, std::map<int, std::pair<Place, double>>> waiting_;
-  std::map<std::pair<int, int>, std::map<std::size_t, Meeting>> meetings_;
+  /// By sender, receiver and queue.
+  std::map<std::tuple<int, int, std::size_t>, std::map<std::size_t, Meeting>> meetings_;
 };
 
 }  // namespace

@@ -76,7 +76,7 @@ std::vector<Run> all_runs(const Program& program) {
     const Call& call = program.calls[c];
     const auto& list = program.segments[static_cast<std::size_t>(call.segment)].instructions;
     for (std::size_t i = 0; i < list.size(); ++i) {
-      Run run{c, i, list[i].action.index(), {}, {}};
+      Run run{c, i, queue_of(list[i]), {}, {}};
       for (const Region& r : reads(list[i])) run.reads.push_back(bytes_in_arena(program, r, call));
       for (const Region& r : writes(list[i])) {
         run.writes.push_back(bytes_in_arena(program, r, call));
@@ -103,7 +103,7 @@ bool has_race(const Program& program) {
   first_run.push_back(runs.size());
   using Set = std::vector<std::uint64_t>;
   std::vector<Set> before(runs.size(), Set((runs.size() + 63) / 64, 0));
-  std::vector<std::size_t> last(3, runs.size());
+  std::vector<std::size_t> last(kQueues, runs.size());
   for (std::size_t b = 0; b < runs.size(); ++b) {
     const auto follow = [&](std::size_t a) {
       for (std::size_t w = 0; w < before[b].size(); ++w) before[b][w] |= before[a][w];

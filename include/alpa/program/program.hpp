@@ -94,9 +94,12 @@ struct Message {
   std::string value;
 };
 
-/// All messages of one row of the schedule, sent and received at once, on the point-to-point queue.
+/// All messages of one row of the schedule that go one way, sent and received at once. What
+/// backwards make goes on a point-to-point queue of its own, so that neither way waits for the
+/// other: what one stage sends is ready long before what its neighbour answers.
 struct Exchange {
   std::vector<Message> out, in;
+  bool back = false;  ///< made by backwards; equal on both sides
 };
 
 enum class StepPhase : std::uint8_t { prepare, forward, backward, reduce, update, transfer };
@@ -111,6 +114,14 @@ struct Instruction {
   std::vector<int> waits;
 };
 
+/// Kernels, collectives and messages each way have a queue.
+inline constexpr std::size_t kQueues = 4;
+inline constexpr std::size_t kKernels = 0;
+inline constexpr std::size_t kCollectives = 1;
+inline constexpr std::size_t kMessages = 2;  ///< what forwards make, and what crosses once a step
+inline constexpr std::size_t kMessagesBack = 3;  ///< what backwards make
+[[nodiscard]] std::size_t queue_of(const Instruction& instruction);
+
 struct Segment {
   std::string name;  ///< "forward 0", "exchange 3"
   std::vector<Instruction> instructions;
@@ -119,9 +130,8 @@ struct Segment {
 };
 
 /// One run of a segment. For each family f that the segment uses, `slots[f]` is its slot and
-/// `slot_microbatch[f]` the microbatch whose value lies there (an exchange may carry the forward of
-/// one microbatch and the backward of another). `waits` are the calls that must have ended before
-/// the first instruction starts.
+/// `slot_microbatch[f]` the microbatch whose value lies there (an exchange may carry several).
+/// `waits` are the calls that must have ended before the first instruction starts.
 struct Call {
   int segment = 0;
   int microbatch = 0;  ///< of the kernels

@@ -51,9 +51,9 @@ class Groups {
   std::map<std::vector<int>, std::unique_ptr<Communicator>> made_;
 };
 
-/// Runs a program on a device, once. The three queues (kernels, collectives, messages) go on side
-/// by side: an instruction starts when it is the first of its queue, its call's and its own waits
-/// have ended. `arena` is device memory of program.arena bytes.
+/// Runs a program on a device, once. The queues (kernels, collectives, messages each way) go on
+/// side by side: an instruction starts when it is the first of its queue, its call's and its own
+/// waits have ended. `arena` is device memory of program.arena bytes.
 /// @throws SystemError of the device or communicator, unchanged
 void execute(const Program& program, Device& device, std::byte* arena, const Groups& groups,
              Communicator& world, const ExecutorOptions& options, Executed& executed,

@@ -30,16 +30,16 @@ struct InstructionCosts {
 /// One instruction of one rank, from begin to end.
 struct Span {
   int rank = 0;
-  int queue = 0;  ///< 0 kernels, 1 collectives, 2 messages
+  int queue = 0;  ///< as queue_of
   int call = 0;
   int instruction = 0;
   double begin = 0.0;
   double end = 0.0;
 };
 
-/// What a rank's queues do: kernels, collectives, messages.
+/// What a rank's queues do.
 struct RankTime {
-  std::array<double, 3> busy{};
+  std::array<double, kQueues> busy{};
   double exposed = 0.0;  ///< of the makespan, time in which no kernel ran
 };
 
