@@ -51,6 +51,12 @@ SearchConstraints constraints_of(const RunConfig& config, const Graph& graph, in
     constraints.logical_mesh.emplace(parallel.logical_mesh->begin(), parallel.logical_mesh->end());
   }
   constraints.schedule = schedule_of(parallel);
+  constraints.warm_up = parallel.warm_up;
+  const auto* depths =
+      constraints.warm_up ? std::get_if<std::vector<std::int64_t>>(&*constraints.warm_up) : nullptr;
+  if (depths != nullptr && !constraints.stages) {
+    constraints.stages = static_cast<int>(depths->size());
+  }
   NamedStrategies layouts = layouts_of(parallel, graph);
   if (!layouts.empty()) constraints.stage.strategies = only(std::move(layouts));
   return constraints;

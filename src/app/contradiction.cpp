@@ -9,6 +9,7 @@
 #include "alpa/config/yaml.hpp"
 #include "alpa/model/build_graph.hpp"
 #include "alpa/plan/layouts.hpp"
+#include "alpa/plan/methods.hpp"
 
 #include "constraints.hpp"
 
@@ -46,6 +47,10 @@ std::vector<Given> given_of(const ParallelConfig& parallel) {
   if (parallel.schedule != PipelineSchedule::automatic) {
     all.push_back({"parallel.schedule=" + std::string(name_of(parallel.schedule)),
                    [](ParallelConfig& p) { p.schedule = PipelineSchedule::automatic; }});
+  }
+  if (parallel.warm_up) {
+    all.push_back({"parallel.warm_up=" + to_string(*parallel.warm_up),
+                   [](ParallelConfig& p) { p.warm_up.reset(); }});
   }
   for (const auto& layout : parallel.layouts) {
     all.push_back({path_of_key("parallel.layouts", layout.first) + "=" + layout.second,

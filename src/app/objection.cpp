@@ -51,6 +51,7 @@ class Proposals {
     methods();
     microbatches();
     recomputation();
+    depth();
     loosened();
     if (text_.empty()) batches();
     return text_;
@@ -112,6 +113,14 @@ class Proposals {
     }
   }
 
+  /// Less warm-up by the same method.
+  void depth() {
+    RunConfig changed = config_;
+    if (!changed.parallel.warm_up || changed.parallel.method == Method::automatic) return;
+    changed.parallel.warm_up.reset();
+    propose("parallel.warm_up=auto", changed);
+  }
+
   /// Whether some plan by hand fits without one of the constraints.
   void loosened() {
     const auto without = [&](const std::string& key, const auto& reset) {
@@ -123,6 +132,7 @@ class Proposals {
       }
     };
     without("parallel.stages=auto", [](ParallelConfig& p) { p.stages.reset(); });
+    without("parallel.warm_up=auto", [](ParallelConfig& p) { p.warm_up.reset(); });
     without("parallel.logical_mesh=auto", [](ParallelConfig& p) { p.logical_mesh.reset(); });
     without("parallel.layouts={}", [](ParallelConfig& p) { p.layouts.clear(); });
   }

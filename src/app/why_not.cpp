@@ -20,7 +20,8 @@ const std::vector<std::string> kKeys = {
     "parallel.method",    "parallel.data",         "parallel.tensor",
     "parallel.pipeline",  "parallel.stages",       "parallel.microbatches",
     "parallel.schedule",  "parallel.logical_mesh", "parallel.layouts",
-    "parallel.recompute", "parallel.memory_limit", "parallel.chunks_per_stage"};
+    "parallel.recompute", "parallel.memory_limit", "parallel.chunks_per_stage",
+    "parallel.warm_up"};
 
 std::string trimmed(const std::string& text) {
   const auto first = text.find_first_not_of(" \t\n");
@@ -147,6 +148,12 @@ class Comparison {
     return text;
   }
 
+  static std::string depths(const Plan& plan) {
+    std::string text;
+    for (const int depth : plan.warm_up) text += (text.empty() ? "" : " ") + std::to_string(depth);
+    return text.empty() ? "-" : text;
+  }
+
   static std::string again(const Plan& plan) {
     std::string text;
     for (const StagePlan& stage : plan.stages) {
@@ -163,6 +170,7 @@ class Comparison {
     row("logical meshes", meshes(a), meshes(b));
     row("microbatches", std::to_string(a.num_microbatches), std::to_string(b.num_microbatches));
     row("schedule", to_string(a.schedule), to_string(b.schedule));
+    if (a.warm_up != b.warm_up) row("warm-up", depths(a), depths(b));
     if (!a.recompute.empty() || !b.recompute.empty()) row("recomputed", again(a), again(b));
   }
 
@@ -248,7 +256,7 @@ std::string verdict(const Planned& chosen, const Planned& other, Bytes missing) 
   if (other.plan.stages == chosen.plan.stages &&
       other.plan.num_microbatches == chosen.plan.num_microbatches &&
       other.plan.recompute == chosen.plan.recompute &&
-      other.plan.schedule == chosen.plan.schedule) {
+      other.plan.schedule == chosen.plan.schedule && other.plan.warm_up == chosen.plan.warm_up) {
     return "The chosen plan does so.";
   }
   const std::string times = to_text(Seconds{b}) + " a step instead of " + to_text(Seconds{a});

@@ -198,6 +198,13 @@ void check_parallel(const CrossCheck& check, const RunConfig& config) {
                  "auto with schedule " + std::string(name_of(parallel.schedule)) +
                      " (only interleaved holds several chunks a stage)");
   }
+  const bool has_depth = parallel.schedule == PipelineSchedule::automatic ||
+                         parallel.schedule == PipelineSchedule::one_forward_one_backward;
+  if (parallel.warm_up && !has_depth && check.sound({"parallel.warm_up", "parallel.schedule"})) {
+    check.refuse("parallel.warm_up", to_string(*parallel.warm_up),
+                 "auto with schedule " + std::string(name_of(parallel.schedule)) +
+                     " (only 1f1b has a depth to choose)");
+  }
   if (parallel.microbatches) {
     check_divides(check, "training.global_batch", config.training.global_batch,
                   "parallel.microbatches", *parallel.microbatches);

@@ -1,3 +1,4 @@
+#include "alpa/base/overloaded.hpp"
 #include "alpa/config/run_config.hpp"
 
 // Each function holds the one list of the words of an enumeration.
@@ -192,6 +193,19 @@ std::span<const EnumName<DeviceChoice>> names_of(DeviceChoice) {
                                                      {"debug", debug},
                                                      {"reference", reference}};
   return names;
+}
+
+std::string to_string(const WarmUpDepth& depth) {
+  return std::visit(overloaded{[](const LeastDepth&) { return std::string("least"); },
+                               [](const MostDepth&) { return std::string("most"); },
+                               [](const std::vector<std::int64_t>& list) {
+                                 std::string text;
+                                 for (const std::int64_t d : list) {
+                                   text += (text.empty() ? "[" : ", ") + std::to_string(d);
+                                 }
+                                 return text + "]";
+                               }},
+                    depth);
 }
 
 }  // namespace alpa

@@ -172,6 +172,14 @@ Section<ParallelConfig> parallel_section() {
       key("schedule", &P::schedule, choice<PipelineSchedule>(), "of the pipeline"),
       key("chunks_per_stage", &P::chunks_per_stage, word_or("auto", integer(2, kLargest)),
           "interleaved: runs of layers that each stage holds; auto: 2"),
+      key("warm_up", &P::warm_up,
+          word_or("auto",
+                  two_words_or<LeastDepth, MostDepth>(
+                      "least", "most",
+                      list_of(integer(1, kLargest), "a list of a depth for each stage", 1))),
+          "1f1b: forwards of stage s of S before its first backward; least: S - s, most: "
+          "2(S - s) - 1, which hides transfers for more stash; auto: least, or what a search finds "
+          "best"),
       key("recompute", &P::recompute, word_or("auto", choice<Recompute>()),
           "what backward computes again of every layer instead of keeping it; auto: nothing, or "
           "what a search finds best"),

@@ -58,12 +58,6 @@ int in_flight(const Draft& draft, std::size_t s) {
   return std::min(draft.warm_up[s], draft.microbatches);
 }
 
-std::vector<int> least_warm_up(int stages) {
-  std::vector<int> depth;
-  for (int s = 0; s < stages; ++s) depth.push_back(stages - s);
-  return depth;
-}
-
 std::string key_of(const Draft& draft) {
   std::string key = std::to_string(draft.microbatches) + " " + to_string(draft.schedule);
   for (const int depth : draft.warm_up) key += " " + std::to_string(depth);

@@ -10,6 +10,7 @@
 #include "alpa/intra_op/stage_model.hpp"
 #include "alpa/lowering/border.hpp"
 #include "alpa/plan/plan.hpp"
+#include "alpa/schedule/schedule.hpp"
 
 namespace alpa {
 
@@ -33,8 +34,6 @@ struct Draft {
 
 /// Microbatches whose stash stage s holds at once, of `stages` stages.
 [[nodiscard]] int in_flight(const Draft& draft, std::size_t s);
-/// S - s: the least depth that keeps 1F1B going.
-[[nodiscard]] std::vector<int> least_warm_up(int stages);
 
 /// Stable text of a draft, to tell drafts apart.
 [[nodiscard]] std::string key_of(const Draft& draft);

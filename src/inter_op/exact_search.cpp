@@ -7,12 +7,14 @@
 
 #include "pipeline_bound.hpp"
 #include "stage_points.hpp"
+#include "warm_up.hpp"
 
 namespace alpa {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr std::int64_t kMostNodes = 5'000'000;
+constexpr std::size_t kMostDepths = 420;  ///< of a pipeline: those of six stages
 /// Sums in another order may differ by so much.
 constexpr double kRounding = 1e-12;
 
@@ -28,11 +30,24 @@ class DepthFirst {
     draft_ = {};
     draft_.microbatches = microbatches;
     draft_.schedule = schedule;
-    if (schedule == PipelineKind::one_f_one_b) draft_.warm_up = least_warm_up(stages);
+    if (schedule == PipelineKind::one_f_one_b) draft_.warm_up = work_.warm_up(stages);
     stages_ = stages;
+    depths_ = {draft_.warm_up};
+    has_all_depths_ = true;
+    if (schedule == PipelineKind::one_f_one_b && work_.deepens()) {
+      auto all = all_warm_ups(stages, microbatches, kMostDepths);
+      has_all_depths_ = all.has_value();
+      if (all)
+        depths_ = std::move(*all);
+      else
+        depths_.push_back(useful_warm_up(stages, microbatches));
+    }
     rest_.clear();
     return rest(stages, 0, 0);
   }
+
+  /// Whether depths of some pipeline were not gone through that might have been better.
+  [[nodiscard]] bool left_out() const { return left_out_; }
 
   /// False if the work was not done.
   bool run() {
@@ -100,7 +115,7 @@ class DepthFirst {
   bool extend(const PipelineBound& bound, int layer, int device) {
     const int left = stages_ - static_cast<int>(chosen_.size());
     if (left == 0) {
-      leaf();
+      leaf(bound.value(0.0));
       return true;
     }
     std::vector<Child> children;
@@ -126,11 +141,28 @@ class DepthFirst {
     return true;
   }
 
-  void leaf() {
+  /// All depths, until one takes no more than stages that never wait for messages.
+  void leaf(double bound) {
     std::vector<const StageAnswer*> answers;
     for (const StagePoint* point : chosen_) answers.push_back(point->answer);
-    const auto worse = price_leaf(answers);
-    if (!worse.empty()) replace(answers, worse, 0);
+    for (const std::vector<int>& depth : depths_) {
+      draft_.warm_up = depth;
+      if (hopeless(bound)) break;
+      if (!figures_fit(answers)) continue;
+      const auto worse = price_leaf(answers);
+      if (!worse.empty()) replace(answers, worse, 0);
+    }
+    draft_.warm_up = depths_.front();
+    if (!has_all_depths_ && !hopeless(bound)) left_out_ = true;
+  }
+
+  [[nodiscard]] bool figures_fit(const std::vector<const StageAnswer*>& answers) {
+    for (std::size_t s = 0; s < answers.size(); ++s) {
+      const DraftStage& stage = draft_.stages[s];
+      const Bytes bytes = memory_of(answers[s]->figures, in_flight(draft_, s));
+      if (bytes > work_.capacity(stage.first_device, stage.mesh)) return false;
+    }
+    return true;
   }
 
   /// What a stage that is worse than its figures had replaced may be packed tighter or take less.
@@ -161,7 +193,9 @@ class DepthFirst {
   /// be the best.
   std::vector<std::size_t> price_leaf(const std::vector<const StageAnswer*>& answers) {
     std::vector<StageTimes> times;
-    std::string key = key_of(draft_);
+    Draft any_depth = draft_;
+    any_depth.warm_up.clear();
+    std::string key = key_of(any_depth);
     for (const StageAnswer* answer : answers) {
       times.push_back(answer->figures.times);
       key += "\n" + answer->borders;
@@ -188,6 +222,9 @@ class DepthFirst {
   std::int64_t& nodes_;
   Draft draft_;
   int stages_ = 1;
+  std::vector<std::vector<int>> depths_;  ///< of 1F1B that are tried, the least first
+  bool has_all_depths_ = true;
+  bool left_out_ = false;
   std::vector<const StagePoint*> chosen_;
   std::map<std::tuple<int, int, int>, double> rest_;
   std::map<std::string, std::vector<StageTransfer>> transfers_;
@@ -231,6 +268,7 @@ std::optional<TierResult> exact_search(SearchWork& work) {
       break;
     }
   }
+  result.complete = result.complete && !search.left_out();
   result.lower_bound = work.best_time();
   if (!result.complete && !shapes.empty()) {
     result.lower_bound = std::min(result.lower_bound, shapes.front().bound + work.norm());

@@ -26,6 +26,7 @@ ParallelConfig parallel_of(const SearchConstraints& constraints) {
                             ? PipelineSchedule::gpipe
                             : PipelineSchedule::one_forward_one_backward;
   }
+  parallel.warm_up = constraints.warm_up;
   return parallel;
 }
 

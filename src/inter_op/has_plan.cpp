@@ -16,7 +16,7 @@ std::optional<Draft> even_draft(SearchWork& work, int microbatches, int stages,
   Draft draft;
   draft.microbatches = microbatches;
   draft.schedule = work.schedules(stages, microbatches).front();
-  if (draft.schedule == PipelineKind::one_f_one_b) draft.warm_up = least_warm_up(stages);
+  if (draft.schedule == PipelineKind::one_f_one_b) draft.warm_up = work.warm_up(stages);
   for (int s = 0; s < stages; ++s) {
     const int first = s * size;
     if (first + size > work.devices()) return std::nullopt;

@@ -18,7 +18,7 @@ void search_least_memory(SearchWork& work) {
       Draft draft;
       draft.microbatches = microbatches;
       draft.schedule = work.schedules(stages, microbatches).front();
-      if (draft.schedule == PipelineKind::one_f_one_b) draft.warm_up = least_warm_up(stages);
+      if (draft.schedule == PipelineKind::one_f_one_b) draft.warm_up = work.warm_up(stages);
       for (int s = 0; s < stages; ++s) {
         draft.stages.push_back({work.layers() * s / stages, work.layers() * (s + 1) / stages - 1,
                                 s * size, DeviceMesh{}});

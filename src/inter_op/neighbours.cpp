@@ -4,12 +4,18 @@
 #include <set>
 
 #include "drafts.hpp"
+#include "warm_up.hpp"
 
 namespace alpa {
 
-std::vector<Draft> neighbours(SearchWork& work, const Draft& draft) {
+std::vector<Draft> neighbours(SearchWork& work, const Draft& given) {
   std::vector<Draft> all;
-  const auto stages = static_cast<int>(draft.stages.size());
+  const auto stages = static_cast<int>(given.stages.size());
+  // Others begin with the least depth, which leaves choices room, and go as deep as there is
+  // memory.
+  Draft draft = given;
+  if (given.schedule == PipelineKind::one_f_one_b) draft.warm_up = work.warm_up(stages);
+  if (draft != given) all.push_back(draft);
   for (std::size_t s = 1; s < draft.stages.size(); ++s) {
     for (const int step : {-1, 1}) {
       Draft moved = draft;
@@ -48,7 +54,7 @@ std::vector<Draft> neighbours(SearchWork& work, const Draft& draft) {
     if (std::find(schedules.begin(), schedules.end(), draft.schedule) == schedules.end()) {
       other.schedule = schedules.front();
       other.warm_up.clear();
-      if (other.schedule == PipelineKind::one_f_one_b) other.warm_up = least_warm_up(stages);
+      if (other.schedule == PipelineKind::one_f_one_b) other.warm_up = work.warm_up(stages);
     }
     all.push_back(std::move(other));
   };
@@ -59,14 +65,14 @@ std::vector<Draft> neighbours(SearchWork& work, const Draft& draft) {
     Draft other = draft;
     other.schedule = schedule;
     other.warm_up.clear();
-    if (schedule == PipelineKind::one_f_one_b) other.warm_up = least_warm_up(stages);
+    if (schedule == PipelineKind::one_f_one_b) other.warm_up = work.warm_up(stages);
     all.push_back(std::move(other));
   }
-  if (draft.schedule == PipelineKind::one_f_one_b && stages > 1) {
+  // Choices that leave room for all depth there may be.
+  if (draft.schedule == PipelineKind::one_f_one_b && work.deepens()) {
     Draft deep = draft;
-    for (int s = 0; s < stages; ++s)
-      deep.warm_up[static_cast<std::size_t>(s)] = 2 * (stages - s) - 1;
-    if (deep != draft) all.push_back(std::move(deep));
+    deep.warm_up = useful_warm_up(stages, draft.microbatches);
+    if (deep != given) all.push_back(std::move(deep));
   }
   return all;
 }

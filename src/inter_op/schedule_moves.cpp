@@ -8,9 +8,12 @@
 #include "alpa/schedule/schedule.hpp"
 
 #include "kernel_bound.hpp"
+#include "warm_up.hpp"
 
 namespace alpa {
 namespace {
+
+constexpr int kMostAttempts = 3;  ///< to find a depth that fits
 
 int layers_of(const StagePlan& stage) {
   int layers = 0;
@@ -142,7 +145,54 @@ std::optional<Reschedule> offer_chunks(SearchWork& work, const Plan& plan, const
   return best;
 }
 
+/// Most depth of each stage for which the arenas have room, as their stash counts a microbatch.
+std::vector<int> most_depth(SearchWork& work, const Plan& plan, const PlanPrice& price) {
+  const Draft draft = draft_of(plan);
+  std::vector<int> most =
+      useful_warm_up(static_cast<int>(plan.stages.size()), plan.num_microbatches);
+  for (std::size_t s = 0; s < most.size(); ++s) {
+    const DraftStage& stage = draft.stages[s];
+    const Bytes room = work.capacity(stage.first_device, stage.mesh) - price.arenas[s];
+    const auto stash = price.totals[s].memory[static_cast<std::size_t>(MemoryClass::stash)].value;
+    const std::int64_t each = std::max<std::int64_t>(1, stash / in_flight(draft, s));
+    const auto more = std::min<std::int64_t>(room.value / each, most[s]);
+    const int depth = draft.warm_up[s] + static_cast<int>(more);
+    if (depth < most[s] && !shallower(most, s, depth)) return draft.warm_up;
+  }
+  return most;
+}
+
 }  // namespace
+
+void offer_deeper(SearchWork& work) {
+  if (!work.has_best() || !work.deepens() || work.request().constraints.plan) return;
+  const Plan plan = *work.best();
+  const PlanPrice price = work.best_price();
+  if (plan.schedule != PipelineKind::one_f_one_b || plan.stages.size() < 2) return;
+  const SteadyState steady(price.stages, price.transfers);
+  const Draft now = draft_of(plan);
+  if (!deeper_pays(steady, now.warm_up)) return;
+  std::vector<int> most = most_depth(work, plan, price);
+  const auto modelled = [&](const Draft& draft) {
+    return modelled_price(work.cluster(), draft, price.stages, price.transfers);
+  };
+  for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
+    if (work.request().stop.stop_requested()) return;
+    Draft deep = now;
+    deep.warm_up = steady.least_depths(most);
+    if (steady.period(deep.warm_up) >= steady.period(now.warm_up) ||
+        modelled(deep) >= modelled(now)) {
+      return;
+    }
+    Plan made = plan;
+    made.warm_up = deep.warm_up;
+    const auto offered = work.offer(made);
+    if (offered.fits) return;
+    for (std::size_t s = 0; s < most.size(); ++s) {
+      if (offered.over[s] > Bytes{0} && !shallower(most, s, deep.warm_up[s] - 1)) return;
+    }
+  }
+}
 
 bool offer_more_schedules(SearchWork& work) {
   const SearchConstraints& constraints = work.request().constraints;

@@ -4,6 +4,10 @@
 
 namespace alpa {
 
+/// Offers the best plan, if it is 1F1B, with as much deeper warm-up as its arenas leave room for
+/// and as makes it cheaper.
+void offer_deeper(SearchWork& work);
+
 /// Offers the pipeline of the best plan under other schedules, if one may be chosen. Zero-bubble:
 /// everything else as it is. Interleaved, if its meshes are alike: layers keep their strategies,
 /// each stage as many layers, cut into chunks that go round the stages. More chunks, and of the

@@ -122,6 +122,7 @@ SearchResult search(const SearchRequest& request) {
   SearchWork work(request);
   const TierResult tier = request.constraints.plan ? fixed_plan(work) : search_all(work);
   if (!work.has_best() && !request.constraints.plan) search_least_memory(work);
+  offer_deeper(work);
   const bool in_space = !offer_more_schedules(work);
   SearchResult result;
   result.plan = work.best();

@@ -54,6 +54,19 @@ void check_mesh(const SearchConstraints& constraints, const ClusterSpec& cluster
   }
 }
 
+void check_warm_up(const SearchConstraints& constraints) {
+  if (!constraints.warm_up) return;
+  const std::string where = "parallel.warm_up: found " + to_string(*constraints.warm_up);
+  if (constraints.schedule && *constraints.schedule != PipelineKind::one_f_one_b) {
+    throw PlanError(where + ", only schedule 1f1b has a depth to choose");
+  }
+  if (!std::holds_alternative<std::vector<std::int64_t>>(*constraints.warm_up)) return;
+  if (!constraints.stages) {
+    throw PlanError(where + ", expected parallel.stages with a list of depths");
+  }
+  (void)warm_up_of(*constraints.warm_up, *constraints.stages);
+}
+
 void check_plan(const SearchConstraints& constraints, const ClusterSpec& cluster) {
   const Plan& plan = *constraints.plan;
   if (plan.world_size != num_devices(cluster)) {
@@ -107,11 +120,26 @@ void check_constraints(const SearchRequest& request, int layers) {
     }
   }
   if (constraints.logical_mesh) check_mesh(constraints, request.cluster);
+  check_warm_up(constraints);
   if (constraints.plan) {
     check_divides("plan: microbatches", constraints.plan->num_microbatches);
     check_plan(constraints, request.cluster);
   }
 }
+
+namespace {
+
+bool has_depth(const Plan& plan, const WarmUpDepth& depth) {
+  if (plan.schedule != PipelineKind::one_f_one_b) return false;
+  try {
+    const auto stages = static_cast<int>(plan.stages.size());
+    return draft_of(plan).warm_up == warm_up_of(depth, stages);
+  } catch (const PlanError&) {  // a list for another number of stages
+    return false;
+  }
+}
+
+}  // namespace
 
 bool meets(const Plan& plan, const Graph& graph, const SearchConstraints& constraints) {
   if (constraints.plan) return plan == *constraints.plan;
@@ -120,6 +148,7 @@ bool meets(const Plan& plan, const Graph& graph, const SearchConstraints& constr
     return false;
   }
   if (constraints.schedule && *constraints.schedule != plan.schedule) return false;
+  if (constraints.warm_up && !has_depth(plan, *constraints.warm_up)) return false;
   for (const StagePlan& stage : plan.stages) {
     if (constraints.logical_mesh && *constraints.logical_mesh != stage.mesh.extents) return false;
   }

@@ -44,7 +44,12 @@ SearchWork::SearchWork(const SearchRequest& request)
   if (constraints.stages) stage_counts_ = {*constraints.stages, *constraints.stages};
 }
 
+std::vector<int> SearchWork::warm_up(int stages) const {
+  return warm_up_of(request_.constraints.warm_up.value_or(LeastDepth{}), stages);
+}
+
 std::vector<PipelineKind> SearchWork::schedules(int stages, int microbatches) const {
+  if (request_.constraints.warm_up) return {PipelineKind::one_f_one_b};
   if (request_.constraints.schedule) return {*request_.constraints.schedule};
   if (microbatches == 1) return {PipelineKind::gpipe};  // both are the same
   // One stage never waits: 1F1B takes the same time and holds one stash.

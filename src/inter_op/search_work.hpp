@@ -34,6 +34,10 @@ class SearchWork {
   [[nodiscard]] std::pair<int, int> stage_counts() const { return stage_counts_; }
   /// Schedules that differ and may be chosen for so many stages and microbatches.
   [[nodiscard]] std::vector<PipelineKind> schedules(int stages, int microbatches) const;
+  /// Depths of 1F1B to begin with: what is asked for, or the least.
+  [[nodiscard]] std::vector<int> warm_up(int stages) const;
+  /// Whether depths may be chosen.
+  [[nodiscard]] bool deepens() const { return !request_.constraints.warm_up; }
   [[nodiscard]] std::vector<DeviceMesh> meshes(int devices) const;
 
   /// What the graphs hold of the line of layers.

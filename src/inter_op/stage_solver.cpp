@@ -6,11 +6,13 @@
 #include "alpa/simulate/message_times.hpp"
 
 #include "stage_points.hpp"
+#include "warm_up.hpp"
 
 namespace alpa {
 namespace {
 
 constexpr int kMostAttempts = 3;        ///< to make a draft fit
+constexpr int kMostDepthsTried = 4;     ///< of a draft, until its buffers fit too
 constexpr std::size_t kMostOnHull = 6;  ///< answers
 constexpr double kSame = 1e-6;          ///< relative gain that is none
 constexpr double kDear = 1e3;           ///< a byte outweighs any time
@@ -270,15 +272,58 @@ std::optional<StageSolver::Chosen> StageSolver::choose(const Draft& draft,
   for (int attempt = 0;; ++attempt) {
     const auto answers = solve_all(draft, rooms, care);
     if (!answers) return std::nullopt;
-    Chosen chosen{*answers, traffic(draft, *answers)};
+    Chosen found{*answers, traffic(draft, *answers), draft};
     bool fits = true;
     for (std::size_t s = 0; s < rooms.size(); ++s) {
-      const Bytes left = given[s] - chosen.traffic.buffers(s);
+      const Bytes left = given[s] - found.traffic.buffers(s);
       if (memory_of((*answers)[s]->figures, in_flight(draft, s)) <= left) continue;
       rooms[s] = std::min(rooms[s], left);
       fits = false;
     }
-    if (fits || attempt > 0) return chosen;
+    if (!fits && attempt == 0) continue;
+    deepen(found, given);
+    return found;
+  }
+}
+
+void StageSolver::deepen(Chosen& chosen, const std::vector<Bytes>& caps) {
+  const Draft& draft = chosen.draft;
+  if (draft.schedule != PipelineKind::one_f_one_b || !work_.deepens()) return;
+  std::vector<StageTimes> times;
+  for (const StageAnswer* answer : chosen.answers) times.push_back(answer->figures.times);
+  const MessageTimes messages = message_times(chosen.traffic.messages, work_.cluster());
+  const SteadyState steady(times, messages.transfers);
+  if (!deeper_pays(steady, draft.warm_up)) return;
+  std::vector<int> most = useful_warm_up(static_cast<int>(draft.stages.size()), draft.microbatches);
+  const auto fits = [&](const Draft& deep, const CrossTraffic& traffic, std::size_t s) {
+    const Bytes figures = memory_of(chosen.answers[s]->figures, in_flight(deep, s));
+    return figures + traffic.buffers(s) <= caps[s];
+  };
+  for (int attempt = 0; attempt < kMostDepthsTried; ++attempt) {
+    Chosen deep = chosen;
+    for (std::size_t s = 0; s < most.size(); ++s) {
+      deep.draft.warm_up = most;
+      while (most[s] > draft.warm_up[s] && !fits(deep.draft, chosen.traffic, s)) {
+        if (!shallower(most, s, most[s] - 1)) return;
+        deep.draft.warm_up = most;
+      }
+    }
+    deep.draft.warm_up = steady.least_depths(most);
+    for (std::size_t s = 0; s < most.size(); ++s) {
+      deep.draft.warm_up[s] = std::max(deep.draft.warm_up[s], draft.warm_up[s]);
+    }
+    if (deep.draft == draft) return;
+    deep.traffic = traffic(deep.draft, deep.answers);
+    bool all_fit = true;
+    for (std::size_t s = 0; s < most.size(); ++s) {
+      const int depth = deep.draft.warm_up[s];
+      if (depth == draft.warm_up[s] || fits(deep.draft, deep.traffic, s)) continue;
+      all_fit = false;
+      if (!shallower(most, s, depth - 1)) return;
+    }
+    if (!all_fit) continue;
+    if (price_of(deep) < price_of(chosen)) chosen = std::move(deep);
+    return;
   }
 }
 
@@ -288,14 +333,15 @@ std::optional<double> StageSolver::modelled(const Draft& draft) {
   std::vector<Bytes> rooms = rooms_of(draft);
   const auto chosen = choose(draft, rooms, Care::tables);
   if (!chosen) return std::nullopt;
-  return known->second = price_of(draft, *chosen);
+  return known->second = price_of(*chosen);
 }
 
-double StageSolver::price_of(const Draft& draft, const Chosen& chosen) const {
+double StageSolver::price_of(const Chosen& chosen) const {
   std::vector<StageTimes> times;
   for (const StageAnswer* answer : chosen.answers) times.push_back(answer->figures.times);
   const MessageTimes messages = message_times(chosen.traffic.messages, work_.cluster());
-  return modelled_price(work_.cluster(), draft, times, messages.transfers) + messages.once.value;
+  return modelled_price(work_.cluster(), chosen.draft, times, messages.transfers) +
+         messages.once.value;
 }
 
 std::optional<double> StageSolver::offer(const Draft& draft, Care care) {
@@ -303,27 +349,32 @@ std::optional<double> StageSolver::offer(const Draft& draft, Care care) {
   if (const auto known = offered_.find(key); known != offered_.end()) return known->second;
   auto& outcome = offered_[key];
   std::vector<Bytes> rooms = rooms_of(draft);
+  std::vector<Bytes> caps = rooms;
   auto chosen = choose(draft, rooms, care);
   for (int attempt = 0; chosen && attempt < kMostAttempts && !work_.stopped(); ++attempt) {
     const std::vector<const StageAnswer*>& answers = chosen->answers;
     // No need to look at what cannot be better.
-    const double modelled = price_of(draft, *chosen);
+    const double modelled = price_of(*chosen);
     if (kSure * modelled >= work_.best_time()) return outcome = modelled;
-    const auto offered = work_.offer(plan_of(draft, answers));
+    const auto offered = work_.offer(plan_of(chosen->draft, answers));
     if (offered.fits) {
       outcome = offered.price.step_time.value;
       return outcome;
     }
     for (std::size_t s = 0; s < rooms.size(); ++s) {
       if (offered.over[s] <= Bytes{0}) continue;
-      const Bytes figures = memory_of(answers[s]->figures, in_flight(draft, s));
-      rooms[s] = std::min(rooms[s], figures) - offered.over[s];
+      const Bytes figures = memory_of(answers[s]->figures, in_flight(chosen->draft, s));
+      // Less depth first, then other choices.
+      const bool deeper = in_flight(chosen->draft, s) > in_flight(draft, s);
+      caps[s] = figures + chosen->traffic.buffers(s) - offered.over[s];
+      if (!deeper) rooms[s] = std::min(rooms[s], figures) - offered.over[s];
       const Bytes more = offered.price.arenas[s] - figures - chosen->traffic.buffers(s);
       seen_packing_ = std::min(seen_packing_.value_or(more), more);
     }
     const auto again = solve_all(draft, rooms, care);
     if (!again) return outcome;
-    chosen = Chosen{*again, traffic(draft, *again)};
+    chosen = Chosen{*again, traffic(draft, *again), draft};
+    deepen(*chosen, caps);
   }
   return outcome;
 }

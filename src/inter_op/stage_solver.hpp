@@ -51,15 +51,19 @@ class StageSolver {
                                                          const MeshTables& tables);
   [[nodiscard]] std::vector<Bytes> rooms_of(const Draft& draft);
 
-  /// Choices of all stages, and what they then send each other.
+  /// Choices of all stages, what they then send each other, and the draft with the depths that pay.
   struct Chosen {
     std::vector<const StageAnswer*> answers;
     CrossTraffic traffic;
+    Draft draft;
   };
+  /// Deeper warm-up than the draft's where messages make it pay.
+  /// @param caps what figures and buffers of each stage may come to
+  void deepen(Chosen& chosen, const std::vector<Bytes>& caps);
   /// Choices that leave room for what messages are packed into: `rooms` becomes what is left.
   [[nodiscard]] std::optional<Chosen> choose(const Draft& draft, std::vector<Bytes>& rooms,
                                              Care care);
-  [[nodiscard]] double price_of(const Draft& draft, const Chosen& chosen) const;
+  [[nodiscard]] double price_of(const Chosen& chosen) const;
   [[nodiscard]] CrossTraffic traffic(const Draft& draft,
                                      const std::vector<const StageAnswer*>& answers);
   [[nodiscard]] Plan plan_of(const Draft& draft, const std::vector<const StageAnswer*>& answers);

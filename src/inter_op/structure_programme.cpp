@@ -7,6 +7,7 @@
 
 #include "side_by_side.hpp"
 #include "stage_points.hpp"
+#include "warm_up.hpp"
 
 namespace alpa {
 namespace {
@@ -21,6 +22,7 @@ constexpr int kFewCells = 512;          ///< (layers x devices), where every cap
 constexpr std::size_t kMostRated = 32;  ///< drafts that are handed on
 constexpr double kWorthRating = 1.25;   ///< times the best
 constexpr double kRoomSlack = 1.05;     ///< of a cap: more stashes may make other tables best
+constexpr int kMostDepthsRated = 4;     ///< of one cut, where memory is short
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
@@ -224,7 +226,15 @@ class Programme {
 
   /// Microbatches in flight at the stage with `left - 1` after it.
   [[nodiscard]] int depth(int left) const {
-    return schedule_ == PipelineKind::gpipe ? microbatches_ : std::min(left, microbatches_);
+    if (schedule_ == PipelineKind::gpipe) return microbatches_;
+    const auto& constraint = work_.request().constraints.warm_up;
+    int depth = left;
+    if (constraint && std::holds_alternative<MostDepth>(*constraint)) depth = 2 * left - 1;
+    if (constraint && std::holds_alternative<std::vector<std::int64_t>>(*constraint)) {
+      const std::vector<int> given = work_.warm_up(work_.stage_counts().first);
+      depth = given[given.size() - at(std::min(left, static_cast<int>(given.size())))];
+    }
+    return std::min(depth, microbatches_);
   }
 
   [[nodiscard]] std::size_t run_index(int first, int last) const {
@@ -233,8 +243,7 @@ class Programme {
 
   const Candidates& candidates(Site& site, int left) {
     const int stashes = depth(left);
-    const std::size_t d =
-        at(schedule_ == PipelineKind::gpipe ? 0 : std::min(stashes, most_stages_) - 1);
+    const std::size_t d = at(schedule_ == PipelineKind::gpipe ? 0 : stashes - 1);
     if (site.candidates.size() <= d) site.candidates.resize(d + 1);
     Candidates& runs = site.candidates[d];
     if (!runs.both.empty()) return runs;
@@ -373,8 +382,9 @@ class Programme {
     Draft& draft = rated.draft;
     draft.microbatches = microbatches_;
     draft.schedule = schedule_;
-    if (schedule_ == PipelineKind::one_f_one_b) draft.warm_up = least_warm_up(stages);
+    if (schedule_ == PipelineKind::one_f_one_b) draft.warm_up = work_.warm_up(stages);
     std::vector<StageTimes> times;
+    std::vector<const Site*> sites;
     int block = 0;
     int place = 0;
     for (int left = stages; left > 0; --left) {
@@ -384,14 +394,51 @@ class Programme {
       draft.stages.push_back(
           {begin_[at(block)], begin_[at(from.last) + 1] - 1, place * unit_, *stage.mesh});
       times.push_back(stage.times);
+      sites.push_back(&site);
       block = from.last + 1;
       place += site.units;
     }
     const std::string key = key_of(draft);
     if (found_.contains(key)) return;
     const auto transfers = estimated_transfers(draft, traffic_, work_.cluster());
-    rated.time = modelled_price(work_.cluster(), draft, times, transfers) + work_.norm();
+    rated.time = modelled_price(work_.cluster(), draft, times, transfers);
+    if (schedule_ == PipelineKind::one_f_one_b) rate_deeper(rated, sites, times, transfers);
+    rated.time += work_.norm();
     found_.emplace(key, std::move(rated));
+  }
+
+  /// Depths that hide the messages, with choices that leave room for them, if that is better.
+  void rate_deeper(RatedDraft& rated, const std::vector<const Site*>& sites,
+                   const std::vector<StageTimes>& times,
+                   const std::vector<StageTransfer>& transfers) const {
+    const SteadyState steady(times, transfers);
+    if (!work_.deepens() || !deeper_pays(steady, rated.draft.warm_up)) return;
+    std::vector<int> most = useful_warm_up(static_cast<int>(sites.size()), microbatches_);
+    for (int attempt = 0; attempt < kMostDepthsRated; ++attempt) {
+      RatedDraft deep = rated;
+      deep.draft.warm_up = steady.least_depths(most);
+      std::vector<StageTimes> of_deep;
+      for (std::size_t s = 0; s < sites.size() && of_deep.size() == s; ++s) {
+        DraftStage& stage = deep.draft.stages[s];
+        const int first = block_of(stage.first_layer);
+        const int last = block_of(stage.last_layer + 1) - 1;
+        const Candidate best = best_of(*sites[s], in_flight(deep.draft, s), first, last);
+        if (best.mesh == nullptr) break;
+        stage.mesh = *best.mesh;
+        of_deep.push_back(best.times);
+      }
+      if (of_deep.size() == sites.size()) {
+        deep.time = modelled_price(work_.cluster(), deep.draft, of_deep, transfers);
+        if (deep.time < rated.time) rated = std::move(deep);
+        return;
+      }
+      const std::size_t s = of_deep.size();
+      if (!shallower(most, s, deep.draft.warm_up[s] - 1)) return;
+    }
+  }
+
+  [[nodiscard]] int block_of(int layer) const {
+    return static_cast<int>(std::lower_bound(begin_.begin(), begin_.end(), layer) - begin_.begin());
   }
 
   double limit_;

@@ -49,7 +49,12 @@ class Variant {
     for (const RatedDraft& draft : rated_) {
       if (work_.stopped() || tried == kMostDrafts || draft.time > hopeless) break;
       work_.tell("plans", static_cast<double>(tried++) / kMostDrafts);
-      if (const auto time = solver_.modelled(draft.draft)) modelled_.emplace(*time, draft.draft);
+      model(draft.draft);
+      // The least depth leaves other choices room; they go as deep as there is memory.
+      if (draft.draft.schedule != PipelineKind::one_f_one_b || !work_.deepens()) continue;
+      Draft least = draft.draft;
+      least.warm_up = least_warm_up(static_cast<int>(least.stages.size()));
+      if (least != draft.draft) model(least);
     }
   }
 
@@ -113,6 +118,10 @@ class Variant {
   [[nodiscard]] const std::vector<Recompute>& recompute() const { return recompute_; }
 
  private:
+  void model(const Draft& draft) {
+    if (const auto time = solver_.modelled(draft)) modelled_.emplace(*time, draft);
+  }
+
   std::vector<Recompute> recompute_;
   SearchWork& work_;
   LayerTables tables_;

@@ -11,7 +11,8 @@ namespace {
 MethodShape megatron_degrees(const ParallelConfig& parallel, int ranks) {
   MethodShape shape;
   shape.tensor = static_cast<int>(parallel.tensor.value_or(1));
-  shape.pipeline = static_cast<int>(parallel.pipeline.value_or(parallel.stages.value_or(1)));
+  const std::int64_t stages = parallel.stages.value_or(stages_of_depths(parallel).value_or(1));
+  shape.pipeline = static_cast<int>(parallel.pipeline.value_or(stages));
   shape.data = static_cast<int>(
       parallel.data.value_or(std::max(1, ranks / (shape.tensor * shape.pipeline))));
   if (shape.data * shape.tensor * shape.pipeline != ranks) {
@@ -95,6 +96,13 @@ MethodShape shape_of_method(const MethodRequest& request) {
   const MethodShape shape = unconstrained(request);
   check_constraints(request.parallel, shape);
   return shape;
+}
+
+std::optional<std::int64_t> stages_of_depths(const ParallelConfig& parallel) {
+  if (!parallel.warm_up) return std::nullopt;
+  const auto* list = std::get_if<std::vector<std::int64_t>>(&*parallel.warm_up);
+  if (list == nullptr) return std::nullopt;
+  return static_cast<std::int64_t>(list->size());
 }
 
 int fewest_stages(const ParallelConfig& parallel) {

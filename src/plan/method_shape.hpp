@@ -24,6 +24,9 @@ struct MethodShape {
 /// 2 with schedules that only make sense between stages.
 [[nodiscard]] int fewest_stages(const ParallelConfig& parallel);
 
+/// Stages that a list of depths is for.
+[[nodiscard]] std::optional<std::int64_t> stages_of_depths(const ParallelConfig& parallel);
+
 /// The logical mesh of each stage. The data axis comes first, so that tensor groups are neighbours.
 [[nodiscard]] DeviceMesh mesh_of(const MethodShape& shape);
 

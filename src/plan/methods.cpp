@@ -11,6 +11,7 @@
 #include "alpa/base/error.hpp"
 #include "alpa/graph/recompute.hpp"
 #include "alpa/plan/layouts.hpp"
+#include "alpa/schedule/schedule.hpp"
 
 #include "method_shape.hpp"
 
@@ -130,8 +131,8 @@ Plan arrange(const MethodRequest& request, const MethodShape& shape, int microba
     choose_by_hand(stage, graph, axes_of(shape));
     plan.stages.push_back(std::move(stage));
   }
-  for (int s = 0; plan.schedule == PipelineKind::one_f_one_b && s < shape.pipeline; ++s) {
-    plan.warm_up.push_back(shape.pipeline - s);
+  if (plan.schedule == PipelineKind::one_f_one_b) {
+    plan.warm_up = warm_up_of(request.parallel.warm_up.value_or(LeastDepth{}), shape.pipeline);
   }
   plan.graph_fingerprint = fingerprint(graph);
   apply_layouts(plan, graph, layouts_of(request.parallel, graph));
@@ -262,6 +263,7 @@ std::vector<MethodShape> megatron_shapes(const MethodRequest& request, int layer
   for (int pipeline = least; pipeline <= most; ++pipeline) {
     if (ranks % pipeline != 0 || !allows(parallel.pipeline, pipeline)) continue;
     if (!allows(parallel.stages, pipeline)) continue;
+    if (!allows(stages_of_depths(parallel), pipeline)) continue;
     for (int tensor = 1; tensor <= ranks / pipeline; ++tensor) {
       const int data = ranks / pipeline / tensor;
       if (ranks / pipeline % tensor != 0 || !allows(parallel.tensor, tensor)) continue;
@@ -326,6 +328,7 @@ void check_microbatches(const std::string& what, std::int64_t count, std::int64_
 std::optional<PipelineKind> schedule_of(const ParallelConfig& parallel) {
   switch (parallel.schedule) {
     case PipelineSchedule::automatic:
+      if (parallel.warm_up) return PipelineKind::one_f_one_b;
       return std::nullopt;
     case PipelineSchedule::gpipe:
       return PipelineKind::gpipe;
@@ -337,6 +340,28 @@ std::optional<PipelineKind> schedule_of(const ParallelConfig& parallel) {
       return PipelineKind::zero_bubble;
   }
   check_failed("known schedule", SourceLine::here());
+}
+
+std::vector<int> warm_up_of(const WarmUpDepth& depth, int stages) {
+  if (std::holds_alternative<LeastDepth>(depth)) return least_warm_up(stages);
+  if (std::holds_alternative<MostDepth>(depth)) return most_warm_up(stages);
+  const auto& list = std::get<std::vector<std::int64_t>>(depth);
+  if (list.size() != static_cast<std::size_t>(stages)) {
+    throw PlanError("parallel.warm_up: found " + to_string(depth) +
+                    ", expected a depth for each of " + std::to_string(stages) + " stages");
+  }
+  const std::vector<int> least = least_warm_up(stages);
+  std::vector<int> found;
+  for (std::size_t s = 0; s < list.size(); ++s) {
+    const std::int64_t most = s == 0 ? std::numeric_limits<int>::max() : list[s - 1];
+    if (list[s] < least[s] || list[s] > most) {
+      throw PlanError("parallel.warm_up[" + std::to_string(s) + "]: found " +
+                      std::to_string(list[s]) + ", expected at least " + std::to_string(least[s]) +
+                      (s == 0 ? "" : " and no more than the stage before"));
+    }
+    found.push_back(static_cast<int>(list[s]));
+  }
+  return found;
 }
 
 Graph recomputing(Graph graph, std::optional<Recompute> everywhere) {

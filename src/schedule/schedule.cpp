@@ -95,6 +95,18 @@ Schedule gpipe(int num_stages, int num_microbatches) {
   return s;
 }
 
+std::vector<int> least_warm_up(int num_stages) {
+  std::vector<int> depth;
+  for (int s = 0; s < num_stages; ++s) depth.push_back(num_stages - s);
+  return depth;
+}
+
+std::vector<int> most_warm_up(int num_stages) {
+  std::vector<int> depth;
+  for (int s = 0; s < num_stages; ++s) depth.push_back(2 * (num_stages - s) - 1);
+  return depth;
+}
+
 Schedule one_f_one_b(int num_stages, int num_microbatches, const std::vector<int>& warm_up) {
   Schedule s = empty_table(num_stages, num_microbatches);
   ALPA_CHECK(warm_up.empty() || warm_up.size() == at(num_stages));

@@ -49,8 +49,11 @@ double peak_mebibytes() {
 }
 
 void print_plan(const Plan& plan, const PlanPrice& price) {
-  std::printf("  plan   %zu stages, %s, %d microbatches\n", plan.stages.size(),
-              to_string(plan.schedule).c_str(), plan.num_microbatches);
+  std::string depth;
+  for (const int forwards : plan.warm_up) depth += " " + std::to_string(forwards);
+  std::printf("  plan   %zu stages, %s%s%s, %d microbatches\n", plan.stages.size(),
+              to_string(plan.schedule).c_str(), depth.empty() ? "" : ", warm-up", depth.c_str(),
+              plan.num_microbatches);
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {
     const StagePlan& stage = plan.stages[s];
     std::string mesh;

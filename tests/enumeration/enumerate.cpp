@@ -89,9 +89,23 @@ class Enumeration {
     choose_operators(plan, 0);
     if (microbatches_ == 1) return;  // the same order
     plan.schedule = PipelineKind::one_f_one_b;
-    const auto stages = static_cast<int>(plan.stages.size());
-    for (int s = 0; s < stages; ++s) plan.warm_up.push_back(stages - s);
-    choose_operators(plan, 0);
+    choose_depths(plan);
+  }
+
+  /// Non-increasing, S - s to 2(S - s) - 1; beyond the number of microbatches nothing changes.
+  void choose_depths(Plan& plan) {
+    const auto left = static_cast<int>(plan.stages.size() - plan.warm_up.size());
+    if (left == 0) {
+      choose_operators(plan, 0);
+      return;
+    }
+    int most = std::max(left, std::min(2 * left - 1, microbatches_));
+    if (!plan.warm_up.empty()) most = std::min(most, plan.warm_up.back());
+    for (int depth = left; depth <= most; ++depth) {
+      plan.warm_up.push_back(depth);
+      choose_depths(plan);
+      plan.warm_up.pop_back();
+    }
   }
 
   void choose_operators(Plan& plan, std::size_t index) {

@@ -333,7 +333,11 @@ Plan random_plan(const Case& test, int world_size, std::mt19937_64& random) {
   if (random() % 2 == 0) {
     plan.schedule = PipelineKind::one_f_one_b;
     if (random() % 2 == 0) {
-      for (int s = 0; s < num_stages; ++s) plan.warm_up.push_back(2 * (num_stages - s) - 1);
+      for (int s = 0; s < num_stages; ++s) {
+        const int left = num_stages - s;
+        const int most = s == 0 ? 2 * left - 1 : std::min(2 * left - 1, plan.warm_up.back());
+        plan.warm_up.push_back(left + below(most - left + 1, random));
+      }
     }
   }
   choose_at_random(plan, graph, random);

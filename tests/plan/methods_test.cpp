@@ -80,6 +80,15 @@ const std::vector<Bad> kBad = {
     {"zero_bubble", Method::data, 2,
      [](ParallelConfig& p) { p.schedule = PipelineSchedule::zero_bubble; }, ExitCode::configuration,
      "zero_bubble needs at least 2 stages, method data makes 1"},
+    {"warm_up_of_other_stages", Method::pipedream, 4,
+     [](ParallelConfig& p) { p.warm_up = std::vector<std::int64_t>{3, 2, 1}; },
+     ExitCode::configuration, "parallel.warm_up: found [3, 2, 1], expected a depth for each of 4"},
+    {"warm_up_too_shallow", Method::pipedream, 4,
+     [](ParallelConfig& p) { p.warm_up = std::vector<std::int64_t>{4, 2, 2, 1}; },
+     ExitCode::configuration, "parallel.warm_up[1]: found 2, expected at least 3"},
+    {"warm_up_grows", Method::pipedream, 4,
+     [](ParallelConfig& p) { p.warm_up = std::vector<std::int64_t>{4, 5, 2, 1}; },
+     ExitCode::configuration, "no more than the stage before"},
     {"layout_of_nothing", Method::data, 2,
      [](ParallelConfig& p) { p.layouts = {{"nothing.*", "b@0"}}; }, ExitCode::configuration,
      "'nothing.*' matches no operator"},
@@ -200,6 +209,19 @@ TEST(Methods, ChooseMicrobatches) {
   const law::Case test = model();
   EXPECT_EQ(law::plan_of(test, Method::data, 4).num_microbatches, 1);
   EXPECT_EQ(law::plan_of(test, Method::inter_only, 2).num_microbatches, 8);
+}
+
+TEST(Methods, WarmUpIsAsDeepAsAskedFor) {
+  const law::Case test = model();
+  ParallelConfig parallel;
+  parallel.microbatches = 8;
+  EXPECT_EQ(law::plan_of(test, Method::pipedream, 4, parallel).warm_up, (std::vector{4, 3, 2, 1}));
+  parallel.warm_up = MostDepth{};
+  EXPECT_EQ(law::plan_of(test, Method::pipedream, 4, parallel).warm_up, (std::vector{7, 5, 3, 1}));
+  parallel.warm_up = std::vector<std::int64_t>{6, 3, 3, 1};
+  EXPECT_EQ(law::plan_of(test, Method::pipedream, 4, parallel).warm_up, (std::vector{6, 3, 3, 1}));
+  parallel.microbatches = 1;  // only 1F1B has a depth
+  EXPECT_EQ(law::plan_of(test, Method::pipedream, 4, parallel).schedule, PipelineKind::one_f_one_b);
 }
 
 // GPipe keeps every microbatch's activations until the last one is done, for nothing.

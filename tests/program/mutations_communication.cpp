@@ -197,10 +197,28 @@ bool repeated(std::vector<Message>& messages, const Program&, std::mt19937_64& r
   return true;
 }
 
+/// One rank takes an exchange for the other way.
+Mutation exchange_on_the_other_queue() {
+  return {
+      "exchange on the other queue", [](std::vector<Program>& programs, std::mt19937_64& random) {
+        const auto found = places(programs, [](const Program&, const Place&, const Instruction& i) {
+          const auto* e = std::get_if<Exchange>(&i.action);
+          return e != nullptr && !(e->out.empty() && e->in.empty());
+        });
+        if (found.empty()) return Outcome::none_here;
+        const Place place = pick(found, random);
+        auto& e = std::get<Exchange>(at(programs, place).action);
+        e.back = !e.back;
+        set_waits(programs[place.rank]);
+        return Outcome::mutated;
+      }};
+}
+
 }  // namespace
 
 std::vector<Mutation> communication_mutations() {
   std::vector<Mutation> all = collective_mutations();
+  all.push_back(exchange_on_the_other_queue());
   for (const bool out : {true, false}) {
     const std::string what = out ? "send" : "receive";
     all.push_back(at_messages(what + " dropped", out, drop_message));

@@ -196,6 +196,10 @@ class Planning(AutoTest):
                  ["parallel.microbatches=8", "layers.0.feed_forward.in", "cannot be split 4 ways"]),
                 (["parallel.schedule=interleaved"], ["auto searches gpipe and 1f1b", "megatron"]),
                 (["parallel.chunks_per_stage=2"], ["chunks_per_stage", "only interleaved"]),
+                (["parallel.warm_up=[3, 1]", "parallel.stages=3"],
+                 ["parallel.warm_up: found [3, 1]", "each of 3 stages"]),
+                (["parallel.warm_up=[1, 1]"], ["parallel.warm_up[0]: found 1", "at least 2"]),
+                (["parallel.warm_up=deep"], ["parallel.warm_up", "least, most"]),
                 (["parallel.schedule=zero_bubble"], ["found zero_bubble, method auto"])):
             with self.subTest(change=change):
                 result = self.plan("p3.16xlarge-4", *change, expect=CONFIGURATION)

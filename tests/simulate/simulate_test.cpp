@@ -7,6 +7,7 @@
 #include "alpa/lowering/lower.hpp"
 #include "alpa/model/build_graph.hpp"
 #include "alpa/plan/methods.hpp"
+#include "alpa/simulate/price.hpp"
 
 namespace alpa {
 namespace {
@@ -80,6 +81,37 @@ TEST(Simulate, AgreesWithTheClosedFormOfPipelines) {
             << stages << " stages, " << microbatches << " microbatches";
         for (const RankTime& rank : t.ranks) EXPECT_NEAR(rank.busy[0], 3.0 * microbatches, 1e-9);
       }
+    }
+  }
+}
+
+/// Messages of each way do not wait for those of the other: programs take what their tables take,
+/// whatever the depth.
+TEST(Simulate, AgreesWithTheTableOfDeeperWarmUp) {
+  const int stages = 4;
+  for (const std::vector<int>& warm_up :
+       {std::vector{4, 3, 2, 1}, {7, 5, 3, 1}, {6, 5, 3, 1}, {5, 4, 3, 1}, {6, 4, 2, 1}}) {
+    auto [plan, graph, programs] = lowered(Method::pipedream, stages, 16);
+    plan.warm_up = warm_up;
+    for (int r = 0; r < stages; ++r) {
+      programs[static_cast<std::size_t>(r)] = lower(graph, plan, r, no_workspace).step;
+    }
+    InstructionCosts costs = even_costs(programs, 1.0, 2.0);
+    for (const double message : {0.1, 0.3}) {
+      costs.message = [message](Bytes, int, int) { return Seconds{message}; };
+      std::vector<StageTimes> times(stages);
+      for (StageTimes& t : times) {
+        t.forward = {1.0};
+        t.backward = {2.0};
+      }
+      std::vector<StageTransfer> transfers;
+      for (int s = 0; s + 1 < stages; ++s) {
+        transfers.push_back({s, s + 1, false, {message}});
+        transfers.push_back({s + 1, s, true, {message}});
+      }
+      const double table = makespan(PipelineKind::one_f_one_b, warm_up, 16, times, transfers).value;
+      EXPECT_NEAR(simulate(programs, costs).makespan.value, table, 0.1 * message * table)
+          << warm_up[0] << " " << warm_up[1] << " " << warm_up[2] << ", messages of " << message;
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "alpa/base/recompute.hpp"
@@ -40,6 +41,18 @@ struct SearchConfig {
   friend bool operator==(const SearchConfig&, const SearchConfig&) = default;
 };
 
+/// Forwards before the first backward of each stage s of S under 1F1B: S - s, 2(S - s) - 1, or a
+/// list.
+struct LeastDepth {
+  friend bool operator==(const LeastDepth&, const LeastDepth&) = default;
+};
+struct MostDepth {
+  friend bool operator==(const MostDepth&, const MostDepth&) = default;
+};
+using WarmUpDepth = std::variant<LeastDepth, MostDepth, std::vector<std::int64_t>>;
+/// "least", "most", "[3, 1]"
+[[nodiscard]] std::string to_string(const WarmUpDepth& depth);
+
 /// nullopt stands for `auto`, except in `plan`, where it is `none`.
 struct ParallelConfig {
   Method method = Method::automatic;
@@ -52,6 +65,7 @@ struct ParallelConfig {
   std::optional<std::vector<std::int64_t>> logical_mesh;  ///< one or two extents
   PipelineSchedule schedule = PipelineSchedule::automatic;
   std::optional<std::int64_t> chunks_per_stage;              ///< only with schedule interleaved
+  std::optional<WarmUpDepth> warm_up;                        ///< only with schedule 1f1b
   std::optional<Recompute> recompute;                        ///< of every layer
   std::vector<std::pair<std::string, std::string>> layouts;  ///< operator name glob, strategy
   std::optional<Bytes> memory_limit;                         ///< per device

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "alpa/cluster/cluster_spec.hpp"
+#include "alpa/config/parallel_config.hpp"
 #include "alpa/graph/graph.hpp"
 #include "alpa/intra_op/stage_model.hpp"
 #include "alpa/lowering/lower.hpp"
@@ -22,8 +23,9 @@ struct SearchConstraints {
   std::optional<int> microbatches, stages;
   std::optional<std::vector<int>> logical_mesh;  ///< of every stage
   std::optional<PipelineKind> schedule;
-  StageConstraints stage;    ///< of operators and tensors
-  std::optional<Plan> plan;  ///< everything as in this plan
+  std::optional<WarmUpDepth> warm_up;  ///< of 1F1B, which is the schedule then
+  StageConstraints stage;              ///< of operators and tensors
+  std::optional<Plan> plan;            ///< everything as in this plan
 };
 
 struct SearchRequest {
@@ -70,8 +72,8 @@ struct SearchResult {
 };
 
 /// Finds the plan of least `price` whose packed arenas fit. Declared space: any number of
-/// microbatches that divides the batch; GPipe and 1F1B with warm-up S - s (2 (S - s) - 1 is tried
-/// too where choices are too many to count out); stages of consecutive layers on consecutive
+/// microbatches that divides the batch; GPipe and 1F1B with any warm-up of S - s to 2(S - s) - 1
+/// forwards, non-increasing over the stages; stages of consecutive layers on consecutive
 /// devices (any number inside a host, whole hosts beyond), idle devices allowed at the end; logical
 /// meshes of one and two axes; every strategy of every rule; parameters gathered once a step or for
 /// each use; recomputation as the request says. Beside that

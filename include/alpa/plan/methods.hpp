@@ -47,8 +47,12 @@ struct MethodRequest {
 void check_microbatches(const std::string& what, std::int64_t count, std::int64_t global_batch,
                         std::int64_t samples_of_group);
 
-/// What parallel.schedule fixes; nothing for auto.
+/// What parallel.schedule fixes, or parallel.warm_up, which only 1F1B has; nothing for auto.
 [[nodiscard]] std::optional<PipelineKind> schedule_of(const ParallelConfig& parallel);
+
+/// parallel.warm_up for a number of stages.
+/// @throws PlanError (configuration) if the list is not one of them
+[[nodiscard]] std::vector<int> warm_up_of(const WarmUpDepth& depth, int stages);
 
 /// The plan of a method of DESIGN section 4, without a search:
 ///
@@ -68,10 +72,10 @@ void check_microbatches(const std::string& what, std::int64_t count, std::int64_
 /// batch, of at least four per stage. With prices: from those on, the fewest that fit; in a
 /// pipeline more or fewer as long as the price falls. 1F1B wherever there are several microbatches,
 /// unless `parallel.schedule` says GPipe: it takes no longer and holds one stash a stage behind,
-/// not one a microbatch; or zero-bubble, or interleaved: layers are then cut into
-/// `parallel.chunks_per_stage` times as many chunks as there are stages, dealt out in turn.
-/// `parallel.recompute` counts for every layer; auto: what `graph` says, as a rule nothing.
-/// `parallel.layouts` then replaces strategies by operator name.
+/// not one a microbatch, or as many as `parallel.warm_up` says; or zero-bubble, or interleaved:
+/// layers are then cut into `parallel.chunks_per_stage` times as many chunks as there are stages,
+/// dealt out in turn. `parallel.recompute` counts for every layer; auto: what `graph` says, as a
+/// rule nothing. `parallel.layouts` then replaces strategies by operator name.
 /// @throws PlanError (no_plan) if the model has too few layers or samples for the ranks,
 ///         (configuration) if degrees, mesh, stages or schedule contradict each other or the ranks
 [[nodiscard]] Plan plan_by_method(const MethodRequest& request, const GraphOfMicrobatch& graph);

@@ -37,6 +37,11 @@ struct Schedule {
 [[nodiscard]] Schedule one_f_one_b(int num_stages, int num_microbatches,
                                    const std::vector<int>& warm_up = {});
 
+/// S - s: the least depth that keeps 1F1B going.
+[[nodiscard]] std::vector<int> least_warm_up(int num_stages);
+/// 2(S - s) - 1: hides transfers, there and back, of up to half a stage's time for a microbatch.
+[[nodiscard]] std::vector<int> most_warm_up(int num_stages);
+
 /// Interleaved 1F1B (Narayanan et al., SC'21): stage s holds chunks s, S + s, ..., (V-1)S + s.
 /// Microbatches go in groups of S, a group through one chunk of a stage after the other; stage s
 /// runs 2(S-s-1) + (V-1)S forwards before it alternates, and holds at most one chunk's stash more
