@@ -61,7 +61,7 @@ std::vector<int> kept_layers(const LayerLine& line) {
 }
 
 LayerLine checked_line(const LayerLine& line, const Graph& graph) {
-  const intra_op::GraphIndex index(graph, line, std::make_shared<intra_op::LayoutTables>());
+  const intra_op::GraphIndex index(graph, line, nullptr);
   const auto like = [&](int a, int b) {
     return index.layer_class[static_cast<std::size_t>(a)] ==
            index.layer_class[static_cast<std::size_t>(b)];

@@ -8,6 +8,7 @@
 #include "alpa/graph/kernel_work.hpp"
 
 #include "layer_classes.hpp"
+#include "operator_options.hpp"
 
 namespace alpa::intra_op {
 namespace {
@@ -17,7 +18,9 @@ bool is_state(const Tensor& tensor) {
 }
 
 /// Whatever decides about options and times; not the names.
-std::string key_of(const Graph& graph, const std::vector<int>& tensor_class, const Operator& op) {
+/// @param of_tensor what stands for a tensor's shape and dtype
+template <typename OfTensor>
+std::string key_of(const Graph& graph, const Operator& op, const OfTensor& of_tensor) {
   std::string key = kernel_kind(op.kernel) + '|' + std::to_string(static_cast<int>(op.phase)) + '|';
   for (const Factor& f : op.rule.factors) {
     key += std::to_string(f.size) + (f.whole ? "w" : f.even ? "e" : "") + ',';
@@ -39,8 +42,7 @@ std::string key_of(const Graph& graph, const std::vector<int>& tensor_class, con
   for (const auto* list : {&op.operands, &op.results}) {
     for (const TensorId t : *list) {
       const Tensor& tensor = graph.tensor(t);
-      key += '|' + std::to_string(tensor_class[t.index()]) + (is_scalar(tensor) ? "s" : "") +
-             (is_state(tensor) ? "p" : "");
+      key += '|' + of_tensor(t) + (is_scalar(tensor) ? "s" : "") + (is_state(tensor) ? "p" : "");
     }
   }
   if (is_sum_of_accumulators(graph, op)) key += "sum";
@@ -113,12 +115,13 @@ Uses::Uses(const Graph& graph)
   }
 }
 
-GraphIndex::GraphIndex(const Graph& graph, LayerLine layers, std::shared_ptr<LayoutTables> tables)
+GraphIndex::GraphIndex(const Graph& graph, LayerLine layers, const GraphIndex* beside)
     : line(std::move(layers)),
       uses(graph),
       reach(reaches(graph, uses)),
       parameters(static_cast<std::size_t>(graph.num_layers)),
-      layouts(std::move(tables)) {
+      layouts(beside != nullptr ? beside->layouts : std::make_shared<LayoutTables>()),
+      option_lists(beside != nullptr ? beside->option_lists : std::make_shared<OptionLists>()) {
   std::map<std::pair<Shape, DType>, int> classes;
   for (std::size_t t = 0; t < graph.tensors.size(); ++t) {
     const Tensor& tensor = graph.tensors[t];
@@ -133,12 +136,20 @@ GraphIndex::GraphIndex(const Graph& graph, LayerLine layers, std::shared_ptr<Lay
   std::map<std::string, int> numbers, lists;
   for (std::size_t o = 0; o < graph.operators.size(); ++o) {
     const Operator& op = graph.operators[o];
-    std::string key = key_of(graph, tensor_class, op);
+    std::string key =
+        key_of(graph, op, [&](TensorId t) { return std::to_string(tensor_class[t.index()]); });
     op_class.push_back(numbers.try_emplace(key, static_cast<int>(numbers.size())).first->second);
     for (const Factor& f : op.rule.factors) key += f.name;
     const auto [it, is_new] =
         lists.try_emplace(std::move(key), static_cast<int>(op_of_list.size()));
-    if (is_new) op_of_list.push_back(static_cast<int>(o));
+    if (is_new) {
+      op_of_list.push_back(static_cast<int>(o));
+      auto& text = key_of_list.emplace_back(key_of(graph, op, [&](TensorId t) {
+        const Tensor& tensor = graph.tensor(t);
+        return to_string(tensor.shape) + std::to_string(static_cast<int>(tensor.dtype));
+      }));
+      for (const Factor& f : op.rule.factors) text += f.name;
+    }
     op_list.push_back(it->second);
   }
   layer_class = layer_classes(graph, uses, tensor_class, op_class);

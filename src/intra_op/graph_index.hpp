@@ -13,6 +13,8 @@
 
 namespace alpa::intra_op {
 
+class OptionLists;
+
 /// Uses of every tensor of a graph, by operator; found once.
 struct Uses {
   explicit Uses(const Graph& graph);
@@ -25,8 +27,8 @@ struct Uses {
 /// What is alike in a graph, whatever the mesh. Layers are those of the graph.
 struct GraphIndex {
   /// @param layers of which the graph may hold only some
-  /// @param tables of graphs on the same cluster; not null
-  GraphIndex(const Graph& graph, LayerLine layers, std::shared_ptr<LayoutTables> tables);
+  /// @param beside of a graph on the same cluster; may be null
+  GraphIndex(const Graph& graph, LayerLine layers, const GraphIndex* beside);
 
   LayerLine line;
   Uses uses;
@@ -35,11 +37,15 @@ struct GraphIndex {
   std::vector<int> op_class;              ///< [operator] equal options but for factors' names
   std::vector<int> op_list;               ///< [operator] equal options, names and all
   std::vector<int> op_of_list;            ///< one operator of each list
-  std::vector<int> layer_class;           ///< [layer] where every strategy is allowed
+  /// [list] whatever decides about it, the same in all graphs.
+  std::vector<std::string> key_of_list;
+  std::vector<int> layer_class;  ///< [layer] where every strategy is allowed
   /// [layer] distance of the farthest layer that reads what the layer makes or holds.
   std::vector<int> reach;
   std::vector<std::vector<TensorId>> parameters;  ///< [layer]
-  std::shared_ptr<LayoutTables> layouts;          ///< filled by models
+  // Filled by models, shared with other graphs on the same cluster:
+  std::shared_ptr<LayoutTables> layouts;
+  std::shared_ptr<OptionLists> option_lists;
 };
 
 /// f64 scalars of the step state: they take part in no move.

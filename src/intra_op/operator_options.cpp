@@ -28,6 +28,24 @@ bool last_device_contributes(const ShardingSpec& spec, const DeviceMesh& mesh) {
 
 }  // namespace
 
+std::shared_ptr<const Options> OptionLists::of(const std::string& mesh, const std::string& op,
+                                               const std::function<Options()>& make) {
+  const std::pair key(mesh, op);
+  {
+    const std::scoped_lock lock(mutex_);
+    const auto found = lists_.find(key);
+    if (found != lists_.end()) {
+      if (auto list = found->second.lock()) return list;
+    }
+  }
+  const auto made = std::make_shared<const Options>(make());  // others may go on meanwhile
+  const std::scoped_lock lock(mutex_);
+  auto& kept = lists_[key];
+  if (auto list = kept.lock()) return list;
+  kept = made;
+  return made;
+}
+
 OperatorOptions::OperatorOptions(const Graph& graph, const GraphIndex& index,
                                  const MeshCosts& costs)
     : graph_(graph),
@@ -110,10 +128,13 @@ Options OperatorOptions::options_of(const Operator& op,
 }
 
 void OperatorOptions::add(std::size_t op) {
-  auto& list = lists_[static_cast<std::size_t>(index_.op_list[op])];
+  const auto number = static_cast<std::size_t>(index_.op_list[op]);
+  auto& list = lists_[number];
   if (list == nullptr) {
-    list = std::make_unique<Options>(
-        options_of(graph_.operators[op], splitting_strategies(graph_.operators[op].rule)));
+    const Operator& each = graph_.operators[op];
+    list = index_.option_lists->of(costs_.key(), index_.key_of_list[number], [&] {
+      return options_of(each, splitting_strategies(each.rule));
+    });
   }
   of_op_[op] = list.get();
 }

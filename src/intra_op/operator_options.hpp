@@ -1,8 +1,11 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "alpa/cluster/mesh_costs.hpp"
@@ -25,6 +28,19 @@ struct Option {
 };
 
 using Options = std::vector<Option>;
+
+/// Lists of options that models of several graphs and meshes have in common, as long as one of them
+/// holds them. Threads may ask at once.
+class OptionLists {
+ public:
+  /// @param mesh MeshCosts::key  @param op GraphIndex::key_of_list  @param make if there is none
+  [[nodiscard]] std::shared_ptr<const Options> of(const std::string& mesh, const std::string& op,
+                                                  const std::function<Options()>& make);
+
+ private:
+  std::mutex mutex_;
+  std::map<std::pair<std::string, std::string>, std::weak_ptr<const Options>> lists_;
+};
 
 /// Layouts and options of the operators of a graph on a mesh. Operators of equal kernels, shapes
 /// and choices share a list.
@@ -65,7 +81,7 @@ class OperatorOptions {
   const GraphIndex& index_;
   const MeshCosts& costs_;
   std::vector<LayoutTable*> tables_;  ///< by class; the index owns them
-  std::vector<std::unique_ptr<const Options>>
+  std::vector<std::shared_ptr<const Options>>
       lists_;  ///< of all strategies, by GraphIndex::op_list
   std::map<std::pair<int, std::string>, std::unique_ptr<const Options>> chosen_;
   std::vector<const Options*> of_op_;

@@ -183,8 +183,7 @@ std::shared_ptr<const intra_op::GraphIndex> index_of(const Graph& graph,
 
 std::shared_ptr<const intra_op::GraphIndex> index_of(const Graph& graph, const LayerLine& line,
                                                      const intra_op::GraphIndex* beside) {
-  auto layouts = beside != nullptr ? beside->layouts : std::make_shared<intra_op::LayoutTables>();
-  return std::make_shared<const intra_op::GraphIndex>(graph, line, std::move(layouts));
+  return std::make_shared<const intra_op::GraphIndex>(graph, line, beside);
 }
 
 StageModel::StageModel(const Graph& graph, const MeshCosts& costs, int num_microbatches,

@@ -130,5 +130,34 @@ TEST_F(Joined, PricesThatChangeGiveTheProblemOfEachPrice) {
   }
 }
 
+/// Layouts and options that models of several graphs share change no answer.
+TEST_F(Joined, ModelsThatShareTablesAnswerAsAlone) {
+  const auto other = law::case_of({Preset::gpt, OptimizerKind::adamw, Precision::fp16, 0.5});
+  const Graph wider = other.make_graph(8);
+  const auto first = index_of(graph_);
+  const auto second = index_of(wider, first.get());
+  StageQuestion question{.first_layer = 0, .last_layer = last()};
+  question.tied = question.one_layout = true;
+  for (const DeviceMesh& mesh : {DeviceMesh{{4}}, DeviceMesh{{2, 2}}}) {
+    for (int round = 0; round < 2; ++round) {  // the second finds what the first left
+      for (const Graph* graph : std::initializer_list<const Graph*>{&graph_, &wider}) {
+        const MeshCosts costs = costs_of(one_host(4), mesh);
+        const StageModel alone(*graph, costs, 2, {});
+        const StageModel sharing(*graph, costs, 2, {}, graph == &wider ? second : first);
+        const auto expected = alone.solve(question);
+        const auto found = sharing.solve(question);
+        ASSERT_TRUE(expected.has_value() && found.has_value());
+        EXPECT_EQ(found->cost, expected->cost);
+        EXPECT_EQ(found->strategies, expected->strategies);
+        EXPECT_EQ(found->retention, expected->retention);
+        EXPECT_EQ(found->borders, expected->borders);
+        for (int l = 0; l <= last(); ++l) {
+          EXPECT_EQ(sharing.bound(l, l, {}, {}), alone.bound(l, l, {}, {}));
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace alpa
