@@ -13,7 +13,8 @@
 namespace alpa {
 namespace {
 
-constexpr int kMostAttempts = 3;  ///< to find a depth that fits
+constexpr int kMostAttempts = 3;             ///< to find a depth that fits
+constexpr std::size_t kFewOperators = 1500;  ///< where searching twice takes little
 
 int layers_of(const StagePlan& stage) {
   int layers = 0;
@@ -162,6 +163,26 @@ std::vector<int> most_depth(SearchWork& work, const Plan& plan, const PlanPrice&
   return most;
 }
 
+bool offer_schedules_of(SearchWork& work, const Plan& plan, const PlanPrice& price) {
+  std::optional<Reschedule> best;
+  if (offer(work, plan, zero_bubble_plan, plan.num_microbatches)) best = zero_bubble_plan;
+  if (const auto chunks = offer_chunks(work, plan, price)) best = chunks;
+  if (!best) return false;
+  const auto& counts = work.microbatch_counts();
+  const auto here = std::find(counts.begin(), counts.end(), plan.num_microbatches);
+  auto fewer = here;
+  while (fewer != counts.begin() && offer(work, plan, *best, *(fewer - 1))) --fewer;
+  if (fewer != here) return true;
+  for (auto more = here; more + 1 != counts.end() && offer(work, plan, *best, *(more + 1));) ++more;
+  return true;
+}
+
+bool may_change_schedule(const SearchWork& work) {
+  const SearchConstraints& constraints = work.request().constraints;
+  return work.request().more_schedules && !constraints.plan && !constraints.schedule &&
+         !constraints.warm_up && work.has_best() && work.best()->stages.size() > 1;
+}
+
 }  // namespace
 
 void offer_deeper(SearchWork& work) {
@@ -194,23 +215,27 @@ void offer_deeper(SearchWork& work) {
   }
 }
 
-bool offer_more_schedules(SearchWork& work) {
-  const SearchConstraints& constraints = work.request().constraints;
-  const bool is_free = work.request().more_schedules && !constraints.plan && !constraints.schedule;
-  if (!is_free || !work.has_best() || work.best()->stages.size() < 2) return false;
+bool offer_more_schedules(SearchWork& work, const std::function<void(SearchWork&)>& space) {
+  if (!may_change_schedule(work)) return false;
   const Plan plan = *work.best();
   const PlanPrice price = work.best_price();
-  std::optional<Reschedule> best;
-  if (offer(work, plan, zero_bubble_plan, plan.num_microbatches)) best = zero_bubble_plan;
-  if (const auto chunks = offer_chunks(work, plan, price)) best = chunks;
-  if (!best) return false;
-  const auto& counts = work.microbatch_counts();
-  const auto here = std::find(counts.begin(), counts.end(), plan.num_microbatches);
-  auto fewer = here;
-  while (fewer != counts.begin() && offer(work, plan, *best, *(fewer - 1))) --fewer;
-  if (fewer != here) return true;
-  for (auto more = here; more + 1 != counts.end() && offer(work, plan, *best, *(more + 1));) ++more;
-  return true;
+  bool found = false;
+  const bool deep = plan.schedule == PipelineKind::one_f_one_b &&
+                    draft_of(plan).warm_up != least_warm_up(static_cast<int>(plan.stages.size()));
+  const Graph& graph = work.whole_graph(plan.num_microbatches, plan.recompute);
+  if (deep && graph.operators.size() <= kFewOperators) {
+    // The other schedules wait for messages as the least depth does: what suits that suits them.
+    SearchRequest shallow = work.request();
+    shallow.constraints.warm_up = LeastDepth{};
+    shallow.more_schedules = false;
+    SearchWork least(shallow);
+    space(least);
+    work.solved("least depth", least.problems());
+    if (least.has_best() && least.best()->stages.size() > 1) {
+      found = offer_schedules_of(work, *least.best(), least.best_price());
+    }
+  }
+  return offer_schedules_of(work, plan, price) || found;
 }
 
 double bound_of_any_schedule(SearchWork& work) {

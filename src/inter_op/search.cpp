@@ -123,7 +123,8 @@ SearchResult search(const SearchRequest& request) {
   const TierResult tier = request.constraints.plan ? fixed_plan(work) : search_all(work);
   if (!work.has_best() && !request.constraints.plan) search_least_memory(work);
   offer_deeper(work);
-  const bool in_space = !offer_more_schedules(work);
+  const bool in_space =
+      !offer_more_schedules(work, [](SearchWork& other) { (void)search_all(other); });
   SearchResult result;
   result.plan = work.best();
   result.price = work.best_price();
