@@ -120,11 +120,16 @@ double SearchResult::gap() const {
 
 SearchResult search(const SearchRequest& request) {
   SearchWork work(request);
-  const TierResult tier = request.constraints.plan ? fixed_plan(work) : search_all(work);
-  if (!work.has_best() && !request.constraints.plan) search_least_memory(work);
-  offer_deeper(work);
-  const bool in_space =
-      !offer_more_schedules(work, [](SearchWork& other) { (void)search_all(other); });
+  const auto start = work.recompute();
+  TierResult tier;
+  bool in_space = true;
+  do {
+    work.recompute(start);
+    tier = request.constraints.plan ? fixed_plan(work) : search_all(work);
+    if (!work.has_best() && !request.constraints.plan) search_least_memory(work);
+    offer_deeper(work);
+    in_space = !offer_more_schedules(work, [](SearchWork& other) { (void)search_all(other); });
+  } while (!work.confirm_best());
   SearchResult result;
   result.plan = work.best();
   result.price = work.best_price();

@@ -17,6 +17,7 @@ namespace alpa {
 namespace {
 
 constexpr std::int64_t kDefaultEffort = 20'000;
+constexpr double kSureRoom = 1.0;  ///< of a device: more may be too much for another of the stage
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -197,6 +198,7 @@ void SearchWork::add_model(int microbatches, int first_device, const DeviceMesh&
 
 void SearchWork::compare_memory(const Plan& plan, Offered& offered) const {
   offered.over.clear();
+  offered.rooms.clear();
   offered.fits = true;
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {
     Bytes room{std::numeric_limits<std::int64_t>::max()};
@@ -205,6 +207,7 @@ void SearchWork::compare_memory(const Plan& plan, Offered& offered) const {
                                                   : alpa::capacity(kind_of(cluster(), rank)));
     }
     const Bytes arena = offered.price.arenas[s];
+    offered.rooms.push_back(room);
     offered.over.push_back(std::max(Bytes{0}, arena - room));
     offered.fits = offered.fits && arena <= room;
   }
@@ -213,19 +216,13 @@ void SearchWork::compare_memory(const Plan& plan, Offered& offered) const {
 SearchWork::Offered SearchWork::offer(const Plan& plan) {
   const Graph& of = whole_graph(plan.num_microbatches, plan.recompute);
   const Clock clock(*this, "pricing");
-  Offered offered{price(of, plan, request_.cluster, request_.workspace), {}, true};
+  Offered offered{price(of, plan, request_.cluster, request_.workspace), {}, {}, true};
   norm_ = offered.price.norm.value;
   const double time = offered.price.step_time.value;
   compare_memory(plan, offered);
-  if (offered.fits && time < best_time()) {
-    // Which device of a stage needs most is looked at where it decides.
-    const auto memory = stage_memory(of, plan, request_.workspace);
-    for (std::size_t s = 0; s < memory.size(); ++s) {
-      offered.price.arenas[s] = memory[s].arena;
-      offered.price.totals[s].memory = memory[s].memory;
-    }
-    compare_memory(plan, offered);
-  }
+  const bool is_better = offered.fits && time < best_time();
+  const bool confirmed = is_better && (confirms_at_once_ || may_not_fit(of, offered));
+  if (confirmed) confirm(of, plan, offered);
   const Bytes largest = *std::max_element(offered.price.arenas.begin(), offered.price.arenas.end());
   if (!std::isfinite(time)) {
     offered.fits = false;
@@ -240,8 +237,43 @@ SearchWork::Offered SearchWork::offer(const Plan& plan) {
     best_ = plan;
     best_->method = "auto";
     best_price_ = offered.price;
+    best_is_confirmed_ = confirmed;
   }
   return offered;
+}
+
+/// Whether another device of a stage than the one that was looked at may need too much.
+bool SearchWork::may_not_fit(const Graph& graph, const Offered& offered) const {
+  if (graph.operators.size() <= kTiedOperators) return true;
+  for (std::size_t s = 0; s < offered.rooms.size(); ++s) {
+    const auto room = static_cast<double>(offered.rooms[s].value);
+    if (static_cast<double>(offered.price.arenas[s].value) > kSureRoom * room) return true;
+  }
+  return false;
+}
+
+/// Which device of a stage needs most is looked at where it decides.
+void SearchWork::confirm(const Graph& graph, const Plan& plan, Offered& offered) const {
+  const auto memory = stage_memory(graph, plan, request_.workspace);
+  for (std::size_t s = 0; s < memory.size(); ++s) {
+    offered.price.arenas[s] = memory[s].arena;
+    offered.price.totals[s].memory = memory[s].memory;
+  }
+  compare_memory(plan, offered);
+}
+
+bool SearchWork::confirm_best() {
+  if (!best_ || best_is_confirmed_) return true;
+  const Graph& of = whole_graph(best_->num_microbatches, best_->recompute);
+  const Clock clock(*this, "pricing");
+  Offered offered{best_price_, {}, {}, true};
+  confirm(of, *best_, offered);
+  best_price_ = offered.price;
+  best_is_confirmed_ = true;
+  if (offered.fits) return true;
+  best_.reset();
+  confirms_at_once_ = true;
+  return false;
 }
 
 double SearchWork::best_time() const {

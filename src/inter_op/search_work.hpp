@@ -82,10 +82,15 @@ class SearchWork {
   /// Prices and packs a plan; it becomes the best if it is the cheapest that fits.
   struct Offered {
     PlanPrice price;
-    std::vector<Bytes> over;  ///< [stage] what it needs more than there is; 0 where it fits
+    std::vector<Bytes> rooms;  ///< [stage] what there is
+    std::vector<Bytes> over;   ///< [stage] what it needs more than there is; 0 where it fits
     bool fits = false;
   };
   Offered offer(const Plan& plan);
+
+  /// Looks at the memory of all devices of the best plan's stages, if that was not done. False if
+  /// it does not fit: then there is no best plan, and each is looked at so from now on.
+  [[nodiscard]] bool confirm_best();
 
   [[nodiscard]] bool has_best() const { return best_.has_value(); }
   [[nodiscard]] double best_time() const;
@@ -120,7 +125,9 @@ class SearchWork {
   [[nodiscard]] std::vector<std::pair<std::string, Seconds>> phases();
 
  private:
-  /// Fills `over` and `fits` from the arenas.
+  [[nodiscard]] bool may_not_fit(const Graph& graph, const Offered& offered) const;
+  void confirm(const Graph& graph, const Plan& plan, Offered& offered) const;
+  /// Fills `rooms`, `over` and `fits` from the arenas.
   void compare_memory(const Plan& plan, Offered& offered) const;
   void switch_clock(const std::string& phase);
   void fold_line();
@@ -144,6 +151,7 @@ class SearchWork {
   std::map<std::pair<GraphKey, std::string>, std::unique_ptr<StageModel>> models_;
   std::optional<Plan> best_, least_memory_plan_;
   PlanPrice best_price_;
+  bool best_is_confirmed_ = false, confirms_at_once_ = false;
   double norm_ = 0.0;
   Bytes packing_{0};
   std::optional<Bytes> least_memory_;

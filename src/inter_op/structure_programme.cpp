@@ -120,6 +120,9 @@ class Programme {
   };
 
   Pass pass(double cap) {
+    side_by_side(sites_.size(), [&](std::size_t s) {
+      for (int left = 1; left <= most_stages_; ++left) (void)candidates(sites_[s], left);
+    });
     Cells cells;
     fill(cap, cells);
     return look(cells);
@@ -155,7 +158,11 @@ class Programme {
   /// Finds the least cap that leaves a list, and goes up from there.
   void raise_caps() {
     Pass all = pass(limit_);
-    if (all.least_sum == kInfinity) all = pass(kInfinity);
+    if (all.least_sum == kInfinity && limit_ < kInfinity) {
+      limit_ = kInfinity;
+      for (Site& site : sites_) site.candidates.clear();
+      all = pass(limit_);
+    }
     if (all.least_sum == kInfinity) return;
     double high = all.least_most;
     double low = 0.0;
@@ -256,6 +263,7 @@ class Programme {
         if (best.mesh == nullptr) continue;
         runs.both[run_index(i, k)] = both_of(best.times);
         runs.rest[run_index(i, k)] = rest_of(best.times);
+        if (runs.rest[run_index(i, k)] >= limit_ * kRoomSlack) break;  // longer runs take longer
       }
     }
     return runs;
@@ -320,7 +328,7 @@ class Programme {
     return room;
   }
 
-  /// Several threads may do so at once after a first one.
+  /// Several threads may do so at once, once all candidates are there.
   void fill(double cap, Cells& cells) {
     const Room room = least_room(cap);
     cells.assign(at(most_stages_ + 1) * at(blocks_ + 1) * at(places_ + 1), Cell{});
