@@ -6,6 +6,7 @@
 
 #include "alpa/base/error.hpp"
 #include "alpa/graph/recompute.hpp"
+#include "alpa/intra_op/folding.hpp"
 #include "alpa/model/build_graph.hpp"
 #include "alpa/report/text.hpp"
 #include "alpa/simulate/price.hpp"
@@ -18,6 +19,8 @@ namespace {
 constexpr std::array kMethods = {Method::data,       Method::zero1,     Method::zero2,
                                  Method::zero3,      Method::megatron,  Method::intra_only,
                                  Method::inter_only, Method::pipedream, Method::heuristic};
+
+constexpr std::size_t kFewOperators = 600;  ///< of models that are not folded
 
 /// No device does products faster than this.
 double best_rate(const RunConfig& config, const ClusterSpec& cluster) {
@@ -49,15 +52,21 @@ MethodPrice price_of_method(const Target& target, const Graph& graph, const Plan
   return found;
 }
 
+/// Of layers that are like one another and do not choose alike.
+const MethodPrice kUnknown{{std::numeric_limits<std::int64_t>::max()}, {}};
+
 MethodPrice modelled_price(const Target& target, PlanModels& models, const Graph& graph,
                            const Plan& plan) {
   const ModelledPlan it = models.of(graph, plan);
+  if (!it.known) return kUnknown;
   return {missing_bytes(plan, it.memory, target), it.step_time};
 }
 
+/// @param folded if given, of whose layers the models know
 PricedMethod price_method(const RunConfig& config, const Target& target, Method method,
-                          PlanModels* models) {
+                          PlanModels* models, const FoldedModel* folded = nullptr) {
   PricedMethod priced;
+  priced.method = method;
   priced.figures.method = std::string(name_of(method));
   ParallelConfig parallel = config.parallel;
   parallel.method = method;
@@ -65,10 +74,28 @@ PricedMethod price_method(const RunConfig& config, const Target& target, Method 
     parallel.data = parallel.tensor = parallel.pipeline = std::nullopt;
   }
   try {
-    const MethodRequest request = method_request(parallel, config, target, models);
-    priced.plan = plan_by_method(request, graphs_of(config));
+    MethodRequest request = method_request(parallel, config, target, models);
+    bool known = true;
+    if (folded != nullptr) {
+      request.line = folded->line;
+      request.price = [&known, by_figures = request.price](const Graph& graph, const Plan& plan) {
+        const MethodPrice found = by_figures(graph, plan);
+        known = known && found != kUnknown;
+        return found;
+      };
+    }
+    const GraphOfMicrobatch graphs = folded != nullptr ? folded->graph : graphs_of(config);
+    priced.plan = plan_by_method(request, graphs);
     MethodPrice found;
-    if (models != nullptr) {
+    if (folded != nullptr) {
+      const std::int64_t microbatch = config.training.global_batch / priced.plan->num_microbatches;
+      found = request.price(recomputing(graphs(microbatch), parallel.recompute), *priced.plan);
+      if (!known) {
+        PlanModels whole(*target.cluster);
+        return price_method(config, target, method, &whole);
+      }
+      priced.folded = true;
+    } else if (models != nullptr) {
       found = request.price(graph_of(config, *priced.plan), *priced.plan);
     } else {
       const Planned it = planned(config, target, *priced.plan);
@@ -79,6 +106,7 @@ PricedMethod price_method(const RunConfig& config, const Target& target, Method 
     else
       priced.figures.step_time = found.step_time;
     priced.figures.microbatches = priced.plan->num_microbatches;
+    if (priced.folded) priced.plan.reset();
   } catch (const PlanError& error) {  // an answer: this method has no plan here
     priced.figures.reason = error.what();
   }
@@ -117,14 +145,41 @@ std::vector<PricedMethod> price_methods(
     const RunConfig& config, const Target& target, MethodPricing pricing,
     const std::function<void(const std::string& method, double share)>& told) {
   std::optional<PlanModels> models;
-  if (pricing == MethodPricing::modelled && target.cluster) models.emplace(*target.cluster);
+  std::optional<FoldedModel> folded;
+  if (pricing == MethodPricing::modelled && target.cluster) {
+    folded = folded_model(config);
+    models.emplace(*target.cluster, folded ? std::optional(folded->line) : std::nullopt);
+  }
   std::vector<PricedMethod> priced;
   for (const Method method : kMethods) {
     const double share = static_cast<double>(priced.size()) / static_cast<double>(kMethods.size());
     told(std::string(name_of(method)), share);
-    priced.push_back(price_method(config, target, method, models ? &*models : nullptr));
+    priced.push_back(price_method(config, target, method, models ? &*models : nullptr,
+                                  folded ? &*folded : nullptr));
   }
   return priced;
+}
+
+std::optional<Plan> plan_of_method(const RunConfig& config, const Target& target, Method method) {
+  std::optional<PlanModels> models;
+  if (target.cluster) models.emplace(*target.cluster);
+  return price_method(config, target, method, models ? &*models : nullptr).plan;
+}
+
+std::optional<FoldedModel> folded_model(const RunConfig& config) {
+  const bool by_name = !config.parallel.layouts.empty();
+  const LayerLine folded = folded_line(layer_kinds(config.model));
+  if (by_name || folded.is_whole()) return std::nullopt;
+  const GraphOfMicrobatch graph = [&config, kept = kept_layers(folded)](std::int64_t microbatch) {
+    return build_graph(config, microbatch, kept);
+  };
+  const Graph some = graph(config.training.global_batch);
+  LayerLine line = checked_line(folded, some);
+  const std::size_t of_layer = some.operators.size() / kept_layers(folded).size();
+  if (line.is_whole() || of_layer * layer_kinds(config.model).size() <= kFewOperators) {
+    return std::nullopt;
+  }
+  return FoldedModel{std::move(line), graph};
 }
 
 std::string compare_table(const std::vector<ComparedMethod>& compared) {

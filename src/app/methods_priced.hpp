@@ -35,6 +35,9 @@ enum class MethodPricing : std::uint8_t { lowered, modelled };
 struct PricedMethod {
   ComparedMethod figures;
   std::optional<Plan> plan;
+  /// Found on some of many equal layers: there is no plan, `plan_of_method` makes it.
+  bool folded = false;
+  Method method = Method::data;
 };
 
 /// Every method by hand with what the configuration fixes (microbatches, stages, logical mesh,
@@ -43,6 +46,18 @@ struct PricedMethod {
 [[nodiscard]] std::vector<PricedMethod> price_methods(
     const RunConfig& config, const Target& target, MethodPricing pricing,
     const std::function<void(const std::string& method, double share)>& told);
+
+/// The plan of a method, all layers looked at; nothing if it has none.
+[[nodiscard]] std::optional<Plan> plan_of_method(const RunConfig& config, const Target& target,
+                                                 Method method);
+
+/// Some layers that are enough to price plans by hand of a deep model by their figures.
+struct FoldedModel {
+  LayerLine line;
+  GraphOfMicrobatch graph;
+};
+/// Nothing where few layers are equal, or layouts tell layers apart.
+[[nodiscard]] std::optional<FoldedModel> folded_model(const RunConfig& config);
 
 /// Step times side by side.
 [[nodiscard]] std::string compare_table(const std::vector<ComparedMethod>& compared);

@@ -68,6 +68,15 @@ Seconds one_device_time(const RunConfig& config, const Target& target) {
   request.parallel.method = Method::data;
   request.global_batch = config.training.global_batch;
   request.samples_of_group = samples_of_group(config.model);
+  if (const auto folded = folded_model(config)) {
+    request.line = folded->line;
+    Plan plan = plan_by_method(request, folded->graph);
+    plan.world_size = target.ranks;
+    const Graph graph = folded->graph(config.training.global_batch / plan.num_microbatches);
+    const ModelledPlan found = PlanModels(*target.cluster, folded->line).of(graph, plan);
+    if (found.known) return found.step_time;
+    request.line.reset();
+  }
   Plan plan = plan_by_method(request, graphs_of(config));
   plan.world_size = target.ranks;
   const Graph graph = graph_of(config, plan);
@@ -150,7 +159,9 @@ void take_better(const RunConfig& config, const Target& target,
                  const std::vector<PricedMethod>& methods, Planned& made) {
   for (const PricedMethod& method : methods) {
     if (!method.figures.step_time || *method.figures.step_time >= made.price->step_time) continue;
-    Planned other = planned(config, target, *method.plan);
+    const auto plan = method.folded ? plan_of_method(config, target, method.method) : method.plan;
+    if (!plan) continue;
+    Planned other = planned(config, target, *plan);
     const bool fits = missing_bytes(other.plan, other.price->arenas, target).value <= 0;
     if (!fits || other.price->step_time >= made.price->step_time) continue;
     made.plan = std::move(other.plan);

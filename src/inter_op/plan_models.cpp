@@ -15,14 +15,16 @@ namespace alpa {
 
 struct PlanModels::Made {
   struct OfCount {
-    explicit OfCount(const Graph& g) : graph(g), index(index_of(graph)) {}
+    OfCount(const Graph& g, const LayerLine& line)
+        : graph(g), index(index_of(graph, line)), cross(cross_tensors(graph, line)) {}
     Graph graph;
     std::shared_ptr<const intra_op::GraphIndex> index;
-    std::vector<CrossTensor> cross = cross_tensors(graph);
+    std::vector<CrossTensor> cross;
     std::map<std::string, StageModel> models;
   };
 
   const ClusterSpec& cluster;
+  std::optional<LayerLine> line;
   std::map<int, OfCount> counts;
 
   const StageModel& model(OfCount& of, int microbatches, const StagePlan& stage) {
@@ -34,12 +36,14 @@ struct PlanModels::Made {
   }
 };
 
-PlanModels::PlanModels(const ClusterSpec& cluster) : made_(new Made{cluster, {}}) {}
+PlanModels::PlanModels(const ClusterSpec& cluster, std::optional<LayerLine> line)
+    : made_(new Made{cluster, std::move(line), {}}) {}
 PlanModels::~PlanModels() = default;
 
 ModelledPlan PlanModels::of(const Graph& graph, const Plan& plan) {
   const int count = plan.num_microbatches;
-  auto& kept = made_->counts.try_emplace(count, graph).first->second;
+  const LayerLine line = made_->line.value_or(LayerLine(graph.num_layers));
+  auto& kept = made_->counts.try_emplace(count, graph, line).first->second;
   const Draft draft = draft_of(plan);
   std::vector<StageSide> sides;
   for (const StagePlan& stage : plan.stages) sides.push_back(side_of(stage, kept.graph));
@@ -48,9 +52,14 @@ ModelledPlan PlanModels::of(const Graph& graph, const Plan& plan) {
   std::vector<StageTimes> times;
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {
     const DraftStage& layers = draft.stages[s];
+    const StageModel& model = made_->model(kept, count, plan.stages[s]);
+    if (!line.is_whole() &&
+        !model.chooses_alike(layers.first_layer, layers.last_layer, plan.stages[s])) {
+      found.known = false;
+      return found;
+    }
     const StageAnswer answer =
-        made_->model(kept, count, plan.stages[s])
-            .evaluate(layers.first_layer, layers.last_layer, plan.stages[s], {});
+        model.evaluate(layers.first_layer, layers.last_layer, plan.stages[s], {});
     times.push_back(answer.figures.times);
     found.memory.push_back(memory_of(answer.figures, in_flight(draft, s)) + traffic.buffers(s));
   }

@@ -312,8 +312,7 @@ std::optional<std::vector<StageAnswer>> StageModel::all(int first_layer, int las
 namespace {
 
 /// Whether the layers that others stand for choose as those do.
-bool chooses_alike(const RunContext& run, const intra_op::GraphIndex& index,
-                   const StagePlan& stage) {
+bool alike_in(const RunContext& run, const intra_op::GraphIndex& index, const StagePlan& stage) {
   bool alike = true;
   const auto same_retention = [&](const std::vector<TensorId>& a, const std::vector<TensorId>& b) {
     for (std::size_t i = 0; i < a.size(); ++i) {
@@ -370,10 +369,16 @@ StageAnswer StageModel::evaluate(int first_layer, int last_layer, const StagePla
     return RunContext{tables_->graph, tables_->options, view, tables_->microbatches};
   };
   RunView view = tables_->view(first_layer, last_layer, stage.arrivals.empty());
-  if (!chooses_alike(run_of(view), *tables_->index, stage)) {
+  if (!alike_in(run_of(view), *tables_->index, stage)) {
     view = tables_->view(first_layer, last_layer);
   }
   return evaluate_seen(run_of(view), stage, weights);
+}
+
+bool StageModel::chooses_alike(int first_layer, int last_layer, const StagePlan& stage) const {
+  const RunView view = tables_->view(first_layer, last_layer, true);
+  return alike_in({tables_->graph, tables_->options, view, tables_->microbatches}, *tables_->index,
+                  stage);
 }
 
 StageAnswer StageModel::evaluate_seen(const RunContext& run, const StagePlan& stage,

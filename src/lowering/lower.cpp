@@ -63,12 +63,16 @@ class Lowering {
     return here(schedule_.stage_of_chunk[static_cast<std::size_t>(chunk)]);
   }
 
+  /// The stage's operators.
+  [[nodiscard]] const std::vector<std::size_t>& mine() const {
+    return placed_.ops_of_stage[static_cast<std::size_t>(builder_.seat().stage)];
+  }
+
   /// The operators of a phase on this stage, in order.
   void lower_operators(int segment, Phase phase) {
     const auto& operators = placed_.graph->operators;
-    for (std::size_t o = 0; o < operators.size(); ++o) {
-      if (operators[o].phase == phase && here(placed_.stage_of_op[o]) &&
-          !sent_in_prepare_.contains(o)) {
+    for (const std::size_t o : mine()) {
+      if (operators[o].phase == phase && !sent_in_prepare_.contains(o)) {
         builder_.lower_operator(segment, o);
       }
     }
@@ -78,7 +82,7 @@ class Lowering {
   void lower_operators(int segment, const Work& work) {
     const auto& operators = placed_.graph->operators;
     const Phase phase = work.backward ? Phase::backward : Phase::forward;
-    for (std::size_t o = 0; o < operators.size(); ++o) {
+    for (const std::size_t o : mine()) {
       const bool late = placed_.splits_backward && placed_.is_late[o];
       if (operators[o].phase == phase && placed_.chunk_of_op[o] == work.chunk &&
           late == work.weights) {
@@ -133,9 +137,9 @@ class Lowering {
   void lower_what_is_sent(int segment) {
     builder_.prepare_segment = segment;
     const auto& operators = placed_.graph->operators;
-    for (std::size_t o = 0; o < operators.size(); ++o) {
+    for (const std::size_t o : mine()) {
       const bool sent =
-          operators[o].phase == Phase::prepare && here(placed_.stage_of_op[o]) &&
+          operators[o].phase == Phase::prepare &&
           std::any_of(placed_.crossings.begin(), placed_.crossings.end(), [&](const Crossing& c) {
             return here(c.from_stage) && c.tensor == operators[o].results[0];
           });

@@ -116,6 +116,25 @@ void split_backward(PlacedGraph& placed) {
   }
 }
 
+/// What each stage has, so that its ranks need not look at what the others have.
+void list_by_stage(PlacedGraph& placed) {
+  const Graph& graph = *placed.graph;
+  placed.ops_of_stage.resize(placed.plan->stages.size());
+  placed.state_of_stage.resize(placed.plan->stages.size());
+  for (std::size_t o = 0; o < graph.operators.size(); ++o) {
+    placed.ops_of_stage[static_cast<std::size_t>(placed.stage_of_op[o])].push_back(o);
+  }
+  for (std::size_t t = 0; t < graph.tensors.size(); ++t) {
+    const TensorId id{static_cast<std::int32_t>(t)};
+    const int stage = placed.stage_of_tensor[t];
+    if (stage >= 0 && is_state(graph.tensors[t])) {
+      placed.state_of_stage[static_cast<std::size_t>(stage)].push_back(id);
+    }
+  }
+  placed.step_scalars = tensors_with(graph, Role::step_scalar);
+  placed.global_scalars = tensors_with(graph, Role::global_scalar);
+}
+
 }  // namespace
 
 bool is_step_state(const Tensor& tensor) {
@@ -135,6 +154,7 @@ PlacedGraph place(const Graph& graph, const Plan& plan) {
   find_crossings(placed);
   placed.splits_backward = plan.schedule == PipelineKind::zero_bubble;
   if (placed.splits_backward) split_backward(placed);
+  list_by_stage(placed);
   return placed;
 }
 

@@ -33,6 +33,9 @@ struct PlacedGraph {
   std::vector<ShardingSpec> source;  ///< layout in which it is made or stored
   std::vector<std::map<int, std::set<ShardingSpec>>> demands;  ///< [tensor][stage]
   std::vector<Crossing> crossings;                             ///< in a fixed order
+  std::vector<std::vector<std::size_t>> ops_of_stage;          ///< in order
+  std::vector<std::vector<TensorId>> state_of_stage;  ///< parameters, optimizer states, sums
+  std::vector<TensorId> step_scalars, global_scalars;
 };
 
 [[nodiscard]] PlacedGraph place(const Graph& graph, const Plan& plan);

@@ -65,10 +65,10 @@ BufferId SegmentBuilder::add_buffer(const std::string& name, Bytes size, MemoryC
 }
 
 void SegmentBuilder::add_state(bool accumulators) {
-  const Graph& graph = *placed_.graph;
   const auto add = [&](Role role) {
-    for (const TensorId t : tensors_with(graph, role)) {
-      if (seat_.stage < 0 || placed_.stage_of_tensor[t.index()] != seat_.stage) continue;
+    if (seat_.stage < 0) return;
+    for (const TensorId t : placed_.state_of_stage[static_cast<std::size_t>(seat_.stage)]) {
+      if (tensor(t).role != role) continue;
       const ShardingSpec& spec = placed_.source[t.index()];
       const Box box = box_of(t, spec, seat_.index);
       const auto shared = leader_.find(t);
@@ -96,9 +96,10 @@ void SegmentBuilder::add_state(bool accumulators) {
   add(Role::parameter);
   add(Role::optimizer_state);
   for (const Role role : {Role::step_scalar, Role::global_scalar}) {
-    for (const TensorId t : tensors_with(graph, role)) {
+    const bool step = role == Role::step_scalar;
+    for (const TensorId t : step ? placed_.step_scalars : placed_.global_scalars) {
       step_state_index_[t] = static_cast<int>(step_state_index_.size());
-      auto& names = role == Role::step_scalar ? program.step_scalars : program.global_scalars;
+      auto& names = step ? program.step_scalars : program.global_scalars;
       names.push_back(tensor(t).name);
     }
   }
@@ -118,10 +119,10 @@ bool SegmentBuilder::is_sum_of_accumulators(const Operator& op) const {
 
 /// Gradient sums of one parameter that lie alike on one stage add up in one buffer.
 void SegmentBuilder::share_accumulators() {
-  const Graph& graph = *placed_.graph;
-  for (std::size_t o = 0; o < graph.operators.size(); ++o) {
-    const Operator& op = graph.operators[o];
-    if (placed_.stage_of_op[o] != seat_.stage || !is_sum_of_accumulators(op)) continue;
+  if (seat_.stage < 0) return;
+  for (const std::size_t o : placed_.ops_of_stage[static_cast<std::size_t>(seat_.stage)]) {
+    const Operator& op = placed_.graph->operators[o];
+    if (!is_sum_of_accumulators(op)) continue;
     std::vector<TensorId> here;
     for (const TensorId t : op.operands) {
       if (placed_.stage_of_tensor[t.index()] == seat_.stage) here.push_back(t);

@@ -31,6 +31,7 @@ std::vector<int> cut_layers(const std::vector<double>& weights, int parts) {
       double weight = 0;
       for (std::size_t j = i; j-- > p - 1;) {
         weight += weights[j];
+        if (weight >= best[p][i]) break;
         const double largest = std::max(best[p - 1][j], weight);
         if (largest < best[p][i]) {
           best[p][i] = largest;
@@ -47,13 +48,26 @@ std::vector<int> cut_layers(const std::vector<double>& weights, int parts) {
   return sizes;
 }
 
-std::vector<double> layer_weights(const Graph& graph, bool by_flops) {
-  std::vector<double> weights(static_cast<std::size_t>(graph.num_layers), by_flops ? 0.0 : 1.0);
-  if (!by_flops) return weights;
+LayerLine line_of(const MethodRequest& request, const Graph& graph) {
+  return request.line.value_or(LayerLine(graph.num_layers));
+}
+
+/// Sums over the line, of operators that count.
+template <typename Counts>
+std::vector<double> flops_of_layers(const Graph& graph, const LayerLine& line, Counts counts) {
+  std::vector<double> held(static_cast<std::size_t>(graph.num_layers), 0.0);
   for (const Operator& op : graph.operators) {
-    weights[static_cast<std::size_t>(op.layer)] += flops_of(op).value;
+    if (counts(op)) held[static_cast<std::size_t>(op.layer)] += flops_of(op).value;
   }
-  return weights;
+  std::vector<double> all;
+  for (int l = 0; l < line.length(); ++l)
+    all.push_back(held[static_cast<std::size_t>(line.like(l))]);
+  return all;
+}
+
+std::vector<double> layer_weights(const Graph& graph, const LayerLine& line, bool by_flops) {
+  if (!by_flops) return std::vector<double>(static_cast<std::size_t>(line.length()), 1.0);
+  return flops_of_layers(graph, line, [](const Operator&) { return true; });
 }
 
 /// Copies follow what they are copies of.
@@ -86,13 +100,23 @@ int chunks_of_stage(const ParallelConfig& parallel) {
 
 void check_layers(const MethodRequest& request, const MethodShape& shape, const Graph& graph) {
   const int chunks = chunks_of_stage(request.parallel);
-  if (graph.num_layers / chunks >= shape.pipeline) return;
+  const int layers = line_of(request, graph).length();
+  if (layers / chunks >= shape.pipeline) return;
   throw PlanError("method " + std::string(name_of(request.parallel.method)) + ": " +
                       std::to_string(shape.pipeline) + " stages " +
                       (chunks == 1 ? "need as many layers"
                                    : "of " + std::to_string(chunks) + " chunks need a layer each") +
-                      ", the model has " + std::to_string(graph.num_layers),
+                      ", the model has " + std::to_string(layers),
                   ExitCode::no_plan);
+}
+
+/// Strategies and retention of every operator of the graph, as of one stage.
+StagePlan chosen_everywhere(const Graph& graph, const MethodShape& shape) {
+  StagePlan all;
+  all.chunks = {{0, graph.num_layers - 1}};
+  all.mesh = mesh_of(shape);
+  choose_by_hand(all, graph, axes_of(shape));
+  return all;
 }
 
 /// The plan of a shape for the graph of a microbatch.
@@ -116,24 +140,29 @@ Plan arrange(const MethodRequest& request, const MethodShape& shape, int microba
   }
   check_layers(request, shape, graph);
   const int rounds = chunks_of_stage(request.parallel);
-  const auto sizes = cut_layers(layer_weights(graph, shape.balance_flops), rounds * shape.pipeline);
+  const auto sizes = cut_layers(layer_weights(graph, line_of(request, graph), shape.balance_flops),
+                                rounds * shape.pipeline);
   std::vector<std::vector<std::pair<int, int>>> chunks(static_cast<std::size_t>(shape.pipeline));
   int layer = 0;
   for (std::size_t c = 0; c < sizes.size(); ++c) {
     chunks[c % chunks.size()].emplace_back(layer, layer + sizes[c] - 1);
     layer += sizes[c];
   }
+  std::optional<StagePlan> alike;
+  if (request.line) alike = chosen_everywhere(graph, shape);
   for (int s = 0; s < shape.pipeline; ++s) {
     StagePlan stage;
+    if (alike) stage = *alike;
     stage.chunks = chunks[static_cast<std::size_t>(s)];
     stage.mesh = mesh;
     for (int d = 0; d < num_devices(mesh); ++d) stage.ranks.push_back(s * num_devices(mesh) + d);
-    choose_by_hand(stage, graph, axes_of(shape));
+    if (!alike) choose_by_hand(stage, graph, axes_of(shape));
     plan.stages.push_back(std::move(stage));
   }
   if (plan.schedule == PipelineKind::one_f_one_b) {
     plan.warm_up = warm_up_of(request.parallel.warm_up.value_or(LeastDepth{}), shape.pipeline);
   }
+  if (request.line) return plan;
   plan.graph_fingerprint = fingerprint(graph);
   apply_layouts(plan, graph, layouts_of(request.parallel, graph));
   validate(plan, graph);
@@ -285,14 +314,20 @@ std::vector<MethodShape> megatron_shapes(const MethodRequest& request, int layer
 /// least (B + (p - 1)/v) / B times what the products of the whole step take on all devices.
 std::optional<Plan> cheapest_megatron(const MethodRequest& request, Graphs& graphs) {
   const Graph& whole = graphs.at(request.global_batch);
-  const double flops = flops_per_microbatch(whole).value / request.world_size;
+  const LayerLine line = line_of(request, whole);
+  double flops = 0.0;
+  for (const double layer : flops_of_layers(whole, line, [](const Operator& op) {
+         return !op.copy_of.valid() && (op.phase == Phase::forward || op.phase == Phase::backward);
+       })) {
+    flops += layer / request.world_size;
+  }
   const double work = request.least_time ? request.least_time({flops}).value : 0.0;
   struct Bounded {
     double bound = 0.0;
     MethodShape shape;
   };
   std::vector<Bounded> shapes;
-  for (const MethodShape& shape : megatron_shapes(request, whole.num_layers)) {
+  for (const MethodShape& shape : megatron_shapes(request, line.length())) {
     const double most = counts_of(request, shape).back();
     const double fill = (shape.pipeline - 1.0) / chunks_of_stage(request.parallel);
     shapes.push_back({work * (most + fill) / most, shape});

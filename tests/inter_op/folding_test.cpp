@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "alpa/cluster/mesh_costs.hpp"
+#include "alpa/inter_op/plan_models.hpp"
 #include "alpa/lowering/lower.hpp"
 #include "alpa/program/verify.hpp"
 
@@ -180,6 +181,38 @@ TEST(Folding, BoundsAndBordersAreThoseOfTheWholeGraph) {
     return all;
   };
   EXPECT_EQ(summary(whole, cross_tensors(whole)), summary(some, cross_tensors(some, line)));
+}
+
+TEST(Folding, PlansByHandTakeWhatTheyTakeOnTheWholeGraph) {
+  for (const Preset preset : {Preset::gpt, Preset::moe}) {
+    const RunConfig config = deep(preset, preset == Preset::moe ? 46 : 30);
+    const LayerLine line = line_of(config);
+    const std::vector<int> kept = kept_layers(folded_line(layer_kinds(config.model)));
+    const ClusterSpec spec = cluster(2, 2);
+    PlanModels all(spec), few(spec, line);
+    for (const Method method :
+         {Method::data, Method::zero3, Method::intra_only, Method::inter_only, Method::pipedream}) {
+      SCOPED_TRACE(name_of(method));
+      MethodRequest request;
+      request.parallel.method = method;
+      request.world_size = 4;
+      request.global_batch = config.training.global_batch;
+      const auto whole = [&](std::int64_t microbatch) { return build_graph(config, microbatch); };
+      const auto some = [&](std::int64_t microbatch) {
+        return build_graph(config, microbatch, kept);
+      };
+      const Plan a = plan_by_method(request, whole);
+      request.line = line;
+      const Plan b = plan_by_method(request, some);
+      ASSERT_EQ(a.num_microbatches, b.num_microbatches);
+      const std::int64_t microbatch = request.global_batch / a.num_microbatches;
+      const ModelledPlan x = all.of(whole(microbatch), a);
+      const ModelledPlan y = few.of(some(microbatch), b);
+      ASSERT_TRUE(y.known);
+      EXPECT_NEAR(x.step_time.value, y.step_time.value, 1e-12 * x.step_time.value);
+      EXPECT_EQ(x.memory, y.memory);
+    }
+  }
 }
 
 TEST(Folding, SearchFindsThePlanOfTheWholeGraph) {

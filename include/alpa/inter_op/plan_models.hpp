@@ -1,10 +1,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "alpa/cluster/cluster_spec.hpp"
 #include "alpa/graph/graph.hpp"
+#include "alpa/graph/layer_line.hpp"
 #include "alpa/plan/plan.hpp"
 
 namespace alpa {
@@ -13,6 +15,9 @@ namespace alpa {
 struct ModelledPlan {
   Seconds step_time;          ///< without the norm
   std::vector<Bytes> memory;  ///< [stage] before packing: never more than its largest arena
+  /// False where the graph holds only some layers and layers that are like one another do not
+  /// choose alike: nothing else is known then.
+  bool known = true;
 };
 
 /// Prices plans by `StageModel`s that are made once for a number of microbatches and a mesh: a
@@ -21,7 +26,9 @@ struct ModelledPlan {
 class PlanModels {
  public:
   /// @param cluster kept by reference
-  explicit PlanModels(const ClusterSpec& cluster);
+  /// @param line where given, graphs hold only some of its layers, and plans are as
+  ///   MethodRequest::line says
+  explicit PlanModels(const ClusterSpec& cluster, std::optional<LayerLine> line = {});
   ~PlanModels();
   PlanModels(const PlanModels&) = delete;
   PlanModels& operator=(const PlanModels&) = delete;

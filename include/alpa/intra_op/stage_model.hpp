@@ -159,6 +159,10 @@ class StageModel {
   [[nodiscard]] StageAnswer evaluate(int first_layer, int last_layer, const StagePlan& stage,
                                      const StageWeights& weights) const;
 
+  /// Whether layers that are like one another choose alike; what `evaluate` asks for where the
+  /// graph holds only some of them.
+  [[nodiscard]] bool chooses_alike(int first_layer, int last_layer, const StagePlan& stage) const;
+
   /// No choice of these layers costs less, in whatever stage on this mesh they are: weighted
   /// seconds and bytes, those of the whole step and those that live within a phase left out. Layers
   /// that follow one another may be asked about one by one or together; the sum holds for all of

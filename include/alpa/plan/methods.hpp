@@ -9,6 +9,7 @@
 #include "alpa/base/units.hpp"
 #include "alpa/config/parallel_config.hpp"
 #include "alpa/graph/graph.hpp"
+#include "alpa/graph/layer_line.hpp"
 #include "alpa/plan/plan.hpp"
 
 namespace alpa {
@@ -36,6 +37,10 @@ struct MethodRequest {
   /// Time in which no device can do so many FLOPs of products; unset: 0. Arrangements that cannot
   /// be better by it are not priced.
   std::function<Seconds(Flops)> least_time{};
+  /// Where set, graphs hold only some layers of this line. Plans are then about layers of the line,
+  /// every stage with strategies for all operators of the graph: for `price` alone, which knows
+  /// what is like what. No layouts then.
+  std::optional<LayerLine> line{};
 };
 
 /// The graph in which backward computes again what `parallel.recompute` says; auto: as it is.
