@@ -13,7 +13,7 @@ import re
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LAYERS = (12, 24, 48, 96, 192, 384)
+LAYERS = (12, 24, 48, 96, 192, 384, 1024)
 DEVICES = (8, 16, 32, 64, 128, 256, 512)
 WIDTH, HEIGHT, MARGIN = 300, 220, 46
 
