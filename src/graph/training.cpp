@@ -20,7 +20,8 @@ TensorId owner_of(const GraphBuilder& builder, TensorId id) {
   return id;
 }
 
-/// Adds the accumulator of a parameter or replica and the sum into it.
+/// Adds the accumulator of a parameter or replica and the sum into it, without the loss scale of
+/// fp16.
 TensorId accumulate(GraphBuilder& builder, TensorId parameter, TensorId gradient) {
   const Tensor p = builder.tensor(parameter);
   builder.at(p.layer, Phase::backward);
@@ -31,7 +32,11 @@ TensorId accumulate(GraphBuilder& builder, TensorId parameter, TensorId gradient
                                            p.dims,
                                            p.layer,
                                            {}});
-  builder.add_in_place(p.name + ".accumulate", Accumulate{p.dims}, {gradient}, {sum});
+  std::vector<TensorId> operands{gradient};
+  if (builder.dtype() == DType::f16) {
+    operands.push_back(builder.scalar(scalar_name::kInverseLossScale, Role::step_scalar));
+  }
+  builder.add_in_place(p.name + ".accumulate", Accumulate{p.dims}, operands, {sum});
   return sum;
 }
 
@@ -41,14 +46,6 @@ TensorId total_gradient(GraphBuilder& builder, const Tensor& parameter,
   if (accumulators.size() == 1) return accumulators.front();
   const Map sum{MapOp::add, std::vector<Dims>(accumulators.size(), parameter.dims), parameter.dims};
   return builder.add(parameter.name + ".gradient_sum", sum, accumulators);
-}
-
-/// The gradient without the loss scale of fp16.
-TensorId unscaled(GraphBuilder& builder, const Tensor& parameter, TensorId gradient) {
-  if (builder.dtype() != DType::f16) return gradient;
-  const Map multiply{MapOp::multiply, {parameter.dims, ""}, parameter.dims};
-  return builder.add(parameter.name + ".gradient_unscaled", multiply,
-                     {gradient, builder.scalar(scalar_name::kInverseLossScale, Role::step_scalar)});
 }
 
 void contribute_norm(GraphBuilder& builder, const Tensor& parameter, TensorId gradient) {
@@ -95,7 +92,7 @@ void add_training(GraphBuilder& builder, const std::vector<TensorId>& losses,
   for (const auto& [id, sums] : accumulators) {
     const Tensor parameter = builder.tensor(id);
     builder.at(parameter.layer, Phase::reduce);
-    totals[id] = unscaled(builder, parameter, total_gradient(builder, parameter, sums));
+    totals[id] = total_gradient(builder, parameter, sums);
     contribute_norm(builder, parameter, totals[id]);
   }
   for (const auto& [id, gradient] : totals) {

@@ -422,6 +422,7 @@ class Builder {
       case MapOp::tanh:
         return stream(Map{op, {"bte"}, "bte"}, {x}, {x});
       case MapOp::add:
+      case MapOp::add_scaled:
       case MapOp::subtract:
       case MapOp::multiply:
       case MapOp::relu_gradient:

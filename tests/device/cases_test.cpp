@@ -66,6 +66,7 @@ void add_maps(std::vector<Case>& cases) {
   cases.push_back(map("spread", MapOp::copy, {{""}}, {"ij"}));
   cases.push_back(map("widen", MapOp::copy, {{"ij"}}, {"ij", wide}));
   cases.push_back(map("narrow", MapOp::copy, {{"ij", wide}}, {"ij"}));
+  cases.push_back(map("add_scaled", MapOp::add_scaled, {{"ij"}, {"j"}}, {"ij"}, 0.7));
   cases.push_back(map("subtract", MapOp::subtract, {{"ij"}, {"j"}}, {"ij"}));
   cases.push_back(map("multiply", MapOp::multiply, {{"ij"}, {"i"}}, {"ij"}));
   cases.push_back(map("softmax", MapOp::softmax, {{"btv"}, {"bt"}, {"bt", positive}}, {"btv"}));
@@ -195,6 +196,7 @@ void add_moves(std::vector<Case>& cases) {
   cases.push_back({"fill", Fill{2.5}, {}, {{"ij"}}});
   cases.push_back({"contribute", Contribute{}, {{"", wide}}, {{"", wide}}});
   cases.push_back({"accumulate", Accumulate{"ij"}, {{"ij"}}, {{"ij"}}});
+  cases.push_back({"accumulate scaled", Accumulate{"ij"}, {{"ij"}, scalar(0.25)}, {{"ij"}}});
   cases.push_back({"accumulate wide", Accumulate{"ij"}, {{"ij"}}, {{"ij", wide}}});
 }
 

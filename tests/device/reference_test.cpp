@@ -214,6 +214,12 @@ TEST_F(Reference, AccumulateWritesFirstAndAddsThen) {
   EXPECT_EQ(one(Accumulate{"i"}, {x}, old).values, (std::vector<double>{11, 22}));
 }
 
+TEST_F(Reference, AccumulateMultipliesByItsFactor) {
+  const Tensor x = tensor({2}, {1, 2}), old = tensor({2}, {10, 20}), factor = tensor({}, {0.5});
+  EXPECT_EQ(one(Accumulate{"i"}, {x, factor}, old, first()).values, (std::vector<double>{0.5, 1}));
+  EXPECT_EQ(one(Accumulate{"i"}, {x, factor}, old).values, (std::vector<double>{10.5, 21}));
+}
+
 TEST_F(Reference, HalfTypesRoundToNearestEven) {
   const auto through = [&](DType half, double value) {
     const Piece in = upload(*device, tensor({1}, {value}));

@@ -56,6 +56,7 @@ TEST(Rule, OfMapsIsLinearInTheGradientOnly) {
     return rule_of(Map{op, dims, "be"}, s, {{4, 8}}).linear;
   };
   EXPECT_EQ(linear(MapOp::subtract, {"be", "be"}, two), (Groups{{0, 1}}));
+  EXPECT_EQ(linear(MapOp::add_scaled, {"be", "be"}, two), (Groups{{0, 1}}));
   EXPECT_EQ(linear(MapOp::multiply, {"be", "be"}, two), (Groups{{0}, {1}}));
   EXPECT_EQ(linear(MapOp::gelu_gradient, {"be", "be"}, two), (Groups{{1}}));
   EXPECT_EQ(linear(MapOp::gelu, {"be"}, {{4, 8}}), Groups{});

@@ -35,6 +35,7 @@ struct Einsum {
 enum class MapOp : std::uint8_t {
   copy,                    ///< x; also converts between dtypes (f64, f32, bf16, f16)
   add,                     ///< x + y (+ z ...), any number of operands
+  add_scaled,              ///< x + constant * y
   subtract,                ///< x - y
   multiply,                ///< x * y
   scale,                   ///< constant * x
@@ -365,7 +366,8 @@ struct AveragePoolGradient {
   friend bool operator==(const AveragePoolGradient&, const AveragePoolGradient&) = default;
 };
 
-/// result += operand; result = operand where Launch::first is set. In place.
+/// (x, factor) -> result += factor * x; result = factor * x where Launch::first is set. In place.
+/// The factor is a scalar; without, it is 1.
 struct Accumulate {
   Dims operand;
   friend bool operator==(const Accumulate&, const Accumulate&) = default;

@@ -308,14 +308,18 @@ class Runner {
   }
 
   void accumulate(const Accumulate& kernel) const {
-    ALPA_CHECK(launch_.operands.size() == 1 && launch_.results.size() == 1);
-    const std::array<Piece, 2> both = {launch_.operands[0], launch_.results[0]};
+    const std::size_t count = launch_.operands.size();
+    ALPA_CHECK((count == 1 || count == 2) && launch_.results.size() == 1);
+    const double factor = count == 2 ? kernels::scalar(launch_.operands[1]) : 1.0;
+    const std::array<Piece, 2> both = {launch_.results[0], launch_.operands[0]};
+    const std::span<const Piece> sum = both;
     const Dims& dims = kernel.operand;
     Launch launch = launch_;
-    if (!launch_.first) launch.operands = both;
-    const Kernel map =
-        Map{launch_.first ? MapOp::copy : MapOp::add,
-            launch_.first ? std::vector<Dims>{dims} : std::vector<Dims>{dims, dims}, dims};
+    launch.operands = launch_.first ? sum.subspan(1) : sum;
+    const MapOp plain = launch_.first ? MapOp::copy : MapOp::add;
+    const MapOp scaled = launch_.first ? MapOp::scale : MapOp::add_scaled;
+    const Kernel map = Map{count == 2 ? scaled : plain,
+                           std::vector<Dims>(launch.operands.size(), dims), dims, factor};
     Runner(map, launch, level_, threads_).run();
   }
 

@@ -116,6 +116,8 @@ void map_run(MapOp op, T constant, std::span<const T* const> x, T* out, std::int
       }
       return fill_run(out, n, [&](std::int64_t i) { return sum[static_cast<std::size_t>(i)]; });
     }
+    case MapOp::add_scaled:
+      return binary([&](T a, T b) { return a + constant * b; });
     case MapOp::subtract:
       return binary([](T a, T b) { return a - b; });
     case MapOp::multiply:

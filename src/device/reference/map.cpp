@@ -53,6 +53,7 @@ std::size_t operand_count(MapOp op, std::size_t given) {
       return 1;
     case MapOp::add:
       return std::max<std::size_t>(given, 1);
+    case MapOp::add_scaled:
     case MapOp::subtract:
     case MapOp::multiply:
     case MapOp::relu_gradient:
@@ -83,6 +84,8 @@ double value_of(MapOp op, std::span<const double> x, double constant) {
       for (const double term : x.subspan(1)) sum += term;
       return sum;
     }
+    case MapOp::add_scaled:
+      return x[0] + constant * x[1];
     case MapOp::subtract:
       return x[0] - x[1];
     case MapOp::multiply:

@@ -31,13 +31,15 @@ double clip_factor(double clip_norm, double norm_squared) {
 }
 
 void run(const Accumulate& kernel, const Launch& launch) {
-  ALPA_CHECK(launch.operands.size() == 1 && launch.results.size() == 1);
+  const std::size_t count = launch.operands.size();
+  ALPA_CHECK((count == 1 || count == 2) && launch.results.size() == 1);
   const Piece &operand = launch.operands[0], &result = launch.results[0];
+  const double factor = count == 2 ? scalar(launch.operands[1]) : 1.0;
   Letters sizes;
   sizes.add(kernel.operand, operand);
   sizes.add(kernel.operand, result);
   for (std::int64_t i = 0; i < sizes.elements(kernel.operand); ++i) {
-    store(result, i, (launch.first ? 0.0 : load(result, i)) + load(operand, i));
+    store(result, i, (launch.first ? 0.0 : load(result, i)) + factor * load(operand, i));
   }
 }
 

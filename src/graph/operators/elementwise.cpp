@@ -13,6 +13,8 @@ std::string name_of(MapOp op) {
       return "copy";
     case MapOp::add:
       return "add";
+    case MapOp::add_scaled:
+      return "add_scaled";
     case MapOp::subtract:
       return "subtract";
     case MapOp::multiply:
@@ -68,6 +70,7 @@ std::size_t arity_of(MapOp op) {
     case MapOp::silu:
     case MapOp::tanh:
       return 1;
+    case MapOp::add_scaled:
     case MapOp::subtract:
     case MapOp::multiply:
     case MapOp::relu_gradient:
@@ -99,6 +102,7 @@ std::vector<std::vector<int>> linear_groups(const Map& kernel) {
       std::iota(all.begin(), all.end(), 0);
       return {all};
     }
+    case MapOp::add_scaled:
     case MapOp::subtract:
       return {{0, 1}};
     case MapOp::multiply:
@@ -271,6 +275,7 @@ void derive(const Map& kernel, Backward& backward) {
       return derive_cross_entropy(kernel, backward);
     case MapOp::squared_error:
       return derive_squared_error(kernel, backward);
+    case MapOp::add_scaled:
     case MapOp::relu_gradient:
     case MapOp::gelu_gradient:
     case MapOp::gelu_tanh_gradient:

@@ -29,11 +29,13 @@ OptimizerFacts facts(OptimizerKind kind) {
 
 }  // namespace
 
-Signature signature(const Accumulate& kernel, Instance /*instance*/) {
-  return {.kind = "accumulate",
-          .operands = {kernel.operand},
-          .results = {kernel.operand},
-          .linear = {{0}}};
+Signature signature(const Accumulate& kernel, Instance instance) {
+  Signature s{.kind = "accumulate",
+              .operands = {kernel.operand},
+              .results = {kernel.operand},
+              .linear = {{0}}};
+  if (instance.operands > 1) s.operands.emplace_back();
+  return s;
 }
 
 Signature signature(const Update& kernel, Instance /*instance*/) {
