@@ -101,14 +101,8 @@ double closer_bound(SearchWork& work, bool fills) {
       choices.push_back(work.everywhere(choice));
     }
   }
-  double least = work.best_time();
-  for (const auto& choice : choices) {
-    if (work.request().stop.stop_requested()) return 0.0;
-    work.recompute(choice);
-    least = std::min(least,
-                     SpaceBound(work, fills).below(work.best_time() - work.norm()) + work.norm());
-  }
-  return least;
+  if (work.request().stop.stop_requested()) return 0.0;
+  return SpaceBound(work, choices, fills).below(work.best_time() - work.norm()) + work.norm();
 }
 
 }  // namespace

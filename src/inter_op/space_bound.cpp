@@ -1,13 +1,14 @@
 #include "space_bound.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <functional>
 #include <limits>
-#include <set>
+#include <map>
+#include <string>
+#include <tuple>
 
 #include "kernel_bound.hpp"
 #include "layer_tables.hpp"
+#include "least_bytes.hpp"
 #include "pipeline_bound.hpp"
 #include "side_by_side.hpp"
 
@@ -15,295 +16,361 @@ namespace alpa {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr int kMostSolved = 3'200;
-constexpr int kFewestSolved = 24;
-constexpr int kMostLayers = 128;   ///< of models that are looked at so closely
-constexpr double kEnough = 0.999;  ///< of the price: proved
-constexpr int kSweeps = 16;        ///< of message passing over a layer
-constexpr double kGain = 1.001;    ///< by which a price of bytes must raise a bound
-const std::vector<double> kShares = {0.15, 0.4, 1.0, 2.5};  ///< prices tried: of time over memory
+constexpr int kMostSolved = 600;         ///< layers
+constexpr int kMostLayers = 128;        ///< of models that are looked at so closely
+constexpr double kEnough = 0.999;       ///< of the price: proved
+constexpr int kSweeps = 16;             ///< of message passing over a layer
+constexpr double kLittleStash = 0.002;  ///< of all memory, for a microbatch: not worth a depth
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
-}  // namespace
-
-RunBounds::RunBounds(const std::vector<int>& classes, const std::function<double(int layer)>& of)
-    : sums_(1, 0.0) {
-  std::map<std::pair<int, int>, double> known;  // what layers take to the next is theirs
-  for (std::size_t l = 0; l < classes.size(); ++l) {
-    const int next = l + 1 < classes.size() ? classes[l + 1] : -1;
-    const auto [it, is_new] = known.try_emplace({classes[l], next});
-    if (is_new) it->second = of(static_cast<int>(l));
-    sums_.push_back(sums_.back() + it->second);
+/// Numbers of stages, from a stage to the last, that are told apart: one between two of them counts
+/// as the smaller, and all from `most` on as one.
+std::vector<int> depth_classes(int most, bool exactly) {
+  constexpr int kEach = 8;    // all of those
+  constexpr int kOfEach = 4;  // steps to the double above
+  std::vector<int> depths{1};
+  while (depths.back() < most) {
+    const int last = depths.back();
+    depths.push_back(exactly || last < kEach ? last + 1 : last + std::max(1, last / kOfEach));
   }
+  return depths;
 }
 
-/// What is known of one mesh.
-struct SpaceBound::MeshBound {
+/// Whether a kernel takes no longer on twice the work than twice on the work: measured times need
+/// not.
+bool rates_grow(const ClusterSpec& cluster) {
+  return std::all_of(cluster.kinds.begin(), cluster.kinds.end(), [](const DeviceKind& kind) {
+    return kind.kernels.empty() &&
+           std::is_sorted(kind.product_efficiency.begin(), kind.product_efficiency.end(),
+                          [](const auto& a, const auto& b) { return a.second < b.second; });
+  });
+}
+
+/// For each number of microbatches one that divides it, whose plans take no longer: two
+/// microbatches that become one take no more time than both.
+std::map<int, int> representatives(const std::vector<int>& counts, bool together) {
+  std::map<int, int> of;
+  std::vector<int> chosen;
+  for (const int count : counts) {
+    const auto fits = [&](int r) { return together && count % r == 0 && count <= r * kMostJoined; };
+    const auto found = std::find_if(chosen.rbegin(), chosen.rend(), fits);
+    of[count] = found == chosen.rend() ? count : *found;
+    if (of[count] == count) chosen.push_back(count);
+  }
+  return of;
+}
+
+}  // namespace
+
+/// A mesh at one of the places where it costs the same: bounds of a smaller number of microbatches,
+/// which hold for several, and of the family's own.
+struct SpaceBound::OnMesh {
   int first_device = 0;
   DeviceMesh mesh;
-  double room = 0.0;   ///< bytes
-  double share = 1.0;  ///< of its time that it takes at the least
-  /// w with bytes at a price, for at least `depth` stashes.
-  struct Priced {
-    double price = 0.0;
-    int depth = 0;
-    RunBounds bounds;
-  };
-  std::vector<Priced> step;
-  std::set<int> depths;  ///< for which prices were tried
+  std::shared_ptr<MeshBounds> shared, own;
+  double times = 1.0;  ///< microbatches to one of `shared`
 
-  [[nodiscard]] double of(int first, int last, int depth) const {
-    double most = 0.0;
-    for (const Priced& p : step) {
-      if (p.depth > depth) continue;
-      most = std::max(most, p.bounds.of(first, last) - p.price * room);
-    }
-    return most * share;
+  [[nodiscard]] double step(const Stage& stage) const {
+    const double depth = stage.depth;
+    return std::max(shared->step({stage.first, stage.last, depth / times}),
+                    own->step({stage.first, stage.last, depth}));
+  }
+  [[nodiscard]] double each(const Stage& stage) const {
+    return std::max(shared->each(stage.first, stage.last) / times,
+                    own->each(stage.first, stage.last));
   }
 };
 
 struct SpaceBound::OfSize {
   int size = 0;
-  std::vector<MeshBound> meshes;
-  bool close = false;                         ///< meshes have bounds of their own
   double share = 1.0;                         ///< the least of its meshes
+  double room = 0.0;                          ///< the most bytes of all its devices
   std::vector<double> kernels, kernels_each;  ///< prefix sums over layers
   std::vector<int> places;                    ///< devices at which it may begin
+  std::vector<OnMesh> meshes;
+
+  /// Seconds of a step and of forward and backward of a microbatch.
+  struct Least {
+    double step = 0.0, each = 0.0;
+  };
+  [[nodiscard]] Least least(const Stage& stage, const LeastBytes& bytes) const {
+    if (bytes.of(stage.first, stage.last, stage.depth) > room) return {kInfinity, kInfinity};
+    const auto sum = [&](const std::vector<double>& sums) {
+      return share * (sums[at(stage.last) + 1] - sums[at(stage.first)]);
+    };
+    const Least by_kernels{sum(kernels), sum(kernels_each)};
+    Least least{kInfinity, kInfinity};
+    for (const OnMesh& on : meshes) {
+      least.step = std::min(least.step, std::max(by_kernels.step, on.step(stage)));
+      least.each = std::min(least.each, std::max(by_kernels.each, on.each(stage)));
+    }
+    return least;
+  }
 };
 
-struct SpaceBound::OfCount {
+/// Plans of one recomputation and number of microbatches.
+struct SpaceBound::Family {
+  std::vector<Recompute> recompute;
   int microbatches = 1;
-  double bound = 0.0;
+  LeastBytes bytes;
+  std::vector<int> depths;  ///< that are told apart
   std::vector<OfSize> sizes;
+  double bound = 0.0;
+  int seen = -1;              ///< layers that were solved when it was found
+  std::vector<Stage> stages;  ///< of the structure that takes no more than `bound`
 };
 
-SpaceBound::SpaceBound(SearchWork& work, bool fills)
+SpaceBound::SpaceBound(SearchWork& work, const std::vector<std::vector<Recompute>>& recomputations,
+                       bool fills)
     : work_(work),
       fills_(fills),
-      most_(std::max(kFewestSolved, kMostSolved / std::max(8, work.devices()))) {
+      together_(rates_grow(work.cluster()) && !work.stage_constraints().strategies &&
+                !work.stage_constraints().retentions) {
   if (work.layers() > kMostLayers) return;
+  const SearchWork::Clock clock(work_, "bound");
   std::map<int, std::map<std::string, std::pair<int, DeviceMesh>>> sizes;
   std::map<int, std::vector<int>> places;
   for (int d = 0; d < work.devices(); ++d) {
     for (const int size : submesh_sizes(work.cluster(), d)) {
-      places[size].push_back(d);
       for (const DeviceMesh& mesh : work.meshes(size)) {
         sizes[size].try_emplace(work.costs(d, mesh).key(), d, mesh);
       }
+      if (sizes.contains(size)) places[size].push_back(d);
     }
   }
-  for (const int microbatches : work.microbatch_counts()) {
-    auto of = std::make_unique<OfCount>();
-    of->microbatches = microbatches;
-    const KernelBound kernels(work.graph(microbatches), work.line(), work.cluster(), microbatches);
-    for (const auto& [size, meshes] : sizes) {
-      OfSize& made = of->sizes.emplace_back();
-      made.size = size;
-      made.places = places[size];
-      made.kernels = kernels.step(size);
-      made.kernels_each = kernels.each(size);
-      for (const auto& [key, place] : meshes) {
-        MeshBound& mesh = made.meshes.emplace_back();
-        mesh.first_device = place.first;
-        mesh.mesh = place.second;
-        mesh.room = static_cast<double>(work.capacity(place.first, place.second).value);
-        mesh.share = least_share(work.cluster(), {0, 0, place.first, place.second});
-        made.share = std::min(made.share, mesh.share);
+  for (const auto& recompute : recomputations) {
+    work.recompute(recompute);
+    work.make_graphs(recompute);
+    for (const int microbatches : work.microbatch_counts()) {
+      const Graph& graph = work.graph(microbatches);
+      auto family = std::make_unique<Family>(
+          Family{recompute, microbatches, LeastBytes(graph, work.line()), {}, {}, 0.0, -1, {}});
+      const KernelBound kernels(graph, work.line(), work.cluster(), microbatches);
+      for (const auto& [size, meshes] : sizes) {
+        OfSize made{.size = size,
+                    .kernels = kernels.step(size),
+                    .kernels_each = kernels.each(size),
+                    .places = places[size],
+                    .meshes = {}};
+        for (const auto& [key, place] : meshes) {
+          const auto& [first_device, mesh] = place;
+          const double share = least_share(work.cluster(), {0, 0, first_device, mesh});
+          const auto room = static_cast<double>(work.capacity(first_device, mesh).value);
+          auto own = std::make_shared<MeshBounds>(microbatches, room, share, made.kernels);
+          made.meshes.push_back({first_device, mesh, own, own, 1.0});
+          made.share = std::min(made.share, share);
+          made.room = std::max(made.room, room * size);
+        }
+        family->sizes.push_back(std::move(made));
       }
+      choose_depths(*family);
+      families_.push_back(std::move(family));
     }
-    counts_.push_back(std::move(of));
   }
+}
+
+void SpaceBound::choose_depths(Family& family) const {
+  const auto [fewest, most] = work_.stage_counts();
+  double all = 0.0;
+  for (const OfSize& size : family.sizes) {
+    all = std::max(all, size.room * work_.devices() / size.size);
+  }
+  const bool by_depth = fewest == most || family.bytes.stash() > kLittleStash * all;
+  family.depths = depth_classes(
+      by_depth ? std::min(most, std::max(fewest, family.microbatches)) : 1, fewest == most);
 }
 
 SpaceBound::~SpaceBound() = default;
 
-/// Backwards over stages left: the least of max(w, t + what follows).
-double SpaceBound::least_structure(OfCount& of, double price, std::vector<Stage>& stages) {
+/// Backwards over stages: the least of max(w, t + what follows).
+double SpaceBound::least_structure(const Family& family, double price,
+                                   std::vector<Stage>& stages) const {
   const int layers = work_.layers();
   const int devices = work_.devices();
-  const int most = work_.stage_counts().second;
+  const auto [fewest, most] = work_.stage_counts();
+  const std::vector<int>& depths = family.depths;
   const auto cell = [&](int layer, int device) { return at(layer) * at(devices + 1) + at(device); };
-  const auto least_on = [&](const OfSize& size, int first, int last, int depth, double& each) {
-    const double kernels = size.share * (size.kernels[at(last) + 1] - size.kernels[at(first)]);
-    each = size.share * (size.kernels_each[at(last) + 1] - size.kernels_each[at(first)]);
-    if (!size.close) return kernels;
-    double least = kInfinity;
-    for (const MeshBound& mesh : size.meshes) {
-      least = std::min(least, std::max(kernels, mesh.of(first, last, depth)));
-    }
-    return least;
-  };
-  bool by_depth = false;
-  for (const OfSize& size : of.sizes) {
-    for (const MeshBound& mesh : size.meshes) by_depth = by_depth || mesh.step.size() > 1;
-  }
-  // Without prices of bytes the depth makes no difference: any number of stages may follow.
-  const int rows = by_depth ? most : 1;
   struct Choice {
-    int last = -1, size = -1;
+    int last = -1;
+    std::size_t size = 0, row = 0;
   };
-  std::vector<std::vector<double>> value_of;  // [left][layer * (devices + 1) + device]
-  value_of.assign(at(rows) + 1, std::vector<double>(at(layers + 1) * at(devices + 1), kInfinity));
-  std::vector<std::vector<Choice>> chosen(at(rows) + 1,
-                                          std::vector<Choice>(at(layers + 1) * at(devices + 1)));
-  for (int d = 0; d <= devices; ++d) value_of[0][cell(layers, d)] = 0.0;
-  for (int left = 1; left <= rows; ++left) {
+  const std::size_t cells = at(layers + 1) * at(devices + 1);
+  std::vector<std::vector<double>> values(depths.size(), std::vector<double>(cells, kInfinity));
+  std::vector<std::vector<Choice>> chosen(depths.size(), std::vector<Choice>(cells));
+  for (std::size_t row = 0; row < depths.size(); ++row) {
+    // The stage after one of a row that stands for several numbers may be of that row too.
+    const bool several =
+        row + 1 == depths.size() ? fewest != most : depths[row + 1] > depths[row] + 1;
     for (int first = layers - 1; first >= 0; --first) {
-      for (std::size_t s = 0; s < of.sizes.size(); ++s) {
-        const OfSize& size = of.sizes[s];
-        if (size.size > devices) break;
-        const int depth = by_depth ? std::min(left, of.microbatches) : 1;
-        for (int last = first; last < layers; ++last) {
-          double each = 0.0;
-          const double step = least_on(size, first, last, depth, each);
-          if (step >= price) break;  // longer runs take longer
-          const double filled = fills_ ? each : 0.0;
-          const auto& after = value_of[by_depth ? at(left - 1) : last + 1 == layers ? 0 : 1];
-          for (const int device : size.places) {
-            const double rest = after[cell(last + 1, device + size.size)];
-            const double all = std::max(step, last + 1 == layers ? 0.0 : filled + rest);
-            if (rest == kInfinity && last + 1 < layers) continue;
-            if (by_depth && last + 1 == layers && left > 1) continue;
-            double& value = value_of[at(left)][cell(first, device)];
-            if (all >= value) continue;
-            value = all;
-            chosen[at(left)][cell(first, device)] = {last, static_cast<int>(s)};
+      for (std::size_t s = 0; s < family.sizes.size(); ++s) {
+        const OfSize& size = family.sizes[s];
+        Stage stage{first, first, std::min(depths[row], family.microbatches), s};
+        for (; stage.last < layers; ++stage.last) {
+          const OfSize::Least least = size.least(stage, family.bytes);
+          if (least.step >= price) break;  // longer runs take longer
+          const bool ends = stage.last + 1 == layers;
+          if (ends && row > 0) break;
+          const double fill = fills_ ? least.each : 0.0;
+          for (std::size_t next = row - (row > 0 ? 1 : 0); next <= row; ++next) {
+            if (next == row && !ends && !several) continue;
+            for (const int device : size.places) {
+              const double rest =
+                  ends ? 0.0 : fill + values[next][cell(stage.last + 1, device + size.size)];
+              const double all = std::max(least.step, rest);
+              double& value = values[row][cell(first, device)];
+              if (all >= value) continue;
+              value = all;
+              chosen[row][cell(first, device)] = {stage.last, s, next};
+            }
           }
         }
       }
     }
   }
-  int left = 1;
-  for (int l = work_.stage_counts().first; l <= rows; ++l) {
-    if (value_of[at(l)][cell(0, 0)] < value_of[at(left)][cell(0, 0)]) left = l;
+  std::size_t row = depths.size() - 1;
+  for (std::size_t r = 0; r + 1 < depths.size(); ++r) {
+    if (depths[r + 1] > fewest && values[r][0] < values[row][0]) row = r;
   }
-  const double least = value_of[at(left)][cell(0, 0)];
   stages.clear();
+  const double least = values[row][0];
   if (least >= price) return price;
   for (int layer = 0, device = 0; layer < layers;) {
-    const Choice& choice = chosen[at(left)][cell(layer, device)];
-    stages.push_back({layer, choice.last, choice.size, by_depth ? left : 0});
+    const Choice& choice = chosen[row][cell(layer, device)];
+    stages.push_back({layer, choice.last, std::min(depths[row], family.microbatches), choice.size});
     layer = choice.last + 1;
-    device += of.sizes[at(choice.size)].size;
-    if (by_depth) --left;
+    device += family.sizes[choice.size].size;
+    row = choice.row;
   }
-  int depth = static_cast<int>(stages.size());
-  for (Stage& stage : stages) stage.depth = std::min(depth--, of.microbatches);
   return least;
 }
 
-RunBounds SpaceBound::bounds_on(const OfCount& of, const StageModel& model,
-                                const StageWeights& weights) {
-  StageWeights step = weights;
-  step.forward = step.backward = of.microbatches;
+MeshBounds::Solver SpaceBound::solver_on(const OnMesh& on, const MeshBounds& bounds) {
+  const StageModel& model = work_.model(bounds.microbatches(), on.first_device, on.mesh);
   const SolveLimits limits{.table_entries = kTableEntries,
                            .cbc_columns = 0,
                            .sweeps = kSweeps,
                            .moves = 0,
                            .stop = work_.request().stop};
-  return {model.layer_classes(), [&](int layer) {
-            ++solved_;
-            return model.bound(layer, layer, step, limits);
+  const bool joined = together_ && &bounds == on.shared.get();
+  return {model.layer_classes(),
+          [this, &model, limits, joined](const StageWeights& weights, int layer, int rounds) {
+            solved_ += rounds;
+            return model.bound(layer, layer, weights, limits, rounds, joined);
           }};
 }
 
-void SpaceBound::look_at_meshes(const OfCount& of, OfSize& size) {
-  std::vector<std::unique_ptr<StageModel>> made(size.meshes.size());
-  const Graph& graph = work_.graph(of.microbatches);
-  const auto& index = work_.index(of.microbatches);
-  std::vector<const StageModel*> models(size.meshes.size(), nullptr);
-  std::vector<const MeshCosts*> costs;
-  for (std::size_t m = 0; m < models.size(); ++m) {
-    const MeshBound& mesh = size.meshes[m];
-    costs.push_back(&work_.costs(mesh.first_device, mesh.mesh));
-    if (work_.has_model(of.microbatches, mesh.first_device, mesh.mesh)) {
-      models[m] = &work_.model(of.microbatches, mesh.first_device, mesh.mesh);
-    }
+/// Looks more closely at the meshes on which a stage takes least, until they take as long as the
+/// price or no more can be learnt of the least. True if something was learnt.
+bool SpaceBound::look_at(const Stage& stage, OfSize& size, double price) {
+  std::vector<MeshBounds*> unknown;
+  std::vector<MeshBounds::Solver> solvers;
+  for (const OnMesh& on : size.meshes) {
+    if (on.shared->is_known(stage.first, stage.last)) continue;
+    unknown.push_back(on.shared.get());
+    solvers.push_back(solver_on(on, *on.shared));
   }
-  side_by_side(models.size(), [&](std::size_t m) {
-    if (models[m] == nullptr) {
-      made[m] = std::make_unique<StageModel>(graph, *costs[m], of.microbatches,
-                                             work_.stage_constraints(), index);
-      models[m] = made[m].get();
+  side_by_side(unknown.size(),
+               [&](std::size_t m) { unknown[m]->look(stage.first, stage.last, solvers[m]); });
+  bool changed = !unknown.empty();
+  const double depth = stage.depth;
+  while (solved_ <= kMostSolved && !work_.request().stop.stop_requested()) {
+    const OnMesh& least = *std::min_element(
+        size.meshes.begin(), size.meshes.end(),
+        [&](const OnMesh& a, const OnMesh& b) { return a.step(stage) < b.step(stage); });
+    if (least.step(stage) >= price) break;
+    MeshBounds &shared = *least.shared, &own = *least.own;
+    const bool priced = shared.price_bytes({stage.first, stage.last, depth / least.times}, price,
+                                           solver_on(least, shared));
+    if (!priced && !own.is_known(stage.first, stage.last)) {
+      own.look(stage.first, stage.last, solver_on(least, own));
+    } else if (!priced && (&own == &shared || !own.price_bytes({stage.first, stage.last, depth},
+                                                               price, solver_on(least, own)))) {
+      break;
     }
-    size.meshes[m].step.push_back({0.0, 0, bounds_on(of, *models[m], {})});
-  });
-  for (std::size_t m = 0; m < models.size(); ++m) {
-    if (!made[m]) continue;
-    const MeshBound& mesh = size.meshes[m];
-    work_.add_model(of.microbatches, mesh.first_device, mesh.mesh, std::move(made[m]));
-  }
-  size.close = true;
-}
-
-bool SpaceBound::price_bytes(const OfCount& of, const Stage& stage, MeshBound& mesh) {
-  const double now = mesh.of(stage.first, stage.last, stage.depth);
-  const double base = mesh.step.front().bounds.of(stage.first, stage.last);
-  const StageModel& model = work_.model(of.microbatches, mesh.first_device, mesh.mesh);
-  std::vector<std::optional<RunBounds>> found(kShares.size());
-  const auto price_of = [&](std::size_t k) { return kShares[k] * base / mesh.room; };
-  side_by_side(kShares.size(), [&](std::size_t k) {
-    StageWeights priced;
-    priced.state_byte = price_of(k);
-    priced.stash_byte = priced.state_byte * stage.depth;
-    found[k] = bounds_on(of, model, priced);
-  });
-  bool changed = false;
-  for (std::size_t k = 0; k < kShares.size(); ++k) {
-    const double bound = found[k]->of(stage.first, stage.last) - price_of(k) * mesh.room;
-    if (bound * mesh.share < now * kGain) continue;
-    mesh.step.push_back({price_of(k), stage.depth, std::move(*found[k])});
     changed = true;
   }
   return changed;
 }
 
-bool SpaceBound::look_closer(OfCount& of, const std::vector<Stage>& stages, double price) {
+/// True if something was learnt of the time that a stage takes for a microbatch.
+bool SpaceBound::look_at_fill(const Stage& stage, OfSize& size) {
+  std::vector<MeshBounds*> unknown;
+  std::vector<MeshBounds::Solver> solvers;
+  for (const OnMesh& on : size.meshes) {
+    MeshBounds& bounds = on.own->is_known(stage.first, stage.last) ? *on.own : *on.shared;
+    if (bounds.is_each_known(stage.first, stage.last)) continue;
+    unknown.push_back(&bounds);
+    solvers.push_back(solver_on(on, bounds));
+  }
+  side_by_side(unknown.size(), [&](std::size_t m) {
+    unknown[m]->look_at_each(stage.first, stage.last, solvers[m]);
+  });
+  return !unknown.empty();
+}
+
+/// At the stages of the least structure of a family.
+bool SpaceBound::look_closer(Family& family, double price) {
+  work_.recompute(family.recompute);
   bool changed = false;
-  for (const Stage& stage : stages) {
-    OfSize& size = of.sizes[at(stage.size)];
-    if (!size.close) {
-      look_at_meshes(of, size);
-      changed = true;
-      continue;
-    }
-    // The mesh on which it takes least, until that is one of which no more can be learnt.
-    while (solved_ <= most_ && !work_.request().stop.stop_requested()) {
-      const auto least = std::min_element(size.meshes.begin(), size.meshes.end(),
-                                          [&](const MeshBound& a, const MeshBound& b) {
-                                            return a.of(stage.first, stage.last, stage.depth) <
-                                                   b.of(stage.first, stage.last, stage.depth);
-                                          });
-      if (least->of(stage.first, stage.last, stage.depth) >= price) break;
-      if (!least->depths.insert(stage.depth).second) break;
-      changed = price_bytes(of, stage, *least) || changed;
-    }
+  for (const Stage& stage : family.stages) {
+    changed = look_at(stage, family.sizes[stage.size], price) || changed;
+  }
+  if (changed || !fills_) return changed;
+  for (std::size_t s = 0; s + 1 < family.stages.size(); ++s) {
+    changed = look_at_fill(family.stages[s], family.sizes[family.stages[s].size]) || changed;
   }
   return changed;
+}
+
+/// Families of one recomputation that may hold better plans share what is known of the one whose
+/// number of microbatches stands for theirs.
+void SpaceBound::share_bounds(double price) {
+  std::map<std::vector<Recompute>, std::map<int, Family*>> open;
+  for (const auto& family : families_) {
+    if (family->bound < price) open[family->recompute][family->microbatches] = family.get();
+  }
+  for (const auto& [recompute, by_count] : open) {
+    std::vector<int> counts;
+    for (const auto& [count, family] : by_count) counts.push_back(count);
+    for (const auto& [count, of] : representatives(counts, together_)) {
+      Family& family = *by_count.at(count);
+      const Family& other = *by_count.at(of);
+      for (std::size_t s = 0; s < family.sizes.size(); ++s) {
+        for (std::size_t m = 0; m < family.sizes[s].meshes.size(); ++m) {
+          family.sizes[s].meshes[m].shared = other.sizes[s].meshes[m].own;
+          family.sizes[s].meshes[m].times = static_cast<double>(count) / of;
+        }
+      }
+    }
+  }
 }
 
 double SpaceBound::below(double price) {
   if (work_.layers() > kMostLayers) return 0.0;
   const SearchWork::Clock clock(work_, "bound");
   const double enough = price * kEnough;
-  std::vector<std::vector<Stage>> stages(counts_.size());
-  for (std::size_t b = 0; b < counts_.size(); ++b) {
-    counts_[b]->bound = least_structure(*counts_[b], enough, stages[b]);
+  for (const auto& family : families_) {
+    family->bound = least_structure(*family, enough, family->stages);
+    family->seen = 0;
   }
-  while (solved_ <= most_ && !work_.request().stop.stop_requested()) {
-    std::size_t lowest = 0;
-    for (std::size_t b = 1; b < counts_.size(); ++b) {
-      if (counts_[b]->bound < counts_[lowest]->bound) lowest = b;
+  share_bounds(enough);
+  const auto lowest = [&]() -> Family& {
+    return **std::min_element(families_.begin(), families_.end(),
+                              [](const auto& a, const auto& b) { return a->bound < b->bound; });
+  };
+  while (solved_ <= kMostSolved && !work_.request().stop.stop_requested()) {
+    Family& family = lowest();
+    if (family.bound >= enough) break;
+    if (family.seen != solved_) {  // others may have learnt what they share
+      family.seen = solved_;
+      family.bound = std::max(family.bound, least_structure(family, enough, family.stages));
+      work_.tell("bound", family.bound / price);
+    } else if (!look_closer(family, enough)) {
+      break;
     }
-    OfCount& of = *counts_[lowest];
-    if (of.bound >= enough || !look_closer(of, stages[lowest], enough)) break;
-    work_.tell("bound", of.bound / price);
-    of.bound = std::max(of.bound, least_structure(of, enough, stages[lowest]));
   }
-  double least = price;
-  for (const auto& of : counts_) least = std::min(least, of->bound);
-  return least;
+  return std::min(price, lowest().bound);
 }
 
 }  // namespace alpa

@@ -1,5 +1,7 @@
 #include "layout_table.hpp"
 
+#include <algorithm>
+
 #include "alpa/sharding/arrival_layout.hpp"
 #include "alpa/simulate/move_time.hpp"
 
@@ -113,6 +115,47 @@ double LayoutTable::seconds_of(int move) {
 PathPrice LayoutTable::path(int from, int to) {
   const std::scoped_lock lock(mutex_);
   return path_locked(from, to);
+}
+
+std::vector<Move> LayoutTable::moves_of_parts(OfParts& parts, int from, int to) {
+  const auto number = [&](int layout) {
+    const auto l = static_cast<std::size_t>(layout);
+    if (l >= parts.numbers.size()) parts.numbers.resize(l + 1, -1);
+    if (parts.numbers[l] < 0) parts.numbers[l] = parts.redistributions.number(layouts_[l].spec);
+    return parts.numbers[l];
+  };
+  const int source = number(from);
+  std::vector<Move> moves;
+  for (const int move : parts.redistributions.path(source, number(to))) {
+    moves.push_back(parts.redistributions.move(move));
+  }
+  return moves;
+}
+
+double LayoutTable::least_seconds(int from, int to) {
+  const std::scoped_lock lock(mutex_);
+  const auto [it, is_new] = least_.try_emplace({from, to}, 0.0);
+  if (!is_new || from == to) return it->second;
+  double least = path_locked(from, to).seconds;
+  std::vector<Move> whole;
+  for (const int move : redistributions_.path(layouts_[static_cast<std::size_t>(from)].number,
+                                              layouts_[static_cast<std::size_t>(to)].number)) {
+    whole.push_back(redistributions_.move(move));
+  }
+  if (of_parts_.empty()) {
+    for (int parts = kMostJoined; parts > 1; parts /= 2) {
+      of_parts_.emplace_back(shape_, dtype_, costs_.mesh(), parts);
+    }
+  }
+  for (OfParts& parts : of_parts_) {
+    const std::vector<Move> moves = moves_of_parts(parts, from, to);
+    // A path's cost is linear in the charge: what is best at both ends is so between them.
+    if (moves == whole) break;
+    double seconds = 0.0;
+    for (const Move& move : moves) seconds += move_time(shape_, dtype_, move, costs_).value;
+    least = std::min(least, seconds);
+  }
+  return it->second = least;
 }
 
 std::vector<PathPrice> LayoutTable::paths(std::span<const int> from, std::span<const int> to) {

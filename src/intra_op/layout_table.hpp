@@ -13,6 +13,7 @@
 #include "alpa/base/dtype.hpp"
 #include "alpa/base/shape.hpp"
 #include "alpa/cluster/mesh_costs.hpp"
+#include "alpa/intra_op/stage_model.hpp"
 #include "alpa/sharding/redistribution.hpp"
 #include "alpa/sharding/sharding_spec.hpp"
 
@@ -49,6 +50,9 @@ class LayoutTable {
   [[nodiscard]] int whole(int layout) const;
 
   [[nodiscard]] PathPrice path(int from, int to);
+  /// Seconds of the fastest of the paths that the tensor and its equal parts take, up to
+  /// kMostJoined of them: no more than the parts take together.
+  [[nodiscard]] double least_seconds(int from, int to);
   /// Prices from each to each, row-major.
   [[nodiscard]] std::vector<PathPrice> paths(std::span<const int> from, std::span<const int> to);
 
@@ -66,6 +70,14 @@ class LayoutTable {
   [[nodiscard]] PathPrice price_of(const Layout& from, const Layout& to);
   /// Seconds of a move of the redistributions.
   double seconds_of(int move);
+  /// The redistributions of parts, and where layouts stand among them.
+  struct OfParts {
+    OfParts(const Shape& shape, DType dtype, const DeviceMesh& mesh, int parts)
+        : redistributions(shape, dtype, mesh, parts) {}
+    Redistributions redistributions;
+    std::vector<int> numbers;  ///< by layout; -1: not known yet
+  };
+  [[nodiscard]] std::vector<Move> moves_of_parts(OfParts& parts, int from, int to);
 
   Shape shape_;
   DType dtype_;
@@ -76,6 +88,8 @@ class LayoutTable {
   std::deque<PathPrice> prices_;
   Redistributions redistributions_;
   std::vector<double> move_seconds_;  ///< by number; negative: not known yet
+  std::deque<OfParts> of_parts_;      ///< the smallest first; made when first asked for
+  std::map<std::pair<int, int>, double> least_;
 };
 
 /// The tables of several graphs and meshes: tensors of one shape and dtype share one wherever the

@@ -1,6 +1,7 @@
 #include "alpa/intra_op/stage_model.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -434,15 +435,23 @@ const Strategy& StageModel::strategy(const StageAnswer& answer, int op, int laye
 }
 
 double StageModel::bound(int first_layer, int last_layer, const StageWeights& weights,
-                         const SolveLimits& limits) const {
+                         const SolveLimits& limits, int rounds, bool joined) const {
   const RunView view = tables_->view(first_layer, last_layer);
   const RunContext run{tables_->graph, tables_->options, view, tables_->microbatches};
-  const Problem problem =
-      intra_op::bound_problem(run, tables_->index->uses, tables_->constraints, weights);
-  const bool none = std::any_of(problem.nodes.begin(), problem.nodes.end(),
-                                [](const Problem::Node& n) { return n.costs.empty(); });
-  if (none) return kForbidden;
-  return std::max(0.0, alpa::solve(problem, limits).lower_bound);
+  intra_op::CopyShares shares;
+  double bound = 0.0;
+  for (int round = 1; round <= rounds; ++round) {
+    const Problem problem = intra_op::bound_problem(run, tables_->index->uses, tables_->constraints,
+                                                    weights, shares, joined);
+    const bool none = std::any_of(problem.nodes.begin(), problem.nodes.end(),
+                                  [](const Problem::Node& n) { return n.costs.empty(); });
+    if (none) return kForbidden;
+    const Solution solution = alpa::solve(problem, limits);
+    bound = std::max(bound, solution.lower_bound);
+    if (solution.choice.empty() || round == rounds) break;
+    if (!shares.lean(run, solution.choice, 1.0 / std::sqrt(round + 1.0))) break;
+  }
+  return bound;
 }
 
 StageModel::NamedProblem StageModel::problem(const StageQuestion& question) const {

@@ -41,22 +41,24 @@ double piece_bytes(const Shape& shape, DType dtype, const ShardingSpec& spec,
 }
 
 /// @param n devices of a group  @param before, after bytes of the pieces
-double cost_of(Move::Kind kind, double n, double before, double after) {
+/// @param charge times the fixed part
+double cost_of(Move::Kind kind, double n, double before, double after, double charge = 1.0) {
   const double share = (n - 1) / n;
+  const double collective = charge * kCollectiveCharge;
   switch (kind) {
     case Move::Kind::all_reduce:
-      return kCollectiveCharge + 2 * share * before;
+      return collective + 2 * share * before;
     case Move::Kind::reduce_scatter:
-      return kCollectiveCharge + share * before;
+      return collective + share * before;
     case Move::Kind::all_gather:
-      return kCollectiveCharge + share * after;
+      return collective + share * after;
     case Move::Kind::all_to_all:
-      return kCollectiveCharge + share * before;
+      return collective + share * before;
     case Move::Kind::margins:
-      return kCollectiveCharge + (after - before) + kCopyShare * after;
+      return collective + (after - before) + kCopyShare * after;
     case Move::Kind::slice:
     case Move::Kind::to_partial:
-      return 1 + kCopyShare * after;
+      return charge + kCopyShare * after;
   }
   check_failed("known move", SourceLine::here());
 }
@@ -114,10 +116,11 @@ bool is_partial(const Code& code) { return code.size() > 2 && code[code.size() -
 /// Layouts and the moves from them are found when a search first comes there.
 class Redistributions::Search {
  public:
-  Search(Shape shape, DType dtype, DeviceMesh mesh)
+  Search(Shape shape, DType dtype, DeviceMesh mesh, double charge)
       : shape_(std::move(shape)),
         element_(static_cast<double>(size_of(dtype))),
-        mesh_(std::move(mesh)) {
+        mesh_(std::move(mesh)),
+        charge_(charge) {
     ALPA_CHECK(mesh_.extents.size() <= kMostAxes);
   }
 
@@ -375,7 +378,7 @@ class Redistributions::Search {
     if (bytes < 0.0) return;
     double n = 1;
     for (const char axis : axes) n *= extent(mesh_, axis_of(axis));
-    const double cost = cost_of(kind, n, places_[at(here_)].bytes, bytes);
+    const double cost = cost_of(kind, n, places_[at(here_)].bytes, bytes, charge_);
     found_.push_back(static_cast<int>(arcs_.size()));
     arcs_.push_back({kind, axes, from_dim, to_dim, here_, place, cost});
   }
@@ -431,6 +434,7 @@ class Redistributions::Search {
   Shape shape_;
   double element_;
   DeviceMesh mesh_;
+  double charge_;
   std::vector<Layout> layouts_;
   std::map<ShardingSpec, int> with_margins_;
   std::unordered_map<Code, int> numbers_;  ///< of places
@@ -449,8 +453,9 @@ class Redistributions::Search {
   std::vector<int> found_;
 };
 
-Redistributions::Redistributions(const Shape& shape, DType dtype, const DeviceMesh& mesh)
-    : search_(std::make_unique<Search>(shape, dtype, mesh)) {}
+Redistributions::Redistributions(const Shape& shape, DType dtype, const DeviceMesh& mesh,
+                                 double charge)
+    : search_(std::make_unique<Search>(shape, dtype, mesh, charge)) {}
 Redistributions::~Redistributions() = default;
 
 int Redistributions::number(const ShardingSpec& spec) { return search_->number(spec); }

@@ -63,7 +63,7 @@ SearchRequest request_of(const SmallProblem& problem) {
 double share_of_bound(const SearchRequest& request, const PlanPrice& least) {
   SearchWork work(request);
   const double without_norm = (least.step_time - least.norm).value;
-  const double bound = SpaceBound(work).below(2.0 * without_norm);
+  const double bound = SpaceBound(work, {work.recompute()}).below(2.0 * without_norm);
   EXPECT_LE(bound, without_norm * (1.0 + 1e-9));
   return bound / without_norm;
 }

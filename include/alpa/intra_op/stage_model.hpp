@@ -18,6 +18,9 @@
 
 namespace alpa {
 
+/// Microbatches that one of a multiple of their size may stand for in bounds: a power of two.
+inline constexpr int kMostJoined = 8;
+
 /// Which strategies an operator may take on a mesh; nothing: all of its rule. An empty list is a
 /// contradiction: the stage has no plan.
 using AllowedStrategies =
@@ -167,8 +170,11 @@ class StageModel {
   /// seconds and bytes, those of the whole step and those that live within a phase left out. Layers
   /// that follow one another may be asked about one by one or together; the sum holds for all of
   /// them.
+  /// @param rounds times that the relaxation is solved and then made closer
+  /// @param joined it holds for plans too whose microbatches are up to kMostJoined equal parts of
+  /// these, in weights by microbatch of these
   [[nodiscard]] double bound(int first_layer, int last_layer, const StageWeights& weights,
-                             const SolveLimits& limits) const;
+                             const SolveLimits& limits, int rounds = 1, bool joined = false) const;
 
   /// The answer in which the layers of a run choose as parts say that cover it, parts of answers of
   /// this model for these or equal layers: two at most, where the graph holds only some layers.

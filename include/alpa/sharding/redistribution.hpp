@@ -55,7 +55,9 @@ struct Move {
 /// numbered and remembered. One thread at a time.
 class Redistributions {
  public:
-  Redistributions(const Shape& shape, DType dtype, const DeviceMesh& mesh);
+  /// @param charge times the fixed charge of a move: what is chosen for a tensor in so many equal
+  /// parts
+  Redistributions(const Shape& shape, DType dtype, const DeviceMesh& mesh, double charge = 1.0);
   ~Redistributions();
 
   /// Number of a layout.  @pre it fits the mesh

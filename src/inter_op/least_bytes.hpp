@@ -1,0 +1,34 @@
+#pragma once
+
+#include <vector>
+
+#include "alpa/graph/graph.hpp"
+#include "alpa/graph/layer_line.hpp"
+
+namespace alpa {
+
+/// Bytes that layers keep wherever they lie, on all devices of a stage together: one copy of each
+/// tensor that lives all step, and for a microbatch in flight one of each that forward makes and
+/// backward reads. The fullest device holds no less than its even share.
+class LeastBytes {
+ public:
+  /// @param line of layers that the graph holds
+  LeastBytes(const Graph& graph, const LayerLine& line);
+
+  [[nodiscard]] double of(int first, int last, int in_flight) const {
+    return sum(state_, first, last) + in_flight * sum(stash_, first, last);
+  }
+  [[nodiscard]] double stash() const { return stash_.back(); }
+
+ private:
+  /// By layer of the graph to those before a layer of the line.
+  [[nodiscard]] static std::vector<double> sums(const std::vector<double>& by_layer,
+                                                const LayerLine& line);
+  [[nodiscard]] static double sum(const std::vector<double>& sums, int first, int last) {
+    return sums[static_cast<std::size_t>(last) + 1] - sums[static_cast<std::size_t>(first)];
+  }
+
+  std::vector<double> state_, stash_;  ///< [layer] of those before it
+};
+
+}  // namespace alpa
