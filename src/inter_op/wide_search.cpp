@@ -43,18 +43,21 @@ class Variant {
     return modelled_.empty() ? kInfinity : modelled_.begin()->first;
   }
 
+  /// Models the best drafts; of each other number of microbatches the best one too, as long as it
+  /// looks better than what the drafts before it came to.
   void choose(double hopeless) {
     work_.recompute(recompute_);
     std::size_t tried = 0;
+    std::set<int> counts;
     for (const RatedDraft& draft : rated_) {
-      if (work_.stopped() || tried == kMostDrafts || draft.time > hopeless) break;
-      work_.tell("plans", static_cast<double>(tried++) / kMostDrafts);
-      model(draft.draft);
-      // The least depth leaves other choices room; they go as deep as there is memory.
-      if (draft.draft.schedule != PipelineKind::one_f_one_b || !work_.deepens()) continue;
-      Draft least = draft.draft;
-      least.warm_up = least_warm_up(static_cast<int>(least.stages.size()));
-      if (least != draft.draft) model(least);
+      if (work_.stopped() ||
+          draft.time > std::max(hopeless, modelled_.empty() ? 0.0 : modelled())) {
+        break;
+      }
+      const bool new_count = counts.insert(draft.draft.microbatches).second;
+      if (tried >= kMostDrafts && !new_count) continue;
+      work_.tell("plans", std::min(1.0, static_cast<double>(tried++) / kMostDrafts));
+      if (const auto time = solver_.modelled(draft.draft)) modelled_.emplace(*time, draft.draft);
     }
   }
 
