@@ -16,7 +16,9 @@ namespace alpa {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr int kMostSolved = 600;         ///< layers
+constexpr int kMostSolved = 16'000;  ///< layers over devices: larger meshes take longer
+constexpr int kFewestSolved = 500;
+constexpr int kWorkOfTwoAxes = 4;       ///< of a layer, to one on a mesh of one axis
 constexpr int kMostLayers = 128;        ///< of models that are looked at so closely
 constexpr double kEnough = 0.999;       ///< of the price: proved
 constexpr int kSweeps = 16;             ///< of message passing over a layer
@@ -125,6 +127,7 @@ SpaceBound::SpaceBound(SearchWork& work, const std::vector<std::vector<Recompute
                        bool fills)
     : work_(work),
       fills_(fills),
+      most_(std::max(kFewestSolved, kMostSolved / std::max(1, work.devices()))),
       together_(rates_grow(work.cluster()) && !work.stage_constraints().strategies &&
                 !work.stage_constraints().retentions) {
   if (work.layers() > kMostLayers) return;
@@ -253,9 +256,10 @@ MeshBounds::Solver SpaceBound::solver_on(const OnMesh& on, const MeshBounds& bou
                            .moves = 0,
                            .stop = work_.request().stop};
   const bool joined = together_ && &bounds == on.shared.get();
+  const int work = on.mesh.extents.size() > 1 ? kWorkOfTwoAxes : 1;
   return {model.layer_classes(),
-          [this, &model, limits, joined](const StageWeights& weights, int layer, int rounds) {
-            solved_ += rounds;
+          [this, &model, limits, joined, work](const StageWeights& weights, int layer, int rounds) {
+            solved_ += work * rounds;
             return model.bound(layer, layer, weights, limits, rounds, joined);
           }};
 }
@@ -274,7 +278,7 @@ bool SpaceBound::look_at(const Stage& stage, OfSize& size, double price) {
                [&](std::size_t m) { unknown[m]->look(stage.first, stage.last, solvers[m]); });
   bool changed = !unknown.empty();
   const double depth = stage.depth;
-  while (solved_ <= kMostSolved && !work_.request().stop.stop_requested()) {
+  while (solved_ <= most_ && !work_.request().stop.stop_requested()) {
     const OnMesh& least = *std::min_element(
         size.meshes.begin(), size.meshes.end(),
         [&](const OnMesh& a, const OnMesh& b) { return a.step(stage) < b.step(stage); });
@@ -359,7 +363,7 @@ double SpaceBound::below(double price) {
     return **std::min_element(families_.begin(), families_.end(),
                               [](const auto& a, const auto& b) { return a->bound < b->bound; });
   };
-  while (solved_ <= kMostSolved && !work_.request().stop.stop_requested()) {
+  while (solved_ <= most_ && !work_.request().stop.stop_requested()) {
     Family& family = lowest();
     if (family.bound >= enough) break;
     if (family.seen != solved_) {  // others may have learnt what they share

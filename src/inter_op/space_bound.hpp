@@ -50,6 +50,7 @@ class SpaceBound {
 
   SearchWork& work_;
   bool fills_;
+  int most_;       ///< layers that may be solved
   bool together_;  ///< numbers of microbatches share bounds
   std::vector<std::unique_ptr<Family>> families_;
   std::atomic<int> solved_ = 0;

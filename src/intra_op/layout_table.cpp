@@ -35,7 +35,7 @@ int LayoutTable::number_locked(const ShardingSpec& spec) {
   const DeviceMesh& mesh = costs_.mesh();
   const Box box = local_box(shape_, spec, mesh, num_devices(mesh) - 1);
   layouts_.push_back(
-      {spec, bytes_of(box.extent, dtype_).value, -1, -1, redistributions_.number(spec), {}});
+      {spec, bytes_of(box.extent, dtype_).value, -1, -1, redistributions_.number(spec), {}, {}});
   const int arrival = number_locked(without_single_axes(arrival_layout(shape_, spec, mesh), mesh));
   const int whole = number_locked(without_partial(spec));
   layouts_[static_cast<std::size_t>(id)].arrival = arrival;
@@ -117,7 +117,7 @@ PathPrice LayoutTable::path(int from, int to) {
   return path_locked(from, to);
 }
 
-std::vector<Move> LayoutTable::moves_of_parts(OfParts& parts, int from, int to) {
+double LayoutTable::seconds_of_parts(OfParts& parts, int from, int to) {
   const auto number = [&](int layout) {
     const auto l = static_cast<std::size_t>(layout);
     if (l >= parts.numbers.size()) parts.numbers.resize(l + 1, -1);
@@ -125,37 +125,39 @@ std::vector<Move> LayoutTable::moves_of_parts(OfParts& parts, int from, int to) 
     return parts.numbers[l];
   };
   const int source = number(from);
-  std::vector<Move> moves;
+  double seconds = 0.0;
   for (const int move : parts.redistributions.path(source, number(to))) {
-    moves.push_back(parts.redistributions.move(move));
+    const auto m = static_cast<std::size_t>(move);
+    if (m >= parts.move_seconds.size()) parts.move_seconds.resize(m + 1, -1.0);
+    double& known = parts.move_seconds[m];
+    if (known < 0.0) {
+      known = move_time(shape_, dtype_, parts.redistributions.move(move), costs_).value;
+    }
+    seconds += known;
   }
-  return moves;
+  return seconds;
 }
 
 double LayoutTable::least_seconds(int from, int to) {
   const std::scoped_lock lock(mutex_);
-  const auto [it, is_new] = least_.try_emplace({from, to}, 0.0);
-  if (!is_new || from == to) return it->second;
-  double least = path_locked(from, to).seconds;
-  std::vector<Move> whole;
-  for (const int move : redistributions_.path(layouts_[static_cast<std::size_t>(from)].number,
-                                              layouts_[static_cast<std::size_t>(to)].number)) {
-    whole.push_back(redistributions_.move(move));
-  }
+  auto& known = layouts_[static_cast<std::size_t>(from)].least;
+  const auto target = static_cast<std::size_t>(to);
+  if (target >= known.size()) known.resize(layouts_.size(), -1.0);
+  if (known[target] >= 0.0) return known[target];
+  const double whole = path_locked(from, to).seconds;
+  double least = whole;
   if (of_parts_.empty()) {
     for (int parts = kMostJoined; parts > 1; parts /= 2) {
       of_parts_.emplace_back(shape_, dtype_, costs_.mesh(), parts);
     }
   }
   for (OfParts& parts : of_parts_) {
-    const std::vector<Move> moves = moves_of_parts(parts, from, to);
+    const double seconds = from == to ? 0.0 : seconds_of_parts(parts, from, to);
     // A path's cost is linear in the charge: what is best at both ends is so between them.
-    if (moves == whole) break;
-    double seconds = 0.0;
-    for (const Move& move : moves) seconds += move_time(shape_, dtype_, move, costs_).value;
+    if (seconds == whole) break;
     least = std::min(least, seconds);
   }
-  return it->second = least;
+  return layouts_[static_cast<std::size_t>(from)].least[target] = least;
 }
 
 std::vector<PathPrice> LayoutTable::paths(std::span<const int> from, std::span<const int> to) {

@@ -62,8 +62,9 @@ class LayoutTable {
     std::int64_t bytes = 0;
     int arrival = -1;
     int whole = -1;
-    int number = -1;         ///< among the redistributions
-    std::vector<int> paths;  ///< by target, where prices_ has the path; -1: not found yet
+    int number = -1;            ///< among the redistributions
+    std::vector<int> paths;     ///< by target, where prices_ has the path; -1: not found yet
+    std::vector<double> least;  ///< by target, least_seconds; negative: not found yet
   };
   int number_locked(const ShardingSpec& spec);
   const PathPrice& path_locked(int from, int to);
@@ -75,9 +76,10 @@ class LayoutTable {
     OfParts(const Shape& shape, DType dtype, const DeviceMesh& mesh, int parts)
         : redistributions(shape, dtype, mesh, parts) {}
     Redistributions redistributions;
-    std::vector<int> numbers;  ///< by layout; -1: not known yet
+    std::vector<int> numbers;          ///< by layout; -1: not known yet
+    std::vector<double> move_seconds;  ///< by number; negative: not known yet
   };
-  [[nodiscard]] std::vector<Move> moves_of_parts(OfParts& parts, int from, int to);
+  [[nodiscard]] double seconds_of_parts(OfParts& parts, int from, int to);
 
   Shape shape_;
   DType dtype_;
@@ -89,7 +91,6 @@ class LayoutTable {
   Redistributions redistributions_;
   std::vector<double> move_seconds_;  ///< by number; negative: not known yet
   std::deque<OfParts> of_parts_;      ///< the smallest first; made when first asked for
-  std::map<std::pair<int, int>, double> least_;
 };
 
 /// The tables of several graphs and meshes: tensors of one shape and dtype share one wherever the
