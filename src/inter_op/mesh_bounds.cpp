@@ -12,11 +12,12 @@ namespace {
 
 constexpr int kRounds = 6;           ///< of making the bound of a layer closer
 constexpr double kGain = 1.0005;     ///< by which prices of bytes must raise a bound
-constexpr int kMostRounds = 4;       ///< of two prices each
+constexpr int kMostRounds = 5;       ///< of two prices each
 constexpr double kFirstShare = 0.1;  ///< of a stage's time over its memory: first price tried
 constexpr double kWide = 9.0;        ///< between the first prices
+constexpr double kStashSteps = 4.0;  ///< to a doubling of the stashes that are told apart
 constexpr double kRounding = 1e-9;   ///< of logarithms
-constexpr double kNarrow = 1.5;      ///< between the last ones
+constexpr double kNarrow = 1.2;      ///< between the last ones
 
 }  // namespace
 
@@ -78,8 +79,10 @@ void MeshBounds::look_at_each(int first, int last, const Solver& solver) {
 }
 
 bool MeshBounds::price_bytes(const BoundRun& run, double enough, const Solver& solver) {
-  const int stashes_step = static_cast<int>(std::floor(2.0 * std::log2(run.stashes) + kRounding));
-  const double stashes = std::exp2(stashes_step / 2.0) * (1.0 - kRounding);  // others may share it
+  const int stashes_step =
+      static_cast<int>(std::floor(kStashSteps * std::log2(run.stashes) + kRounding));
+  const double stashes =
+      std::exp2(stashes_step / kStashSteps) * (1.0 - kRounding);  // others may share it
   if (!tried_.insert({run.first, run.last, stashes_step}).second) return false;
   const double now = step(run);
   const double base = step_->of(run.first, run.last);

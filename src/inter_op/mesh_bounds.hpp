@@ -94,7 +94,7 @@ class MeshBounds {
   std::vector<double> floor_;
   std::optional<RunBounds> step_, each_;
   std::vector<Priced> priced_;
-  std::set<std::tuple<int, int, int>> tried_;  ///< first and last layer, half doublings of stashes
+  std::set<std::tuple<int, int, int>> tried_;  ///< first and last layer, step of the stashes
 };
 
 }  // namespace alpa

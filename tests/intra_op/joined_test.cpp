@@ -123,7 +123,10 @@ TEST_F(Joined, BoundsOfLayersHoldForEveryAnswer) {
     StageWeights weights;
     weights.state_byte = weights.stash_byte = byte;
     double bound = 0.0;
-    for (int l = 0; l <= last(); ++l) bound += model_.bound(l, l, weights, {});
+    for (int l = 0; l <= last(); ++l) {
+      bound += model_.bound(l, l, weights, {}, 5);
+      EXPECT_GE(model_.bound(l, l, weights, {}, 5), model_.bound(l, l, weights, {}));
+    }
     for (int split = 0; split <= last() + 1; ++split) {
       const StageFigures figures = joined(split).figures;
       EXPECT_GT(figures.reduced, Bytes{0});

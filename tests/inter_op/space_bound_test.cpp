@@ -1,0 +1,153 @@
+#include <algorithm>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "alpa/simulate/price.hpp"
+
+#include "intra_op/models.hpp"
+#include "law/models.hpp"
+#include "least_bytes.hpp"
+#include "mesh_bounds.hpp"
+
+/// What the bound of the space is made of.
+namespace alpa {
+namespace {
+
+struct Choice {
+  double seconds = 0.0, state = 0.0, stash = 0.0;
+};
+
+/// Layers that all have these choices.
+MeshBounds::Solver solver_of(const std::vector<int>& classes, const std::vector<Choice>& choices) {
+  return {classes, [&choices](const StageWeights& w, int /*layer*/, int /*rounds*/) {
+            double least = std::numeric_limits<double>::infinity();
+            for (const Choice& c : choices) {
+              least = std::min(
+                  least, w.forward * c.seconds + w.state_byte * c.state + w.stash_byte * c.stash);
+            }
+            return least;
+          }};
+}
+
+TEST(MeshBounds, PricesOfBytesProveMostOfWhatFits) {
+  constexpr int kLayers = 40;
+  constexpr int kMicrobatches = 4;
+  std::mt19937_64 random(5);
+  std::uniform_real_distribution<double> uniform(0.0, 1.0);
+  const std::vector<int> classes(kLayers, 0);
+  const std::vector<double> floor(kLayers + 1, 0.0);
+  for (int trial = 0; trial < 200; ++trial) {
+    std::vector<Choice> choices;
+    for (int c = 0; c < 5; ++c) {
+      choices.push_back(
+          {1.0 + c + uniform(random), 40.0 / (1 + c) + uniform(random), 10.0 * uniform(random)});
+    }
+    const double stashes = trial % 2 == 0 ? 1.0 : 4.0;
+    const double room = kLayers * (12.0 + 40.0 * uniform(random));
+    MeshBounds bounds(kMicrobatches, room, 1.0, floor);
+    const MeshBounds::Solver solver = solver_of(classes, choices);
+    const BoundRun run{0, kLayers - 1, stashes};
+    bounds.look(0, kLayers - 1, solver);
+    const double without = bounds.step(run);
+    (void)bounds.price_bytes(run, std::numeric_limits<double>::infinity(), solver);
+    // Two choices mixed over the layers: the best of those that fit, no less than the dual.
+    double least = std::numeric_limits<double>::infinity();
+    for (const Choice& a : choices) {
+      for (const Choice& b : choices) {
+        for (int n = 0; n <= kLayers; ++n) {
+          const double m = kLayers - n;
+          const double bytes =
+              n * (a.state + stashes * a.stash) + m * (b.state + stashes * b.stash);
+          if (bytes <= room) {
+            least = std::min(least, kMicrobatches * (n * a.seconds + m * b.seconds));
+          }
+        }
+      }
+    }
+    const double proved = bounds.step(run);
+    EXPECT_GE(proved, without);
+    EXPECT_LE(proved, least * (1.0 + 1e-12));
+    if (least < std::numeric_limits<double>::infinity()) {
+      EXPECT_GE(proved, 0.9 * least);
+    }
+  }
+}
+
+TEST(MeshBounds, MoreStashesProveNoLess) {
+  const std::vector<int> classes(8, 0);
+  const std::vector<Choice> choices{{1.0, 10.0, 5.0}, {2.0, 8.0, 1.0}};
+  MeshBounds bounds(1, 120.0, 1.0, std::vector<double>(9, 0.0));
+  const MeshBounds::Solver solver = solver_of(classes, choices);
+  bounds.look(0, 7, solver);
+  ASSERT_TRUE(bounds.price_bytes({0, 7, 4.0}, 100.0, solver));
+  EXPECT_FALSE(bounds.price_bytes({0, 7, 4.0}, 100.0, solver));  // tried before
+  EXPECT_GT(bounds.step({0, 7, 4.0}), bounds.step({0, 7, 1.0}));
+  EXPECT_EQ(bounds.step({0, 7, 8.0}), bounds.step({0, 7, 4.0}));
+}
+
+TEST(LeastBytes, NoArenaHoldsLess) {
+  std::mt19937_64 random(7);
+  ClusterSpec cluster = test::one_host(8);
+  int stages = 0;
+  for (const Preset preset : {Preset::mlp, Preset::gpt, Preset::moe, Preset::wide_resnet}) {
+    for (const Precision precision : {Precision::fp32, Precision::fp16}) {
+      const law::Case test = law::case_of({preset, OptimizerKind::adamw, precision, 0.5});
+      for (int i = 0; i < 10; ++i) {
+        const Plan plan = law::random_plan(test, 2 + static_cast<int>(random() % 6), random);
+        if (chunks_per_stage(plan) > 1) continue;
+        const Graph graph = law::graph_of(test, plan);
+        const LeastBytes bytes(graph, LayerLine(graph.num_layers));
+        const PlanPrice truth = price(graph, plan, cluster, no_workspace);
+        const int count = static_cast<int>(plan.stages.size());
+        for (int s = 0; s < count; ++s) {
+          const StagePlan& stage = plan.stages[static_cast<std::size_t>(s)];
+          const auto [first, last] = stage.chunks.front();
+          const int depth = std::min(count - s, plan.num_microbatches);
+          EXPECT_LE(bytes.of(first, last, depth) / static_cast<double>(stage.ranks.size()),
+                    static_cast<double>(truth.arenas[static_cast<std::size_t>(s)].value))
+              << law::name_in_files(preset) << " plan " << i << " stage " << s;
+          ++stages;
+        }
+      }
+    }
+  }
+  EXPECT_GT(stages, 60);
+}
+
+// A bound of large microbatches holds for plans of smaller ones that they could be put together of.
+TEST(Bounds, OfJoinedMicrobatchesHoldForTheirParts) {
+  constexpr int kSamples = 8;
+  for (const Preset preset : {Preset::gpt, Preset::mlp}) {
+    for (const Precision precision : {Precision::fp32, Precision::fp16}) {
+      const law::Case test = law::case_of({preset, OptimizerKind::adamw, precision, 0.5});
+      const Graph whole = test.make_graph(kSamples);
+      for (const DeviceMesh& mesh : {DeviceMesh{{4}}, DeviceMesh{{2, 2}}}) {
+        const MeshCosts costs = test::costs_of(test::one_host(4), mesh);
+        const StageModel of_whole(whole, costs, 1, {});
+        for (const int parts : {2, 4, 8}) {
+          const Graph part = test.make_graph(kSamples / parts);
+          const StageModel of_parts(part, costs, parts, {});
+          for (const double byte : {0.0, 1e-11, 1e-9}) {
+            StageWeights weights;
+            weights.state_byte = weights.stash_byte = byte;
+            StageWeights several = weights;
+            several.forward = several.backward = parts;
+            several.stash_byte = parts * byte;
+            for (int l = 0; l < whole.num_layers; ++l) {
+              const double bound = of_whole.bound(l, l, weights, {}, 1, true);
+              EXPECT_LE(bound, of_parts.bound(l, l, several, {}) * (1.0 + 1e-9))
+                  << "layer " << l << ", " << parts << " parts";
+              EXPECT_GT(bound, 0.0);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace alpa
