@@ -22,6 +22,7 @@ constexpr int kWorkOfTwoAxes = 4;       ///< of a layer, to one on a mesh of one
 constexpr int kMostLayers = 128;        ///< of models that are looked at so closely
 constexpr double kEnough = 0.999;       ///< of the price: proved
 constexpr int kSweeps = 16;             ///< of message passing over a layer
+constexpr int kMostCells = 8'192;       ///< layers times devices: of more only the depth 1 counts
 constexpr double kLittleStash = 0.002;  ///< of all memory, for a microbatch: not worth a depth
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
@@ -179,7 +180,8 @@ void SpaceBound::choose_depths(Family& family) const {
   for (const OfSize& size : family.sizes) {
     all = std::max(all, size.room * work_.devices() / size.size);
   }
-  const bool by_depth = fewest == most || family.bytes.stash() > kLittleStash * all;
+  const bool small = work_.layers() * work_.devices() <= kMostCells;
+  const bool by_depth = fewest == most || (small && family.bytes.stash() > kLittleStash * all);
   family.depths = depth_classes(
       by_depth ? std::min(most, std::max(fewest, family.microbatches)) : 1, fewest == most);
 }
