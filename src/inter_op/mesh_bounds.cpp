@@ -4,13 +4,15 @@
 #include <array>
 #include <cmath>
 #include <map>
+#include <utility>
 
 #include "side_by_side.hpp"
 
 namespace alpa {
 namespace {
 
-constexpr int kRounds = 6;           ///< of making the bound of a layer closer
+constexpr int kRounds = 6;  ///< of making the bound of a layer closer
+constexpr int kMostRoundsOfLayer = 24;
 constexpr double kGain = 1.0005;     ///< by which prices of bytes must raise a bound
 constexpr int kMostRounds = 5;       ///< of two prices each
 constexpr double kFirstShare = 0.1;  ///< of a stage's time over its memory: first price tried
@@ -78,30 +80,50 @@ void MeshBounds::look_at_each(int first, int last, const Solver& solver) {
   each_->know(first, last, [&](int layer) { return solver.bound(weights, layer, kRounds); });
 }
 
+std::pair<int, double> MeshBounds::step_of(double stashes) {
+  const int step = static_cast<int>(std::floor(kStashSteps * std::log2(stashes) + kRounding));
+  return {step, std::exp2(step / kStashSteps) * (1.0 - kRounding)};
+}
+
+MeshBounds::Priced MeshBounds::priced_at(const BoundRun& run, double price, const Solver& solver,
+                                         int rounds) const {
+  const double stashes = step_of(run.stashes).second;
+  StageWeights priced = weights();
+  priced.state_byte = price;
+  priced.stash_byte = price * stashes;
+  RunBounds found(solver.classes, floor_);
+  found.know(run.first, run.last, [&](int layer) { return solver.bound(priced, layer, rounds); });
+  return Priced{price, stashes, std::move(found)};
+}
+
+void MeshBounds::keep(Priced priced, const BoundRun& run, double now) {
+  if (proof(priced, run) > now * kGain) priced_.push_back(std::move(priced));
+}
+
+bool MeshBounds::refine(const BoundRun& run, const Solver& solver) {
+  const auto tried = tried_.find({run.first, run.last, step_of(run.stashes).first});
+  if (tried == tried_.end() || tried->second < 0.0) return false;
+  const double now = step(run);
+  const double price = std::exchange(tried->second, -1.0);
+  keep(priced_at(run, price, solver, kMostRoundsOfLayer), run, now);
+  return step(run) > now;
+}
+
 bool MeshBounds::price_bytes(const BoundRun& run, double enough, const Solver& solver) {
-  const int stashes_step =
-      static_cast<int>(std::floor(kStashSteps * std::log2(run.stashes) + kRounding));
-  const double stashes =
-      std::exp2(stashes_step / kStashSteps) * (1.0 - kRounding);  // others may share it
-  if (!tried_.insert({run.first, run.last, stashes_step}).second) return false;
+  const auto [tried, is_new] =
+      tried_.try_emplace({run.first, run.last, step_of(run.stashes).first}, -1.0);
+  if (!is_new) return false;
   const double now = step(run);
   const double base = step_->of(run.first, run.last);
   const double unit = base / room_;
   std::map<double, double> proofs{{0.0, share_ * base}};  // by price
-  const auto priced_at = [&](double price, int rounds) {
-    StageWeights priced = weights();
-    priced.state_byte = price;
-    priced.stash_byte = price * stashes;
-    RunBounds found(solver.classes, floor_);
-    found.know(run.first, run.last, [&](int layer) { return solver.bound(priced, layer, rounds); });
-    return Priced{price, stashes, std::move(found)};
-  };
   const auto try_prices = [&](const std::array<double, 2>& prices) {
     std::array<std::optional<Priced>, 2> found;
-    side_by_side(prices.size(), [&](std::size_t k) { found[k] = priced_at(prices[k], 1); });
+    side_by_side(prices.size(),
+                 [&](std::size_t k) { found[k] = priced_at(run, prices[k], solver, 1); });
     for (auto& priced : found) {
       proofs[priced->price] = proof(*priced, run);
-      if (proofs[priced->price] > now * kGain) priced_.push_back(std::move(*priced));
+      keep(std::move(*priced), run, now);
     }
   };
   double factor = kWide;
@@ -127,8 +149,8 @@ bool MeshBounds::price_bytes(const BoundRun& run, double enough, const Solver& s
       std::max_element(proofs.begin(), proofs.end(),
                        [](const auto& a, const auto& b) { return a.second < b.second; });
   if (best->second < enough) {
-    Priced closer = priced_at(best->first, kRounds);
-    if (proof(closer, run) > now * kGain) priced_.push_back(std::move(closer));
+    tried->second = best->first;
+    keep(priced_at(run, best->first, solver, kRounds), run, now);
   }
   return step(run) > now;
 }

@@ -1,8 +1,8 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
-#include <set>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -77,6 +77,8 @@ class MeshBounds {
   /// Searches the price of a byte that proves most of a run: the proof is concave in the price.
   /// Ends above `enough`. False if nothing is gained or that was tried before.  @pre is_known
   bool price_bytes(const BoundRun& run, double enough, const Solver& solver);
+  /// Looks more closely at the price that price_bytes has found, once.
+  bool refine(const BoundRun& run, const Solver& solver);
 
  private:
   struct Priced {
@@ -88,13 +90,20 @@ class MeshBounds {
     return share_ * (priced.bounds.of(run.first, run.last) - priced.price * room_);
   }
   [[nodiscard]] StageWeights weights() const;
+  /// A step of the stashes, others with which share what is found, and how many it counts.
+  [[nodiscard]] static std::pair<int, double> step_of(double stashes);
+  [[nodiscard]] Priced priced_at(const BoundRun& run, double price, const Solver& solver,
+                                 int rounds) const;
+  /// Keeps it if it proves more than `now`.
+  void keep(Priced priced, const BoundRun& run, double now);
 
   int microbatches_;
   double room_, share_;
   std::vector<double> floor_;
   std::optional<RunBounds> step_, each_;
   std::vector<Priced> priced_;
-  std::set<std::tuple<int, int, int>> tried_;  ///< first and last layer, step of the stashes
+  /// The best price, by first and last layer and step of the stashes; negative: not to be refined.
+  std::map<std::tuple<int, int, int>, double> tried_;
 };
 
 }  // namespace alpa

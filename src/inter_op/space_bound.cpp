@@ -16,7 +16,7 @@ namespace alpa {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr int kMostSolved = 16'000;  ///< layers over devices: larger meshes take longer
+constexpr int kMostSolved = 32'000;  ///< layers over devices: larger meshes take longer
 constexpr int kFewestSolved = 500;
 constexpr int kWorkOfTwoAxes = 4;       ///< of a layer, to one on a mesh of one axis
 constexpr int kMostLayers = 128;        ///< of models that are looked at so closely
@@ -286,12 +286,16 @@ bool SpaceBound::look_at(const Stage& stage, OfSize& size, double price) {
         [&](const OnMesh& a, const OnMesh& b) { return a.step(stage) < b.step(stage); });
     if (least.step(stage) >= price) break;
     MeshBounds &shared = *least.shared, &own = *least.own;
-    const bool priced = shared.price_bytes({stage.first, stage.last, depth / least.times}, price,
-                                           solver_on(least, shared));
-    if (!priced && !own.is_known(stage.first, stage.last)) {
-      own.look(stage.first, stage.last, solver_on(least, own));
-    } else if (!priced && (&own == &shared || !own.price_bytes({stage.first, stage.last, depth},
-                                                               price, solver_on(least, own)))) {
+    const BoundRun run{stage.first, stage.last, depth};
+    const MeshBounds::Solver solver = solver_on(least, own);
+    if (shared.price_bytes({stage.first, stage.last, depth / least.times}, price,
+                           solver_on(least, shared))) {
+      changed = true;
+      continue;
+    }
+    if (!own.is_known(stage.first, stage.last)) {
+      own.look(stage.first, stage.last, solver);
+    } else if (!own.price_bytes(run, price, solver) && !own.refine(run, solver)) {
       break;
     }
     changed = true;

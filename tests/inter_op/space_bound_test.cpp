@@ -84,6 +84,7 @@ TEST(MeshBounds, MoreStashesProveNoLess) {
   bounds.look(0, 7, solver);
   ASSERT_TRUE(bounds.price_bytes({0, 7, 4.0}, 100.0, solver));
   EXPECT_FALSE(bounds.price_bytes({0, 7, 4.0}, 100.0, solver));  // tried before
+  EXPECT_FALSE(bounds.refine({0, 7, 4.0}, solver));              // is no closer
   EXPECT_GT(bounds.step({0, 7, 4.0}), bounds.step({0, 7, 1.0}));
   EXPECT_EQ(bounds.step({0, 7, 8.0}), bounds.step({0, 7, 4.0}));
 }
