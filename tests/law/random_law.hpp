@@ -41,7 +41,7 @@ inline void run_one(Case test, const Outcome& truth, std::mt19937_64& random, Co
   coverage.add(graph_of(test, plan), plan, found);
 }
 
-/// At least `plans` plans, and up to three times as many until everything has been executed.
+/// At least `plans` plans, and up to eight times as many until everything has been executed.
 inline void expect_law(const std::vector<Case>& cases, int plans, std::uint64_t seed,
                        bool everything = true) {
   std::vector<Outcome> truths;
@@ -50,7 +50,7 @@ inline void expect_law(const std::vector<Case>& cases, int plans, std::uint64_t 
   }
   std::mt19937_64 random(seed);
   Coverage coverage;
-  for (int i = 0; i < plans || (everything && i < 3 * plans && !coverage.missing().empty()); ++i) {
+  for (int i = 0; i < plans || (everything && i < 8 * plans && !coverage.missing().empty()); ++i) {
     SCOPED_TRACE("plan " + std::to_string(i) + " of seed " + std::to_string(seed));
     const std::size_t c = static_cast<std::size_t>(i) % cases.size();
     run_one(cases[c], truths[c], random, coverage);

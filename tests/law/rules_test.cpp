@@ -49,6 +49,7 @@ const std::vector<ExtraLinear>& extra_linear() {
       {"map.squared_error_gradient", {2}, given},
       {"map.squared_error_gradient", {3}, given},
       {"map.squared_error_gradient", {0, 1}, given},
+      {"accumulate", {1, 2}, given},
       {"cross_entropy_gradient", {4}, given},
       {"cross_entropy_gradient", {5}, given},
       {"norm_apply", {3}, stored},
