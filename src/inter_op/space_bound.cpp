@@ -16,7 +16,7 @@ namespace alpa {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr int kMostSolved = 32'000;  ///< layers over devices: larger meshes take longer
+constexpr int kMostSolved = 12'000;  ///< layers over devices: larger meshes take longer
 constexpr int kFewestSolved = 500;
 constexpr int kWorkOfTwoAxes = 4;       ///< of a layer, to one on a mesh of one axis
 constexpr int kMostLayers = 128;        ///< of models that are looked at so closely
