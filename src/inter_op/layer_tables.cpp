@@ -140,6 +140,13 @@ void run(Job& job) {
 }  // namespace
 
 LayerTable::LayerTable(const std::vector<StageFigures>& by_layer) : sums_(1) {
+  std::vector<const StageFigures*> kinds;
+  for (const StageFigures& layer : by_layer) {
+    const auto like = std::find_if(kinds.begin(), kinds.end(),
+                                   [&](const StageFigures* kind) { return *kind == layer; });
+    kind_.push_back(static_cast<int>(like - kinds.begin()));
+    if (like == kinds.end()) kinds.push_back(&layer);
+  }
   for (const StageFigures& layer : by_layer) {
     Sums next = sums_.back();
     next.times = plus(next.times, layer.times);

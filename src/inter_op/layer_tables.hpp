@@ -20,6 +20,11 @@ class LayerTable {
   /// Figures of layers first..last.
   [[nodiscard]] StageFigures of(int first, int last) const;
 
+  /// Whether two layers have the same figures.
+  [[nodiscard]] bool alike(int a, int b) const {
+    return kind_[static_cast<std::size_t>(a)] == kind_[static_cast<std::size_t>(b)];
+  }
+
  private:
   struct Sums {
     StageTimes times;
@@ -28,6 +33,7 @@ class LayerTable {
   std::vector<Sums> sums_;  ///< of the layers before
   /// [k][first]: the largest of 2^k layers from there on.
   std::vector<std::vector<std::int64_t>> transient_;
+  std::vector<int> kind_;  ///< [layer] equal for equal figures
 };
 
 /// A choice for all layers: its table, and what it is where it was found by tied choices.

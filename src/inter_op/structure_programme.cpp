@@ -23,6 +23,7 @@ constexpr std::size_t kMostRated = 32;  ///< drafts that are handed on
 constexpr double kWorthRating = 1.25;   ///< times the best
 constexpr double kRoomSlack = 1.05;     ///< of a cap: more stashes may make other tables best
 constexpr int kMostDepthsRated = 4;     ///< of one cut, where memory is short
+constexpr int kLongestPeriod = 4;       ///< of blocks that repeat themselves
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
@@ -34,7 +35,7 @@ struct Candidate {
 
 /// Runs of blocks on a submesh with so many stashes, [first * blocks + last].
 struct Candidates {
-  std::vector<double> both;  ///< t
+  std::vector<double> both;  ///< t; infinite where nothing fits
   std::vector<double> rest;  ///< (B - 1) t + u
 };
 
@@ -44,17 +45,24 @@ struct Site {
   Bytes room;
   std::vector<DeviceMesh> meshes;
   std::vector<const MeshTables*> tables;
-  std::vector<int> places;             ///< where it may begin
+  std::vector<int> places;  ///< where it may begin
+  int period = 1;
+  /// [block] from it on so many have the same figures as those `period` before.
+  std::vector<int> repeats;
   std::vector<Candidates> candidates;  ///< [depth], when first asked for
 };
 
-struct Cell {
-  double sum = kInfinity;
-  double most = 0.0;  ///< largest (B - 1) t + u
-  int last = -1;      ///< block
+/// First stage of a list of stages.
+struct FirstStage {
+  int last = -1;  ///< block
   int site = -1;
 };
-using Cells = std::vector<Cell>;  ///< [stages left][block][place]
+
+/// The best lists of stages, [stages left][block][place].
+struct Cells {
+  std::vector<double> sum, most;  ///< of t; largest (B - 1) t + u
+  std::vector<FirstStage> begins;
+};
 
 class Programme {
  public:
@@ -91,9 +99,14 @@ class Programme {
     }
     tables.prepare(microbatches, wanted);
     add_sites(tables, sizes_at);
+    std::vector<Link> into(at(places_));
+    for (int p = 1; p < places_; ++p) {
+      into[at(p)] = link_between(work.cluster(), p * unit_ - 1, p * unit_);
+    }
     for (int first = 0; first <= blocks_; ++first) {
       for (int p = 0; p < places_; ++p) {
-        message_.push_back(first > 0 && first < blocks_ && p > 0 ? message_time(first, p) : 0.0);
+        const bool sent = first > 0 && first < blocks_ && p > 0;
+        message_.push_back(sent ? message_time(first, into[at(p)]) : 0.0);
       }
     }
   }
@@ -128,19 +141,20 @@ class Programme {
     return look(cells);
   }
 
-  Pass look(Cells& cells) {
+  Pass look(const Cells& cells) {
     Pass found;
     for (int stages = work_.stage_counts().first; stages <= most_stages_; ++stages) {
-      const Cell& whole = cell(cells, stages, 0, 0);
-      if (whole.sum == kInfinity) continue;
-      best_ = std::min(best_, whole.sum + whole.most);
-      found.least_sum = std::min(found.least_sum, whole.sum);
-      found.least_most = std::min(found.least_most, whole.most);
-      found.largest_most = std::max(found.largest_most, whole.most);
+      const double sum = cells.sum[cell(stages, 0, 0)];
+      const double most = cells.most[cell(stages, 0, 0)];
+      if (sum == kInfinity) continue;
+      best_ = std::min(best_, sum + most);
+      found.least_sum = std::min(found.least_sum, sum);
+      found.least_most = std::min(found.least_most, most);
+      found.largest_most = std::max(found.largest_most, most);
     }
     for (int stages = work_.stage_counts().first; stages <= most_stages_; ++stages) {
-      const Cell& whole = cell(cells, stages, 0, 0);
-      if (whole.sum + whole.most < best_ * kWorthRating) rate(cells, stages);
+      const std::size_t whole = cell(stages, 0, 0);
+      if (cells.sum[whole] + cells.most[whole] < best_ * kWorthRating) rate(cells, stages);
     }
     return found;
   }
@@ -185,7 +199,7 @@ class Programme {
       if (caps.empty()) break;
       std::vector<Cells> cells(caps.size());
       side_by_side(caps.size(), [&](std::size_t c) { fill(caps[c], cells[c]); });
-      for (Cells& under : cells) (void)look(under);
+      for (const Cells& under : cells) (void)look(under);
     }
   }
 
@@ -209,6 +223,39 @@ class Programme {
         sites_[it->second].places.push_back(p);
       }
     }
+    for (Site& site : sites_) find_repeats(site);
+  }
+
+  /// The period with which most blocks repeat themselves.
+  void find_repeats(Site& site) const {
+    std::int64_t most = -1;
+    for (int period = 1; period <= kLongestPeriod; ++period) {
+      std::vector<int> repeats(at(blocks_ + 1), 0);
+      std::int64_t all = 0;
+      for (int block = blocks_ - 1; block >= period; --block) {
+        if (!alike(site, block, block - period)) continue;
+        repeats[at(block)] = repeats[at(block + 1)] + 1;
+        all += repeats[at(block)];
+      }
+      if (all <= most) continue;
+      most = all;
+      site.period = period;
+      site.repeats = std::move(repeats);
+    }
+  }
+
+  /// Whether two blocks have the same figures in all tables.
+  [[nodiscard]] bool alike(const Site& site, int a, int b) const {
+    const int layers = begin_[at(a) + 1] - begin_[at(a)];
+    if (begin_[at(b) + 1] - begin_[at(b)] != layers) return false;
+    for (const MeshTables* tables : site.tables) {
+      for (const LineAnswer& answer : *tables) {
+        for (int l = 0; l < layers; ++l) {
+          if (!answer.table.alike(begin_[at(a)] + l, begin_[at(b)] + l)) return false;
+        }
+      }
+    }
+    return true;
   }
 
   [[nodiscard]] std::vector<DeviceMesh> meshes(int size) const {
@@ -259,11 +306,19 @@ class Programme {
     runs.rest.assign(all, kInfinity);
     for (int i = 0; i < blocks_; ++i) {
       for (int k = i; k < blocks_; ++k) {
-        const Candidate best = best_of(site, stashes, i, k);
-        if (best.mesh == nullptr) continue;
-        runs.both[run_index(i, k)] = both_of(best.times);
-        runs.rest[run_index(i, k)] = rest_of(best.times);
-        if (runs.rest[run_index(i, k)] >= limit_ * kRoomSlack) break;  // longer runs take longer
+        const std::size_t run = run_index(i, k);
+        if (k - i < site.repeats[at(i)]) {
+          const std::size_t before = run_index(i - site.period, k - site.period);
+          runs.both[run] = runs.both[before];
+          runs.rest[run] = runs.rest[before];
+        } else {
+          const Candidate best = best_of(site, stashes, i, k);
+          if (best.mesh == nullptr) continue;
+          runs.both[run] = both_of(best.times);
+          runs.rest[run] = rest_of(best.times);
+        }
+        const bool fits = runs.rest[run] < kInfinity;
+        if (fits && runs.rest[run] >= limit_ * kRoomSlack) break;  // longer runs take longer
       }
     }
     return runs;
@@ -290,9 +345,9 @@ class Programme {
     return best;
   }
 
-  Cell& cell(Cells& cells, int stages, int block, int place) const {
+  [[nodiscard]] std::size_t cell(int stages, int block, int place) const {
     const std::size_t row = at(stages) * at(blocks_ + 1) + at(block);
-    return cells[row * at(places_ + 1) + at(place)];
+    return row * at(places_ + 1) + at(place);
   }
 
   /// Places that blocks need at the least under a cap: [block] those before it, those from it on.
@@ -331,8 +386,11 @@ class Programme {
   /// Several threads may do so at once, once all candidates are there.
   void fill(double cap, Cells& cells) {
     const Room room = least_room(cap);
-    cells.assign(at(most_stages_ + 1) * at(blocks_ + 1) * at(places_ + 1), Cell{});
-    for (int p = 0; p <= places_; ++p) cell(cells, 0, blocks_, p).sum = 0.0;
+    const std::size_t all = at(most_stages_ + 1) * at(blocks_ + 1) * at(places_ + 1);
+    cells.sum.assign(all, kInfinity);
+    cells.most.assign(all, 0.0);
+    cells.begins.assign(all, FirstStage{});
+    for (int p = 0; p <= places_; ++p) cells.sum[cell(0, blocks_, p)] = 0.0;
     for (int left = 1; left <= most_stages_; ++left) {
       for (std::size_t s = 0; s < sites_.size(); ++s) {
         const Candidates& runs = candidates(sites_[s], left);
@@ -357,35 +415,36 @@ class Programme {
   void extend(Cells& cells, const Placed& stage, std::pair<int, int> among, double both,
               double rest) {
     const auto& [left, first, last, site] = stage;
-    const Cell* after = &cell(cells, left - 1, last + 1, 0);
-    Cell* here = &cell(cells, left, first, 0);
-    const double* messages = &message_[at(first) * at(places_)];
     const int units = sites_[at(site)].units;
+    const std::size_t after = cell(left - 1, last + 1, units);
+    const std::size_t here = cell(left, first, 0);
+    const double* messages = &message_[at(first) * at(places_)];
     const bool whole = first == 0 && left == 1;
     const auto& places = sites_[at(site)].places;
     const int end = std::min(among.second, places_ - units);
     for (auto it = std::lower_bound(places.begin(), places.end(), among.first);
          it != places.end() && *it <= end; ++it) {
-      const int p = *it;
-      const Cell& next = after[p + units];
-      const double sum = both + messages[p] + next.sum;
-      const double most = std::max(rest, next.most);
-      Cell& best = here[p];
-      const bool better = whole ? sum + most < best.sum + best.most
-                                : sum < best.sum || (sum == best.sum && most < best.most);
-      if (better) best = {sum, most, last, site};
+      const std::size_t p = at(*it);
+      const double sum = both + messages[p] + cells.sum[after + p];
+      double& least = cells.sum[here + p];
+      if (!whole && sum > least) continue;
+      const double most = std::max(rest, cells.most[after + p]);
+      const bool better = whole ? sum + most < least + cells.most[here + p]
+                                : sum < least || most < cells.most[here + p];
+      if (!better) continue;
+      least = sum;
+      cells.most[here + p] = most;
+      cells.begins[here + p] = {last, site};
     }
   }
 
   /// Both ways over the link into a stage that begins there, by one device on each side.
-  [[nodiscard]] double message_time(int first, int place) const {
-    const int device = place * unit_;
-    const Link link = link_between(work_.cluster(), device - 1, device);
+  [[nodiscard]] double message_time(int first, const Link& link) const {
     const std::size_t i = at(begin_[at(first)]);
     return alpa::message_time(traffic_.forward[i] + traffic_.backward[i], link).value;
   }
 
-  void rate(Cells& cells, int stages) {
+  void rate(const Cells& cells, int stages) {
     RatedDraft rated;
     Draft& draft = rated.draft;
     draft.microbatches = microbatches_;
@@ -396,7 +455,7 @@ class Programme {
     int block = 0;
     int place = 0;
     for (int left = stages; left > 0; --left) {
-      const Cell& from = cell(cells, left, block, place);
+      const FirstStage& from = cells.begins[cell(left, block, place)];
       const Site& site = sites_[at(from.site)];
       const Candidate stage = best_of(site, depth(left), block, from.last);
       draft.stages.push_back(

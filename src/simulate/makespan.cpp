@@ -22,6 +22,7 @@ struct Running {
   double begin = 0.0;
 };
 
+/// Any table on cores that stages may share: from one end or arrival to the next.
 class Table {
  public:
   Table(const Schedule& schedule, const std::vector<ChunkTimes>& chunks,
@@ -184,6 +185,7 @@ TableRun run_table(const Schedule& table, const std::vector<ChunkTimes>& chunks,
            std::isfinite(t.weights.value);
   });
   if (!finite) return {kNever, std::vector<double>(table.order.size(), 0.0)};
+  if (shared.empty()) return run_alone(table, chunks, transfers);
   return Table(table, chunks, transfers, shared).run();
 }
 

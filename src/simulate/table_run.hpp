@@ -17,6 +17,11 @@ struct TableRun {
                                  const std::vector<StageTransfer>& transfers,
                                  const std::vector<SharedCores>& shared);
 
+/// The same where no cores are shared, so that work takes as long whenever it runs: every piece of
+/// it once, after what it waits for.
+[[nodiscard]] TableRun run_alone(const Schedule& table, const std::vector<ChunkTimes>& chunks,
+                                 const std::vector<StageTransfer>& transfers);
+
 /// How much faster than measured each stage runs while those that are marked work.
 [[nodiscard]] std::vector<double> speeds(const std::vector<bool>& working,
                                          const std::vector<SharedCores>& shared);

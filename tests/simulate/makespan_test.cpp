@@ -151,6 +151,30 @@ TEST(Makespan, NoDeviceIsFasterThanAWholeCore) {
   EXPECT_DOUBLE_EQ(f_then_b(8, stages, {}, plenty), 8 * 2);
 }
 
+/// Cores of which there are enough make no difference, though time is then followed from event to
+/// event.
+TEST(Makespan, EnoughCoresAreAsGoodAsNone) {
+  std::vector<ChunkTimes> chunks;
+  std::vector<StageTransfer> transfers;
+  for (int c = 0; c < 6; ++c) {
+    chunks.push_back({{1.0 + 0.3 * c}, {2.5 - 0.2 * c}, {c == 3 ? 0.0 : 0.7}});
+    for (int to = c + 1; to < std::min(6, c + 3); ++to) {
+      transfers.push_back({c, to, false, {0.4 * (to - c)}});
+      transfers.push_back({to, c, true, {0.9 / (to - c)}});
+    }
+  }
+  for (const Schedule& table : {gpipe(6, 7), one_f_one_b(6, 9), one_f_one_b(6, 9, most_warm_up(6)),
+                                zero_bubble(6, 8), interleaved(2, 3, 8), interleaved(3, 2, 7)}) {
+    SharedCores plenty{{}, {}, 1e3, 1000};
+    for (int s = 0; s < table.num_stages; ++s) {
+      plenty.stages.push_back(s);
+      plenty.devices.push_back(1);
+    }
+    EXPECT_EQ(makespan(table, chunks, transfers), makespan(table, chunks, transfers, {plenty}))
+        << to_text(table);
+  }
+}
+
 /// A stage on two hosts goes at the pace of the busier one.
 TEST(Makespan, AStageOnTwoHostsGoesAtTheSlowerOnesPace) {
   const std::vector<SharedCores> hosts{{{0}, {1}, 1.0, 2}, {{0}, {2}, 1.0, 2}};

@@ -76,6 +76,7 @@ struct StageFigures {
   Bytes stash;      ///< for each microbatch in flight
   Bytes transient;  ///< most at one time, within a segment
   Bytes reduced;    ///< of `transient`, between reduce and update: adds up over layers
+  friend bool operator==(const StageFigures&, const StageFigures&) = default;
 };
 [[nodiscard]] double weighted(const StageFigures& figures, const StageWeights& weights);
 
