@@ -1,6 +1,7 @@
 #include "stage_solver.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "alpa/simulate/message_times.hpp"
@@ -36,7 +37,37 @@ StageAnswer joined_at(const StageModel& model, const StageQuestion& question,
   return model.joined(question.first_layer, question.last_layer, parts, times);
 }
 
+StageTimes times_as_long(StageTimes times, double factor) {
+  for (Seconds* part :
+       {&times.prepare, &times.forward, &times.backward, &times.reduce, &times.update}) {
+    *part = *part * factor;
+  }
+  return times;
+}
+
 }  // namespace
+
+StageQuestion StageSolver::question_of(const Draft& draft, std::size_t s, Bytes memory) {
+  StageQuestion question;
+  question.first_layer = draft.stages[s].first_layer;
+  question.last_layer = draft.stages[s].last_layer;
+  question.weights.forward = question.weights.backward = draft.microbatches;
+  question.memory = memory;
+  question.in_flight = in_flight(draft, s);
+  question.tied = ties(work_, draft.microbatches);
+  question.named = false;
+  question.limits.stop = work_.request().stop;
+  question.one_layout = true;
+  question.limits.cbc_columns = 4'000;
+  question.limits.cbc_nodes = 100;
+  question.limits.sweeps = 100;
+  if (question.tied) {
+    question.limits.sweeps = kTiedSweeps;
+    question.limits.moves = kTiedMoves;
+  }
+  question.limits.table_entries = kTableEntries;
+  return question;
+}
 
 const std::optional<StageAnswer>& StageSolver::solve(const Draft& draft, std::size_t s,
                                                      Bytes memory, Care care) {
@@ -55,31 +86,15 @@ const std::optional<StageAnswer>& StageSolver::solve(const Draft& draft, std::si
   if (follow) tables_.prepare(draft.microbatches, {{stage.first_device, stage.mesh}});
   const StageModel& model = work_.model(draft.microbatches, stage.first_device, stage.mesh);
   const SearchWork::Clock clock(work_, "solving");
-  StageQuestion question;
-  question.first_layer = stage.first_layer;
-  question.last_layer = stage.last_layer;
-  question.weights.forward = question.weights.backward = draft.microbatches;
-  question.memory = memory;
-  question.in_flight = stashes;
-  question.tied = tied;
-  question.named = !tied;
-  question.limits.stop = work_.request().stop;
-  question.one_layout = true;
-  question.limits.cbc_columns = 4'000;
-  question.limits.cbc_nodes = 100;
-  question.limits.sweeps = 100;
-  if (tied) {
-    question.limits.sweeps = kTiedSweeps;
-    question.limits.moves = kTiedMoves;
-  }
-  question.limits.table_entries = kTableEntries;
+  const StageQuestion question = question_of(draft, s, memory);
   auto& answer = answers_[key];
   if (follow) {
     const auto& tables = tables_.of(draft.microbatches, stage.first_device, stage.mesh);
     answer = follow_tables(model, question, tables);
   } else {
     work_.solved(key);
-    answer = tied ? solve_tied(model, question, hulls_[question_key]) : model.solve(question);
+    answer =
+        tied ? solve_tied(model, question, hulls_[question_key]) : untied_.solve(model, question);
   }
   return answer;
 }
@@ -336,9 +351,37 @@ std::optional<double> StageSolver::modelled(const Draft& draft) {
   return known->second = price_of(*chosen);
 }
 
+std::optional<double> StageSolver::hoped_for(const Draft& draft) {
+  if (ties(work_, draft.microbatches)) return modelled(draft);
+  const Bytes any{std::numeric_limits<std::int64_t>::max()};
+  const std::vector<Bytes> free(draft.stages.size(), any);
+  const auto answers = solve_all(draft, free, Care::tables);
+  if (!answers) return std::nullopt;
+  const std::vector<Bytes> rooms = rooms_of(draft);
+  std::vector<StageTimes> times;
+  for (std::size_t s = 0; s < rooms.size(); ++s) {
+    const StageAnswer& answer = *(*answers)[s];
+    times.push_back(answer.figures.times);
+    if (memory_of(answer.figures, in_flight(draft, s)) <= rooms[s]) continue;
+    const DraftStage& stage = draft.stages[s];
+    const StageModel& model = work_.model(draft.microbatches, stage.first_device, stage.mesh);
+    const SearchWork::Clock clock(work_, "solving");
+    const double least = untied_.least_cost(model, question_of(draft, s, rooms[s]));
+    if (least == kForbidden) return std::nullopt;
+    times.back() = times_as_long(times.back(), std::max(1.0, least / answer.cost));
+  }
+  Chosen chosen{*answers, traffic(draft, *answers), draft};
+  deepen(chosen, free);
+  return price_of(chosen, times);
+}
+
 double StageSolver::price_of(const Chosen& chosen) const {
   std::vector<StageTimes> times;
   for (const StageAnswer* answer : chosen.answers) times.push_back(answer->figures.times);
+  return price_of(chosen, times);
+}
+
+double StageSolver::price_of(const Chosen& chosen, const std::vector<StageTimes>& times) const {
   const MessageTimes messages = message_times(chosen.traffic.messages, work_.cluster());
   return modelled_price(work_.cluster(), chosen.draft, times, messages.transfers) +
          messages.once.value;

@@ -7,6 +7,7 @@
 
 #include "drafts.hpp"
 #include "layer_tables.hpp"
+#include "memory_answers.hpp"
 #include "search_work.hpp"
 
 namespace alpa {
@@ -22,6 +23,10 @@ class StageSolver {
   /// What the figures of the best choice of each stage within its memory come to; nothing where one
   /// has none. Where identical layers are tied, the choice follows the tables.
   [[nodiscard]] std::optional<double> modelled(const Draft& draft);
+
+  /// Found far sooner where each stage is an integer program, as a rule no more than `modelled`:
+  /// the choices that are best whatever their memory, taking as long as the least that fits may.
+  [[nodiscard]] std::optional<double> hoped_for(const Draft& draft);
 
   /// Makes the tables that the models of these drafts need, several at once.
   void prepare(const std::vector<Draft>& drafts);
@@ -64,6 +69,8 @@ class StageSolver {
   [[nodiscard]] std::optional<Chosen> choose(const Draft& draft, std::vector<Bytes>& rooms,
                                              Care care);
   [[nodiscard]] double price_of(const Chosen& chosen) const;
+  [[nodiscard]] double price_of(const Chosen& chosen, const std::vector<StageTimes>& times) const;
+  [[nodiscard]] StageQuestion question_of(const Draft& draft, std::size_t s, Bytes memory);
   [[nodiscard]] CrossTraffic traffic(const Draft& draft,
                                      const std::vector<const StageAnswer*>& answers);
   [[nodiscard]] Plan plan_of(const Draft& draft, const std::vector<const StageAnswer*>& answers);
@@ -82,6 +89,7 @@ class StageSolver {
   SearchWork& work_;
   LayerTables& tables_;
   std::map<std::string, Hull> hulls_;
+  MemoryAnswers untied_;
   std::map<std::string, std::optional<StageAnswer>> answers_;
   std::map<std::string, std::optional<double>> modelled_;
   std::map<int, std::vector<CrossTensor>> cross_;  ///< by microbatches

@@ -50,15 +50,17 @@ class Variant {
     std::size_t tried = 0;
     std::set<int> counts;
     for (const RatedDraft& draft : rated_) {
-      if (work_.stopped() ||
-          draft.time > std::max(hopeless, modelled_.empty() ? 0.0 : modelled())) {
-        break;
+      if (work_.stopped()) break;
+      if (draft.time > hopeless) {
+        renew_best();
+        if (modelled_.empty() || draft.time > modelled()) break;
       }
       const bool new_count = counts.insert(draft.draft.microbatches).second;
       if (tried >= kMostDrafts && !new_count) continue;
       work_.tell("plans", std::min(1.0, static_cast<double>(tried++) / kMostDrafts));
-      if (const auto time = solver_.modelled(draft.draft)) modelled_.emplace(*time, draft.draft);
+      hope_for(draft.draft);
     }
+    renew_best();
   }
 
   /// Goes from the best draft to the best of its neighbours as long as that is better.
@@ -77,8 +79,9 @@ class Variant {
       for (const Draft& next : fresh) {
         if (work_.stopped()) return;
         work_.tell("neighbours", static_cast<double>(move) / kMostMoves);
-        if (const auto time = solver_.modelled(next)) modelled_.emplace(*time, next);
+        hope_for(next);
       }
+      renew_best();
       if (modelled() >= before) break;
     }
   }
@@ -107,10 +110,11 @@ class Variant {
     for (const auto& [time, draft] : modelled_) outdated_.insert(key_of(draft));
   }
 
-  /// Makes sure that the best draft is modelled with what is known of packing.
-  void renew_best() {
+  /// Makes sure that the best draft is modelled with its memory and what is known of packing, if it
+  /// is below a limit.
+  void renew_best(double limit = kInfinity) {
     work_.recompute(recompute_);
-    while (!modelled_.empty() && !work_.stopped()) {
+    while (modelled() < limit && !work_.stopped()) {
       const Draft best = modelled_.begin()->second;
       if (outdated_.erase(key_of(best)) == 0) break;
       modelled_.erase(modelled_.begin());
@@ -121,8 +125,12 @@ class Variant {
   [[nodiscard]] const std::vector<Recompute>& recompute() const { return recompute_; }
 
  private:
-  void model(const Draft& draft) {
-    if (const auto time = solver_.modelled(draft)) modelled_.emplace(*time, draft);
+  /// Models a draft once no other looks better.
+  void hope_for(const Draft& draft) {
+    const auto time = solver_.hoped_for(draft);
+    if (!time) return;
+    modelled_.emplace(*time, draft);
+    outdated_.insert(key_of(draft));
   }
 
   std::vector<Recompute> recompute_;
@@ -131,7 +139,8 @@ class Variant {
   StageSolver solver_;
   std::vector<RatedDraft> rated_;          ///< cheapest first
   std::multimap<double, Draft> modelled_;  ///< by what their figures come to
-  std::set<std::string> outdated_;         ///< keys of those modelled with less known of packing
+  /// Keys of those modelled with less known of packing, or without regard to memory.
+  std::set<std::string> outdated_;
 };
 
 class WideSearch {
@@ -166,7 +175,7 @@ class WideSearch {
     bool learnt = false;
     for (int lowered = 0; lowered < kMostLowered && !work_.stopped(); ++lowered) {
       work_.tell("prices", static_cast<double>(lowered) / kMostLowered);
-      for (const auto& variant : variants_) variant->renew_best();
+      for (const auto& variant : variants_) variant->renew_best(work_.best_time() * kClose);
       const auto next = std::min_element(
           variants_.begin(), variants_.end(),
           [](const auto& a, const auto& b) { return a->modelled() < b->modelled(); });

@@ -90,6 +90,11 @@ std::shared_ptr<const LayerChoices> choices_of(
   return made;
 }
 
+std::shared_ptr<const LayerChoices> moved(LayerChoices choices, int layers) {
+  choices.first += layers;
+  return std::make_shared<const LayerChoices>(std::move(choices));
+}
+
 RunChoice choice_of(const RunContext& run, const Uses& uses,
                     const std::vector<ChosenLayers>& parts) {
   RunChoice choice;

@@ -24,6 +24,9 @@ struct LayerChoices {
     const RunContext& run, const Uses& uses, const RunChoice& choice,
     const std::vector<std::pair<TensorId, Retention>>& retention);
 
+/// Of equal layers that are so many farther on.
+[[nodiscard]] std::shared_ptr<const LayerChoices> moved(LayerChoices choices, int layers);
+
 /// What the operators of a run choose if each layer follows its part.
 /// @pre the parts hold all layers of the run, each one of a class with those that it is seen as
 [[nodiscard]] RunChoice choice_of(const RunContext& run, const Uses& uses,

@@ -253,6 +253,39 @@ std::optional<StageAnswer> StageModel::solve_seen(const StageQuestion& question,
   return solve_seen(wider, run);
 }
 
+double StageModel::least_cost(const StageQuestion& question) const {
+  const RunView view = tables_->view(question.first_layer, question.last_layer, question.tied);
+  const RunContext run{tables_->graph, tables_->options, view, tables_->microbatches};
+  const StageProblem problem = tables_->problem(run, question, false);
+  double least = kForbidden;
+  if (!problem.contradiction()) {
+    SolveLimits limits = question.limits;
+    limits.cbc_columns = 0;
+    limits.moves = 0;
+    least = alpa::solve(problem.problem(), limits).lower_bound;
+  }
+  if (least < kForbidden || !question.one_layout || !question.or_several) return least;
+  StageQuestion wider = question;
+  wider.one_layout = false;
+  return least_cost(wider);
+}
+
+StageAnswer StageModel::moved(const StageAnswer& answer, int first_layer,
+                              const StageWeights& weights) const {
+  const int shift = first_layer - answer.parts.front().first;
+  std::vector<ChosenLayers> parts;
+  for (const ChosenLayers& part : answer.parts) {
+    parts.push_back(part);
+    parts.back().first += shift;
+    parts.back().last += shift;
+    parts.back().as = intra_op::moved(*part.as, shift);
+  }
+  const RunView view = tables_->view(first_layer, parts.back().last);
+  const RunContext run{tables_->graph, tables_->options, view, tables_->microbatches};
+  const RunChoice choice = intra_op::choice_of(run, tables_->index->uses, parts);
+  return answer_of(run, choice, weights, &tables_->index->uses);
+}
+
 struct PricedQuestion::Built {
   Built(const StageModel& model, const StageQuestion& question)
       : view(model.tables_->view(question.first_layer, question.last_layer, question.tied)),

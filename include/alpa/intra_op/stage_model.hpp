@@ -149,6 +149,15 @@ class StageModel {
   /// The best choice; nothing if none is allowed and fits.
   [[nodiscard]] std::optional<StageAnswer> solve(const StageQuestion& question) const;
 
+  /// No choice that is allowed and fits costs less: what bounds tell long before `solve` has found
+  /// one. kForbidden if there is none.
+  [[nodiscard]] double least_cost(const StageQuestion& question) const;
+
+  /// An answer to the same question about the layers from `first_layer` on.  @pre the answer has
+  /// parts; each of its layers is of one class with the one that is as far from the first
+  [[nodiscard]] StageAnswer moved(const StageAnswer& answer, int first_layer,
+                                  const StageWeights& weights) const;
+
   /// The `count` best choices in order of cost, exactly, those that differ only in deliveries once
   /// (Lawler 1972). Fewer if there are no more.
   [[nodiscard]] std::vector<StageAnswer> best(const StageQuestion& question, int count) const;
