@@ -60,6 +60,7 @@ StageQuestion StageSolver::question_of(const Draft& draft, std::size_t s, Bytes 
   question.one_layout = true;
   question.limits.cbc_columns = 4'000;
   question.limits.cbc_nodes = 100;
+  question.limits.tableau_cuts = false;  // those few nodes are less work than the cuts
   question.limits.sweeps = 100;
   if (question.tied) {
     question.limits.sweeps = kTiedSweeps;

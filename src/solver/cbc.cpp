@@ -4,11 +4,11 @@
 #include <ClpEventHandler.hpp>
 #include <OsiClpSolverInterface.hpp>
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <mutex>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core_solvers.hpp"
 #include "integer_program.hpp"
@@ -150,8 +150,12 @@ CoreAnswer solve_by_cbc(const Core& core, const std::vector<int>& start,
     model.setMIPStart(named_start(program, answer.choice));
   }
   const std::string nodes = std::to_string(limits.cbc_nodes);
-  std::array<const char*, 9> arguments{"alpa",      "-log", "0",      "-maxNodes", nodes.c_str(),
-                                       "-ratioGap", "0",    "-solve", "-quit"};
+  std::vector<const char*> arguments{"alpa",        "-log",      "0", "-maxNodes",
+                                     nodes.c_str(), "-ratioGap", "0"};
+  if (!limits.tableau_cuts) {
+    arguments.insert(arguments.end(), {"-gomoryCuts", "off", "-flowCoverCuts", "off"});
+  }
+  arguments.insert(arguments.end(), {"-solve", "-quit"});
   const auto never = [](CbcModel*, int) { return 0; };
   CbcMain1(static_cast<int>(arguments.size()), arguments.data(), model, never, data);
   read_answer(core, program, model, answer);

@@ -13,6 +13,7 @@ struct SolveLimits {
   std::int64_t table_entries = 1 << 22;  ///< largest table of variable elimination
   std::int64_t cbc_columns = 20'000;     ///< larger cores are bounded, not given to CBC
   int cbc_nodes = 20'000;                ///< of CBC's branch and bound
+  bool tableau_cuts = true;              ///< CBC's Gomory and flow cover cuts, its dearest
   int sweeps = 2'000;                    ///< message passing over a core, there and back
   std::int64_t moves = 20'000;           ///< of local search, each time
   std::stop_token stop;                  ///< asks for the best found so far
