@@ -112,6 +112,15 @@ Draft draft_of(const Plan& plan) {
   return draft;
 }
 
+Draft draft_of(const FoldedPlan& folded) {
+  Draft draft = draft_of(folded.plan);
+  for (DraftStage& stage : draft.stages) {
+    stage.first_layer = folded.line.layer_of(stage.first_layer);
+    stage.last_layer = folded.line.layer_of(stage.last_layer);
+  }
+  return draft;
+}
+
 std::vector<int> submesh_sizes(const ClusterSpec& cluster, int first_device) {
   std::vector<int> sizes;
   bool first_of_host = false;

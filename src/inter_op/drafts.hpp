@@ -12,6 +12,8 @@
 #include "alpa/plan/plan.hpp"
 #include "alpa/schedule/schedule.hpp"
 
+#include "folded_plan.hpp"
+
 namespace alpa {
 
 /// A stage before its operators have chosen: layers first..last on consecutive devices.
@@ -46,6 +48,8 @@ struct Draft {
 
 /// The draft of a plan whose stages lie on consecutive devices; its operators' choices left out.
 [[nodiscard]] Draft draft_of(const Plan& plan);
+/// The same, of all layers.
+[[nodiscard]] Draft draft_of(const FoldedPlan& folded);
 
 /// Sizes of the submeshes that begin at a device: any number of devices up to its host's end, whole
 /// hosts if it is the first of one.  Example: 2 hosts of 4: at 0: 1 2 3 4 8; at 2: 1 2; at 4: 1 2 3

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <optional>
 
 #include "alpa/base/error.hpp"
@@ -36,8 +37,21 @@ int chunk_size(const Plan& plan, int chunks, int c) {
   return layers * (round + 1) / chunks - layers * round / chunks;
 }
 
+/// With the chunks of the line's layers.
+Plan of_line(const FoldedPlan& folded) {
+  Plan plan = folded.plan;
+  for (StagePlan& stage : plan.stages) {
+    for (auto& [first, last] : stage.chunks) {
+      first = folded.line.layer_of(first);
+      last = folded.line.layer_of(last);
+    }
+  }
+  return plan;
+}
+
 /// Nothing where a stage has fewer layers than chunks.
-std::optional<Plan> interleaved_plan(const Plan& plan, int chunks, const Graph& graph) {
+/// @param plan of the line's layers
+std::optional<Plan> chunked_stages(const Plan& plan, int chunks) {
   const int stages = static_cast<int>(plan.stages.size());
   Plan made = plan;
   made.schedule = PipelineKind::interleaved;
@@ -45,9 +59,6 @@ std::optional<Plan> interleaved_plan(const Plan& plan, int chunks, const Graph& 
   for (StagePlan& stage : made.stages) {
     if (layers_of(stage) < chunks) return std::nullopt;
     stage.chunks.clear();
-    stage.strategies.clear();
-    stage.retention.clear();
-    stage.arrivals.clear();
   }
   int layer = 0;
   for (int c = 0; c < stages * chunks; ++c) {
@@ -55,22 +66,34 @@ std::optional<Plan> interleaved_plan(const Plan& plan, int chunks, const Graph& 
     made.stages[static_cast<std::size_t>(c % stages)].chunks.emplace_back(layer, layer + size - 1);
     layer += size;
   }
-  const auto now = [&](int of) -> StagePlan& {
-    return made.stages[static_cast<std::size_t>(stage_of_layer(made, of))];
-  };
-  const auto before = [&](int of) -> const StagePlan& {
-    return plan.stages[static_cast<std::size_t>(stage_of_layer(plan, of))];
-  };
-  for (const Operator& op : graph.operators) {
-    if (!op.copy_of.valid())
-      now(op.layer).strategies[op.name] = before(op.layer).strategies.at(op.name);
-  }
-  for (const Tensor& tensor : graph.tensors) {
-    const auto& retention = before(tensor.layer).retention;
-    const auto kept = retention.find(tensor.name);
-    if (kept != retention.end()) now(tensor.layer).retention[tensor.name] = kept->second;
-  }
   return made;
+}
+
+/// Stages with the chunks of the line's layers; layers choose as they did.
+FoldedPlan interleaved_plan(SearchWork& work, const FoldedPlan& folded, const Plan& chunked) {
+  std::map<std::pair<int, int>, int> numbers;  // like layers that are in one chunk
+  std::vector<int> kinds;
+  for (int l = 0; l < folded.line.length(); ++l) {
+    const auto next = static_cast<int>(numbers.size());
+    const std::pair kind(folded.line.like(l), chunk_of_layer(chunked, l));
+    kinds.push_back(numbers.try_emplace(kind, next).first->second);
+  }
+  const LayerLine line =
+      folded.line.is_whole() ? LayerLine(folded.line.length()) : counted_line(kinds);
+  const Graph graph = work.graph_of(folded);  // a copy: another one is asked for
+  const Graph& other = work.graph_of(line, chunked.num_microbatches, recompute_of(folded));
+  Plan to = chunked;
+  to.recompute = other.recompute;
+  for (StagePlan& stage : to.stages) {
+    stage.strategies.clear();
+    stage.retention.clear();
+    stage.arrivals.clear();
+    for (auto& [first, last] : stage.chunks) {
+      first = line.like(first);
+      last = line.like(last);
+    }
+  }
+  return {with_choices_of(folded, graph, std::move(to), other, line), line};
 }
 
 /// The pipeline's part of the price, with the times of the plan's stages shared out by layers and
@@ -97,42 +120,47 @@ Seconds estimated_pipeline(const Plan& plan, const PlanPrice& price, int chunks)
 }
 
 /// The plan with another schedule: nothing where it cannot have it.
-using Reschedule = std::function<std::optional<Plan>(const Plan& plan, const Graph& graph)>;
+using Reschedule = std::function<std::optional<FoldedPlan>(SearchWork&, const FoldedPlan&)>;
 
 Reschedule with_chunks(int chunks) {
-  return [chunks](const Plan& plan, const Graph& graph) {
-    return interleaved_plan(plan, chunks, graph);
+  return [chunks](SearchWork& work, const FoldedPlan& folded) -> std::optional<FoldedPlan> {
+    const auto chunked = chunked_stages(of_line(folded), chunks);
+    if (!chunked) return std::nullopt;
+    return interleaved_plan(work, folded, *chunked);
   };
 }
 
-std::optional<Plan> zero_bubble_plan(const Plan& plan, const Graph&) {
-  Plan made = plan;
-  made.schedule = PipelineKind::zero_bubble;
-  made.warm_up.clear();
+std::optional<FoldedPlan> zero_bubble_plan(SearchWork&, const FoldedPlan& folded) {
+  FoldedPlan made = folded;
+  made.plan.schedule = PipelineKind::zero_bubble;
+  made.plan.warm_up.clear();
   return made;
 }
 
 /// True if the plan is the best now.
-bool offer(SearchWork& work, const Plan& plan, const Reschedule& reschedule, int microbatches) {
+bool offer(SearchWork& work, const FoldedPlan& folded, const Reschedule& reschedule,
+           int microbatches) {
   if (work.request().stop.stop_requested()) return false;
-  const Graph& graph = work.whole_graph(microbatches, plan.recompute);
-  auto made = reschedule(plan, graph);
+  auto made = reschedule(work, folded);
   if (!made) return false;
-  made->num_microbatches = microbatches;
-  made->graph_fingerprint = fingerprint(graph);
+  made->plan.num_microbatches = microbatches;
+  const Graph& graph = work.graph_of(*made);
+  if (made->line.is_whole()) made->plan.graph_fingerprint = fingerprint(graph);
   try {
-    validate(*made, graph);
+    validate(made->plan, graph);
   } catch (const PlanError&) {  // a microbatch is too small for a strategy
     return false;
   }
-  if (!meets(*made, graph, work.request().constraints)) return false;
+  if (!meets(made->plan, graph, work.request().constraints)) return false;
   const double before = work.best_time();
   (void)work.offer(*made);
   return work.best_time() < before;
 }
 
 /// What is best of several numbers of chunks, if any is better than the best.
-std::optional<Reschedule> offer_chunks(SearchWork& work, const Plan& plan, const PlanPrice& price) {
+std::optional<Reschedule> offer_chunks(SearchWork& work, const FoldedPlan& folded,
+                                       const PlanPrice& price) {
+  const Plan plan = of_line(folded);
   if (!alike_meshes(plan)) return std::nullopt;
   std::optional<Reschedule> best;
   for (int chunks = 2;; ++chunks) {
@@ -140,7 +168,7 @@ std::optional<Reschedule> offer_chunks(SearchWork& work, const Plan& plan, const
         std::all_of(plan.stages.begin(), plan.stages.end(),
                     [&](const StagePlan& stage) { return layers_of(stage) >= chunks; });
     if (!has_layers || estimated_pipeline(plan, price, chunks) >= work.best_price().pipeline) break;
-    if (!offer(work, plan, with_chunks(chunks), plan.num_microbatches)) break;
+    if (!offer(work, folded, with_chunks(chunks), plan.num_microbatches)) break;
     best = with_chunks(chunks);
   }
   return best;
@@ -163,31 +191,35 @@ std::vector<int> most_depth(SearchWork& work, const Plan& plan, const PlanPrice&
   return most;
 }
 
-bool offer_schedules_of(SearchWork& work, const Plan& plan, const PlanPrice& price) {
+bool offer_schedules_of(SearchWork& work, const FoldedPlan& folded, const PlanPrice& price) {
   std::optional<Reschedule> best;
-  if (offer(work, plan, zero_bubble_plan, plan.num_microbatches)) best = zero_bubble_plan;
-  if (const auto chunks = offer_chunks(work, plan, price)) best = chunks;
+  const int count = folded.plan.num_microbatches;
+  if (offer(work, folded, zero_bubble_plan, count)) best = zero_bubble_plan;
+  if (const auto chunks = offer_chunks(work, folded, price)) best = chunks;
   if (!best) return false;
   const auto& counts = work.microbatch_counts();
-  const auto here = std::find(counts.begin(), counts.end(), plan.num_microbatches);
+  const auto here = std::find(counts.begin(), counts.end(), count);
   auto fewer = here;
-  while (fewer != counts.begin() && offer(work, plan, *best, *(fewer - 1))) --fewer;
+  while (fewer != counts.begin() && offer(work, folded, *best, *(fewer - 1))) --fewer;
   if (fewer != here) return true;
-  for (auto more = here; more + 1 != counts.end() && offer(work, plan, *best, *(more + 1));) ++more;
+  for (auto more = here; more + 1 != counts.end() && offer(work, folded, *best, *(more + 1));) {
+    ++more;
+  }
   return true;
 }
 
 bool may_change_schedule(const SearchWork& work) {
   const SearchConstraints& constraints = work.request().constraints;
   return work.request().more_schedules && !constraints.plan && !constraints.schedule &&
-         !constraints.warm_up && work.has_best() && work.best()->stages.size() > 1;
+         !constraints.warm_up && work.has_best() && work.best()->plan.stages.size() > 1;
 }
 
 }  // namespace
 
 void offer_deeper(SearchWork& work) {
   if (!work.has_best() || !work.deepens() || work.request().constraints.plan) return;
-  const Plan plan = *work.best();
+  const FoldedPlan folded = *work.best();
+  const Plan& plan = folded.plan;
   const PlanPrice price = work.best_price();
   if (plan.schedule != PipelineKind::one_f_one_b || plan.stages.size() < 2) return;
   const SteadyState steady(price.stages, price.transfers);
@@ -205,8 +237,8 @@ void offer_deeper(SearchWork& work) {
         modelled(deep) >= modelled(now)) {
       return;
     }
-    Plan made = plan;
-    made.warm_up = deep.warm_up;
+    FoldedPlan made = folded;
+    made.plan.warm_up = deep.warm_up;
     const auto offered = work.offer(made);
     if (offered.fits) return;
     for (std::size_t s = 0; s < most.size(); ++s) {
@@ -217,13 +249,14 @@ void offer_deeper(SearchWork& work) {
 
 bool offer_more_schedules(SearchWork& work, const std::function<void(SearchWork&)>& space) {
   if (!may_change_schedule(work)) return false;
-  const Plan plan = *work.best();
+  const FoldedPlan folded = *work.best();
+  const Plan& plan = folded.plan;
   const PlanPrice price = work.best_price();
   bool found = false;
   const bool deep = plan.schedule == PipelineKind::one_f_one_b &&
                     draft_of(plan).warm_up != least_warm_up(static_cast<int>(plan.stages.size()));
-  const Graph& graph = work.whole_graph(plan.num_microbatches, plan.recompute);
-  if (deep && graph.operators.size() <= kFewOperators) {
+  work.recompute(recompute_of(folded));
+  if (deep && work.operators(plan.num_microbatches) <= kFewOperators) {
     // The other schedules wait for messages as the least depth does: what suits that suits them.
     SearchRequest shallow = work.request();
     shallow.constraints.warm_up = LeastDepth{};
@@ -231,11 +264,11 @@ bool offer_more_schedules(SearchWork& work, const std::function<void(SearchWork&
     SearchWork least(shallow);
     space(least);
     work.solved("least depth", least.problems());
-    if (least.has_best() && least.best()->stages.size() > 1) {
+    if (least.has_best() && least.best()->plan.stages.size() > 1) {
       found = offer_schedules_of(work, *least.best(), least.best_price());
     }
   }
-  return offer_schedules_of(work, plan, price) || found;
+  return offer_schedules_of(work, folded, price) || found;
 }
 
 double bound_of_any_schedule(SearchWork& work) {

@@ -83,7 +83,7 @@ TierResult search_all(SearchWork& work) {
     result.lower_bound = std::min(result.lower_bound, std::max(found.lower_bound, counted_bound));
   }
   if (work.has_best()) {
-    work.recompute(work.best()->recompute);
+    work.recompute(recompute_of(*work.best()));
   } else if (!work.request().recompute) {
     work.recompute(work.everywhere(Recompute::full));
   }
@@ -125,12 +125,12 @@ SearchResult search(const SearchRequest& request) {
     in_space = !offer_more_schedules(work, [](SearchWork& other) { (void)search_all(other); });
   } while (!work.confirm_best());
   SearchResult result;
-  result.plan = work.best();
+  result.plan = work.unfold(work.best());
   result.price = work.best_price();
   result.lower_bound = tier.lower_bound;
   if (!request.constraints.plan && !in_space) {
     result.lower_bound = std::min(result.lower_bound, bound_of_any_schedule(work) + work.norm());
-    if (work.best()->schedule == PipelineKind::zero_bubble) {
+    if (work.best()->plan.schedule == PipelineKind::zero_bubble) {
       result.lower_bound = std::max(result.lower_bound, closer_bound(work, false));
     }
   } else if (work.has_best() && !request.constraints.plan && !tier.complete) {
@@ -142,7 +142,7 @@ SearchResult search(const SearchRequest& request) {
   result.stopped = work.reason();
   if (!result.plan) {
     result.least_memory = work.least_memory();
-    result.least_memory_plan = work.least_memory_plan();
+    result.least_memory_plan = work.unfold(work.least_memory_plan());
   }
   result.phases = work.phases();
   return result;

@@ -120,6 +120,33 @@ const Graph& SearchWork::whole_graph(int microbatches, const std::vector<Recompu
   return whole_graph_->second;
 }
 
+const Graph& SearchWork::graph_of(const LayerLine& line, int microbatches,
+                                  const std::vector<Recompute>& recompute) {
+  if (line.is_whole()) return whole_graph(microbatches, recompute);
+  const GraphKey key(microbatches, recompute);
+  if (some_graph_ && std::get<0>(*some_graph_) == key && std::get<1>(*some_graph_) == line) {
+    return std::get<2>(*some_graph_);
+  }
+  const Clock clock(*this, "graphs");
+  Graph made = request_.graph_of_layers(request_.global_batch / microbatches, kept_layers(line));
+  if (!recompute.empty()) made = with_recomputation(made, kept_of(recompute, line));
+  some_graph_.emplace(key, line, std::move(made));
+  return std::get<2>(*some_graph_);
+}
+
+const Graph& SearchWork::graph_of(const FoldedPlan& folded) {
+  return graph_of(folded.line, folded.plan.num_microbatches, recompute_of(folded));
+}
+
+std::optional<Plan> SearchWork::unfold(const std::optional<FoldedPlan>& folded) {
+  if (!folded) return std::nullopt;
+  if (folded->line.is_whole()) return folded->plan;
+  const Graph& some = graph_of(*folded);
+  const Graph& whole = whole_graph(folded->plan.num_microbatches, recompute_of(*folded));
+  const Clock clock(*this, "names");
+  return unfolded(*folded, some, whole);
+}
+
 std::size_t SearchWork::operators(int microbatches) {
   const Graph& some = graph(microbatches);
   if (line_.is_whole()) return some.operators.size();
@@ -213,16 +240,19 @@ void SearchWork::compare_memory(const Plan& plan, Offered& offered) const {
   }
 }
 
-SearchWork::Offered SearchWork::offer(const Plan& plan) {
-  const Graph& of = whole_graph(plan.num_microbatches, plan.recompute);
+SearchWork::Offered SearchWork::offer(const FoldedPlan& folded) {
+  const Plan& plan = folded.plan;
+  const Graph& of = graph_of(folded);
   const Clock clock(*this, "pricing");
-  Offered offered{price(of, plan, request_.cluster, request_.workspace), {}, {}, true};
+  auto priced = price(of, folded.line, plan, request_.cluster, request_.workspace);
+  if (!priced) return offer(*unfold(folded));  // its programs do not follow from few layers
+  Offered offered{std::move(*priced), {}, {}, true};
   norm_ = offered.price.norm.value;
   const double time = offered.price.step_time.value;
   compare_memory(plan, offered);
   const bool is_better = offered.fits && time < best_time();
   const bool confirmed = is_better && (confirms_at_once_ || may_not_fit(of, offered));
-  if (confirmed) confirm(of, plan, offered);
+  if (confirmed) confirm(of, folded, offered);
   const Bytes largest = *std::max_element(offered.price.arenas.begin(), offered.price.arenas.end());
   if (!std::isfinite(time)) {
     offered.fits = false;
@@ -230,12 +260,12 @@ SearchWork::Offered SearchWork::offer(const Plan& plan) {
   }
   if (!least_memory_ || largest < *least_memory_) {
     least_memory_ = largest;
-    least_memory_plan_ = plan;
-    least_memory_plan_->method = "auto";
+    least_memory_plan_ = folded;
+    least_memory_plan_->plan.method = "auto";
   }
   if (offered.fits && time < best_time()) {
-    best_ = plan;
-    best_->method = "auto";
+    best_ = folded;
+    best_->plan.method = "auto";
     best_price_ = offered.price;
     best_is_confirmed_ = confirmed;
   }
@@ -253,18 +283,19 @@ bool SearchWork::may_not_fit(const Graph& graph, const Offered& offered) const {
 }
 
 /// Which device of a stage needs most is looked at where it decides.
-void SearchWork::confirm(const Graph& graph, const Plan& plan, Offered& offered) const {
-  const auto memory = stage_memory(graph, plan, request_.workspace);
-  for (std::size_t s = 0; s < memory.size(); ++s) {
-    offered.price.arenas[s] = memory[s].arena;
-    offered.price.totals[s].memory = memory[s].memory;
+void SearchWork::confirm(const Graph& graph, const FoldedPlan& folded, Offered& offered) const {
+  const auto memory = stage_memory(graph, folded.line, folded.plan, request_.workspace);
+  ALPA_CHECK(memory.has_value());  // the plan was priced
+  for (std::size_t s = 0; s < memory->size(); ++s) {
+    offered.price.arenas[s] = (*memory)[s].arena;
+    offered.price.totals[s].memory = (*memory)[s].memory;
   }
-  compare_memory(plan, offered);
+  compare_memory(folded.plan, offered);
 }
 
 bool SearchWork::confirm_best() {
   if (!best_ || best_is_confirmed_) return true;
-  const Graph& of = whole_graph(best_->num_microbatches, best_->recompute);
+  const Graph& of = graph_of(*best_);
   const Clock clock(*this, "pricing");
   Offered offered{best_price_, {}, {}, true};
   confirm(of, *best_, offered);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "alpa/intra_op/stage_model.hpp"
 
 #include "drafts.hpp"
+#include "folded_plan.hpp"
 
 namespace alpa {
 
@@ -55,6 +57,11 @@ class SearchWork {
   [[nodiscard]] const Graph& graph(int microbatches, const std::vector<Recompute>& recompute);
   /// With all layers. Kept until another one is asked for.
   [[nodiscard]] const Graph& whole_graph(int microbatches, const std::vector<Recompute>& recompute);
+  /// With the layers that a line keeps. Kept until another one is asked for.
+  /// @param recompute of the line that is looked at
+  [[nodiscard]] const Graph& graph_of(const LayerLine& line, int microbatches,
+                                      const std::vector<Recompute>& recompute);
+  [[nodiscard]] const Graph& graph_of(const FoldedPlan& folded);
   /// Of the whole line.
   [[nodiscard]] std::size_t operators(int microbatches);
   /// Makes the graphs of all numbers of microbatches that are missing, on several threads.
@@ -86,7 +93,9 @@ class SearchWork {
     std::vector<Bytes> over;   ///< [stage] what it needs more than there is; 0 where it fits
     bool fits = false;
   };
-  Offered offer(const Plan& plan);
+  Offered offer(const FoldedPlan& folded);
+  /// Of one for all layers.
+  Offered offer(const Plan& plan) { return offer(FoldedPlan{plan, LayerLine(layers_)}); }
 
   /// Looks at the memory of all devices of the best plan's stages, if that was not done. False if
   /// it does not fit: then there is no best plan, and each is looked at so from now on.
@@ -96,10 +105,14 @@ class SearchWork {
   [[nodiscard]] double best_time() const;
   /// The norm's part of every plan's price; 0 before the first one was priced.
   [[nodiscard]] double norm() const { return norm_; }
-  [[nodiscard]] const std::optional<Plan>& best() const { return best_; }
+  [[nodiscard]] const std::optional<FoldedPlan>& best() const { return best_; }
   [[nodiscard]] const PlanPrice& best_price() const { return best_price_; }
   [[nodiscard]] std::optional<Bytes> least_memory() const { return least_memory_; }
-  [[nodiscard]] const std::optional<Plan>& least_memory_plan() const { return least_memory_plan_; }
+  [[nodiscard]] const std::optional<FoldedPlan>& least_memory_plan() const {
+    return least_memory_plan_;
+  }
+  /// The plan for all layers.
+  [[nodiscard]] std::optional<Plan> unfold(const std::optional<FoldedPlan>& folded);
 
   /// A problem was solved, for this question (so that distinct ones can be counted).
   void solved(const std::string& question, int problems = 1);
@@ -126,7 +139,7 @@ class SearchWork {
 
  private:
   [[nodiscard]] bool may_not_fit(const Graph& graph, const Offered& offered) const;
-  void confirm(const Graph& graph, const Plan& plan, Offered& offered) const;
+  void confirm(const Graph& graph, const FoldedPlan& folded, Offered& offered) const;
   /// Fills `rooms`, `over` and `fits` from the arenas.
   void compare_memory(const Plan& plan, Offered& offered) const;
   void switch_clock(const std::string& phase);
@@ -145,11 +158,12 @@ class SearchWork {
   using GraphKey = std::pair<int, std::vector<Recompute>>;  ///< microbatches, what is again
   std::map<GraphKey, std::unique_ptr<Graph>> graphs_;
   std::optional<std::pair<GraphKey, Graph>> whole_graph_;
+  std::optional<std::tuple<GraphKey, LayerLine, Graph>> some_graph_;
   std::map<GraphKey, std::shared_ptr<const intra_op::GraphIndex>> indices_;
   std::shared_ptr<const intra_op::GraphIndex> first_index_;  ///< beside which the others are made
   std::map<std::pair<int, std::vector<int>>, std::unique_ptr<MeshCosts>> costs_;
   std::map<std::pair<GraphKey, std::string>, std::unique_ptr<StageModel>> models_;
-  std::optional<Plan> best_, least_memory_plan_;
+  std::optional<FoldedPlan> best_, least_memory_plan_;
   PlanPrice best_price_;
   bool best_is_confirmed_ = false, confirms_at_once_ = false;
   double norm_ = 0.0;

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <tuple>
 
+#include "alpa/intra_op/folding.hpp"
 #include "alpa/simulate/message_times.hpp"
 
 #include "stage_points.hpp"
@@ -268,18 +270,41 @@ CrossTraffic StageSolver::traffic(const Draft& draft,
   return cross_traffic(graph, cross->second, sides, table_shape(draft));
 }
 
-Plan StageSolver::plan_of(const Draft& draft, const std::vector<const StageAnswer*>& answers) {
-  const Graph& whole = work_.whole_graph(draft.microbatches, work_.recompute());
-  std::vector<StageAnswer> named;
+LayerLine StageSolver::line_of(const Draft& draft, const std::vector<const StageAnswer*>& answers) {
+  if (work_.line().is_whole()) return LayerLine(work_.layers());
+  std::map<std::tuple<std::size_t, int, Recompute>, int> numbers;
+  std::vector<int> kinds;
   for (std::size_t s = 0; s < answers.size(); ++s) {
     const DraftStage& stage = draft.stages[s];
+    const StageModel& model = work_.model(draft.microbatches, stage.first_device, stage.mesh);
+    for (const int kind : model.kinds_of_choices(*answers[s])) {
+      const Recompute again =
+          work_.recompute().empty() ? Recompute::none : work_.recompute()[kinds.size()];
+      const auto next = static_cast<int>(numbers.size());
+      kinds.push_back(numbers.try_emplace({s, kind, again}, next).first->second);
+    }
+  }
+  return counted_line(kinds);
+}
+
+FoldedPlan StageSolver::plan_of(const Draft& draft,
+                                const std::vector<const StageAnswer*>& answers) {
+  const LayerLine line = line_of(draft, answers);
+  const Graph& graph = work_.graph_of(line, draft.microbatches, work_.recompute());
+  const std::vector<int> kept = kept_layers(line);
+  Draft of_kept = draft;
+  std::vector<StageAnswer> named;
+  for (std::size_t s = 0; s < answers.size(); ++s) {
+    DraftStage& stage = of_kept.stages[s];
+    stage.first_layer = line.like(stage.first_layer);
+    stage.last_layer = line.like(stage.last_layer);
     named.push_back(*answers[s]);
     if (!named.back().strategies.empty()) continue;
-    work_.model(draft.microbatches, stage.first_device, stage.mesh).name(named.back(), whole);
+    work_.model(draft.microbatches, stage.first_device, stage.mesh).name(named.back(), graph, kept);
   }
   std::vector<const StageAnswer*> chosen;
   for (const StageAnswer& answer : named) chosen.push_back(&answer);
-  return assemble(draft, chosen, whole, work_.cluster());
+  return {assemble(of_kept, chosen, graph, work_.cluster()), line};
 }
 
 std::optional<StageSolver::Chosen> StageSolver::choose(const Draft& draft,

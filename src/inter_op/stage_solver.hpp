@@ -73,7 +73,11 @@ class StageSolver {
   [[nodiscard]] StageQuestion question_of(const Draft& draft, std::size_t s, Bytes memory);
   [[nodiscard]] CrossTraffic traffic(const Draft& draft,
                                      const std::vector<const StageAnswer*>& answers);
-  [[nodiscard]] Plan plan_of(const Draft& draft, const std::vector<const StageAnswer*>& answers);
+  [[nodiscard]] FoldedPlan plan_of(const Draft& draft,
+                                   const std::vector<const StageAnswer*>& answers);
+  /// The line with the layers that tell the choices of all.
+  [[nodiscard]] LayerLine line_of(const Draft& draft,
+                                  const std::vector<const StageAnswer*>& answers);
 
   /// Answers of one stage whatever its memory, on the lower convex hull of time over bytes, as far
   /// as it was looked at: cheapest first.

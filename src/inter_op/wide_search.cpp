@@ -95,9 +95,9 @@ class Variant {
 
   /// Stages of the best plan, if it is of this kind, chosen by themselves.
   void polish() {
-    if (!work_.has_best() || work_.best()->recompute != recompute_) return;
+    if (!work_.has_best() || recompute_of(*work_.best()) != recompute_) return;
     work_.recompute(recompute_);
-    if (!ties(work_, work_.best()->num_microbatches)) return;
+    if (!ties(work_, work_.best()->plan.num_microbatches)) return;
     (void)solver_.offer(draft_of(*work_.best()), StageSolver::Care::alone);
   }
 

@@ -17,7 +17,7 @@ int fewest_seen(int period) { return 2 * (4 * period - 1) + period - 1; }
 int fewest_kept(int period) { return fewest_seen(period) + 2 * period; }
 
 /// The run at `begin` of which most can be left out; empty if nothing can.
-LayerLine::Run run_at(const std::vector<int>& kinds, int begin) {
+LayerLine::Run run_at(const std::vector<int>& kinds, int begin, int (*fewest)(int period)) {
   const auto length = static_cast<int>(kinds.size());
   const auto kind = [&](int layer) { return kinds[static_cast<std::size_t>(layer)]; };
   LayerLine::Run best;
@@ -25,8 +25,8 @@ LayerLine::Run run_at(const std::vector<int>& kinds, int begin) {
     int end = begin + period;
     while (end < length && kind(end) == kind(end - period)) ++end;
     const int count = end - begin;
-    if (end > length || count <= fewest_kept(period)) continue;
-    const int kept = fewest_kept(period) + (count - fewest_kept(period)) % period;
+    if (end > length || count <= fewest(period)) continue;
+    const int kept = fewest(period) + (count - fewest(period)) % period;
     if (count - kept > best.count - best.graph_count) best = {begin, count, 0, kept, period};
   }
   return best;
@@ -34,12 +34,14 @@ LayerLine::Run run_at(const std::vector<int>& kinds, int begin) {
 
 }  // namespace
 
-LayerLine folded_line(const std::vector<int>& kinds) {
+LayerLine folded_line(const std::vector<int>& kinds) { return folded_line(kinds, fewest_kept); }
+
+LayerLine folded_line(const std::vector<int>& kinds, int (*fewest)(int period)) {
   const auto length = static_cast<int>(kinds.size());
   std::vector<LayerLine::Run> runs;
   int left_out = 0;
   for (int begin = 0; begin < length;) {
-    LayerLine::Run run = run_at(kinds, begin);
+    LayerLine::Run run = run_at(kinds, begin, fewest);
     if (run.count == 0) {
       ++begin;
       continue;
@@ -84,6 +86,14 @@ LayerLine checked_line(const LayerLine& line, const Graph& graph) {
                     run.period});
   }
   return {line.length(), std::move(runs)};
+}
+
+Strategy renamed(Strategy strategy, const ShardingRule& from, const ShardingRule& to) {
+  for (AxisUse& use : strategy.uses) {
+    const int factor = from.factor(use.factor);
+    if (factor >= 0) use.factor = to.factors[static_cast<std::size_t>(factor)].name;
+  }
+  return strategy;
 }
 
 }  // namespace alpa

@@ -1,8 +1,10 @@
 #include "layer_choices.hpp"
 
 #include <algorithm>
+#include <tuple>
 
 #include "alpa/base/error.hpp"
+#include "alpa/intra_op/folding.hpp"
 
 namespace alpa::intra_op {
 namespace {
@@ -58,15 +60,6 @@ std::vector<int> lines_of(const RunView& view) {
     if (line < 0) line = view.line_first + static_cast<int>(l);
   }
   return lines;
-}
-
-/// The same strategy of an operator whose factors may have other names.
-Strategy renamed(Strategy strategy, const ShardingRule& from, const ShardingRule& to) {
-  for (AxisUse& use : strategy.uses) {
-    const int factor = from.factor(use.factor);
-    if (factor >= 0) use.factor = to.factors[at(factor)].name;
-  }
-  return strategy;
 }
 
 }  // namespace
@@ -134,39 +127,69 @@ const Strategy& strategy_in(const std::vector<ChosenLayers>& parts, int layer,
 }
 
 void name_choices(const Graph& graph, const OperatorOptions& options, const Uses& uses,
-                  const Graph& whole, StageAnswer& answer) {
-  std::vector<std::vector<int>> ops_of_layer(at(whole.num_layers));
-  for (std::size_t o = 0; o < whole.operators.size(); ++o) {
-    ops_of_layer[at(whole.operators[o].layer)].push_back(static_cast<int>(o));
+                  const Graph& some, const std::vector<int>& layers, StageAnswer& answer) {
+  ALPA_CHECK(layers.size() == at(some.num_layers));
+  std::vector<std::vector<int>> ops_of_layer(layers.size());
+  for (std::size_t o = 0; o < some.operators.size(); ++o) {
+    ops_of_layer[at(some.operators[o].layer)].push_back(static_cast<int>(o));
   }
-  for (const ChosenLayers& part : answer.parts) {
-    for (int l = part.first; l <= part.last; ++l) {
-      const Followed from = followed(answer.parts, l);
-      const auto& ops = ops_of_layer[at(l)];
-      const auto& like = uses.ops_of_layer[at(from.layer)];
-      ALPA_CHECK(ops.size() == like.size());
-      for (std::size_t k = 0; k < ops.size(); ++k) {
-        const Operator& op = whole.operators[at(ops[k])];
-        if (op.copy_of.valid()) continue;  // as its original
-        const int number = number_of(from, static_cast<int>(k));
-        answer.strategies.emplace(op.name,
-                                  renamed(options.options(at(like[k]))[at(number)].strategy,
-                                          graph.operators[at(like[k])].rule, op.rule));
-      }
+  const auto each_layer = [&](const auto& visit) {
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      if (layers[l] < answer.parts.front().first || layers[l] > answer.parts.back().last) continue;
+      visit(followed(answer.parts, layers[l]), ops_of_layer[l]);
     }
-  }
+  };
+  each_layer([&](const Followed& from, const std::vector<int>& ops) {
+    const auto& like = uses.ops_of_layer[at(from.layer)];
+    ALPA_CHECK(ops.size() == like.size());
+    for (std::size_t k = 0; k < ops.size(); ++k) {
+      const Operator& op = some.operators[at(ops[k])];
+      if (op.copy_of.valid()) continue;  // as its original
+      const int number = number_of(from, static_cast<int>(k));
+      answer.strategies.emplace(op.name, renamed(options.options(at(like[k]))[at(number)].strategy,
+                                                 graph.operators[at(like[k])].rule, op.rule));
+    }
+  });
   for (const bool results : {true, false}) {
-    for (const ChosenLayers& part : answer.parts) {
-      for (int l = part.first; l <= part.last; ++l) {
-        const auto& ops = ops_of_layer[at(l)];
-        for_each_retention(graph, uses, followed(answer.parts, l), results,
-                           [&](std::size_t k, std::size_t i, Retention kept) {
-                             const TensorId t = tensor_of(whole.operators[at(ops[k])], results, i);
-                             answer.retention.emplace(whole.tensor(t).name, kept);
-                           });
+    each_layer([&](const Followed& from, const std::vector<int>& ops) {
+      for_each_retention(graph, uses, from, results,
+                         [&](std::size_t k, std::size_t i, Retention kept) {
+                           const TensorId t = tensor_of(some.operators[at(ops[k])], results, i);
+                           answer.retention.emplace(some.tensor(t).name, kept);
+                         });
+    });
+  }
+}
+
+std::vector<int> kinds_of_choices(const Graph& graph, const Uses& uses,
+                                  const std::vector<int>& classes,
+                                  const std::vector<ChosenLayers>& parts) {
+  using Kept = std::tuple<bool, std::size_t, std::size_t, Retention>;
+  std::map<std::tuple<int, std::vector<int>, std::vector<Kept>>, int> kinds;
+  std::map<std::tuple<int, const LayerChoices*, int>, int> seen;
+  std::vector<int> found;
+  for (const ChosenLayers& part : parts) {
+    for (int l = part.first; l <= part.last; ++l) {
+      const Followed from = followed(parts, l);
+      const auto [known, is_new] = seen.try_emplace({classes[at(l)], from.choices, from.layer}, 0);
+      if (is_new) {
+        std::vector<Kept> kept;
+        for (const bool results : {true, false}) {
+          for_each_retention(graph, uses, from, results,
+                             [&](std::size_t k, std::size_t i, Retention retention) {
+                               kept.emplace_back(results, k, i, retention);
+                             });
+        }
+        const auto& options = from.choices->options[at(from.layer - from.choices->graph_first)];
+        known->second = kinds
+                            .try_emplace({classes[at(l)], options, std::move(kept)},
+                                         static_cast<int>(kinds.size()))
+                            .first->second;
       }
+      found.push_back(known->second);
     }
   }
+  return found;
 }
 
 }  // namespace alpa::intra_op

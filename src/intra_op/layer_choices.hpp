@@ -36,9 +36,15 @@ struct LayerChoices {
 [[nodiscard]] const Strategy& strategy_in(const std::vector<ChosenLayers>& parts, int layer,
                                           const OperatorOptions& options, const Uses& uses, int op);
 
-/// Fills `strategies` and `retention` from `parts`, with the names of `whole`, which holds every
-/// layer of the line.
+/// Fills `strategies` and `retention` from `parts`, with the names of `some`, a graph that holds
+/// these layers of the line, ascending.
 void name_choices(const Graph& graph, const OperatorOptions& options, const Uses& uses,
-                  const Graph& whole, StageAnswer& answer);
+                  const Graph& some, const std::vector<int>& layers, StageAnswer& answer);
+
+/// [layer of the parts] equal numbers where layers of one class choose alike.
+/// @param classes of the layers of the line
+[[nodiscard]] std::vector<int> kinds_of_choices(const Graph& graph, const Uses& uses,
+                                                const std::vector<int>& classes,
+                                                const std::vector<ChosenLayers>& parts);
 
 }  // namespace alpa::intra_op

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "alpa/base/error.hpp"
@@ -460,7 +461,20 @@ StageAnswer StageModel::joined(int first_layer, int last_layer,
 }
 
 void StageModel::name(StageAnswer& answer, const Graph& whole) const {
-  intra_op::name_choices(tables_->graph, tables_->options, tables_->index->uses, whole, answer);
+  std::vector<int> layers(static_cast<std::size_t>(whole.num_layers));
+  std::iota(layers.begin(), layers.end(), 0);
+  name(answer, whole, layers);
+}
+
+void StageModel::name(StageAnswer& answer, const Graph& some,
+                      const std::vector<int>& layers) const {
+  intra_op::name_choices(tables_->graph, tables_->options, tables_->index->uses, some, layers,
+                         answer);
+}
+
+std::vector<int> StageModel::kinds_of_choices(const StageAnswer& answer) const {
+  return intra_op::kinds_of_choices(tables_->graph, tables_->index->uses, tables_->classes,
+                                    answer.parts);
 }
 
 const Strategy& StageModel::strategy(const StageAnswer& answer, int op, int layer) const {

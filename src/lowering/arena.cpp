@@ -41,14 +41,39 @@ bool same_but_microbatch(Work a, const Work& b) {
 
 class Layout {
  public:
-  explicit Layout(LoweredSegments lowered)
-      : lowered_(std::move(lowered)), program_(lowered_.program), uses_(uses_of(program_)) {
+  Layout(LoweredSegments lowered, const RepeatedLayers& repeats)
+      : lowered_(std::move(lowered)),
+        program_(lowered_.program),
+        repeats_(repeats),
+        uses_(uses_of(program_)) {
     for (const StateEntry& entry : program_.state) fixed_.insert(entry.buffer);
     for (const InputEntry& entry : program_.inputs) inputs_.insert(entry.buffer);
     fixed_.insert(program_.step_state);
   }
 
-  Program run(bool runnable) {
+  Program run() {
+    ALPA_CHECK(place());
+    fill_calls();
+    program_.arena = end_;
+    return std::move(program_);
+  }
+
+  std::optional<CountedStep> count() {
+    if (!place()) return std::nullopt;
+    CountedStep step;
+    for (const auto& layers : lowered_.layer_of_instruction) {
+      auto& times = step.times.emplace_back();
+      for (const int layer : layers) times.push_back(repeats_.times(layer));
+    }
+    step.arena = program_.arena = end_;
+    step.totals = totals(program_, step.times);
+    step.totals.memory = memory();
+    step.program = std::move(program_);
+    return step;
+  }
+
+ private:
+  [[nodiscard]] bool place() {
     place_fixed();
     for (std::size_t b = 0; b < program_.buffers.size(); ++b) {
       const BufferId id{static_cast<std::int32_t>(b)};
@@ -62,13 +87,9 @@ class Layout {
       else
         place_slots(id, lifetime_of(b));
     }
-    place_transients();
-    if (runnable) fill_calls();
-    program_.arena = end_;
-    return std::move(program_);
+    return place_transients();
   }
 
- private:
   /// Begin and ends of a value's life, as work and rows after it: equal keys share a family.
   struct Key {
     Work begin;
@@ -90,7 +111,13 @@ class Layout {
     Buffer& buffer = program_.buffers[id.index()];
     if (buffer.memory_class == MemoryClass::transient) buffer.memory_class = MemoryClass::buffers;
     buffer.offset = end_;
-    end_ += align_up(buffer.size);
+    end_ += align_up(buffer.size) * copies(id);
+    fixed_end_ = end_ - align_up(buffer.size) + buffer.size;
+  }
+
+  /// Buffers of the whole line that one stands for.
+  [[nodiscard]] int copies(BufferId id) const {
+    return repeats_.times(lowered_.layer_of_buffer[id.index()]);
   }
 
   [[nodiscard]] bool is_transient(std::size_t b) const {
@@ -178,7 +205,12 @@ class Layout {
     if (buffer.memory_class == MemoryClass::transient) buffer.memory_class = MemoryClass::stash;
     buffer.stride = align_up(buffer.size);
     buffer.offset = end_;
-    end_ += buffer.stride * program_.family_slots[static_cast<std::size_t>(buffer.family)];
+    end_ += buffer.stride * slots_of(buffer) * copies(id);
+    fixed_end_ = end_;
+  }
+
+  [[nodiscard]] int slots_of(const Buffer& buffer) const {
+    return buffer.family < 0 ? 1 : program_.family_slots[static_cast<std::size_t>(buffer.family)];
   }
 
   int family(const Key& key) {
@@ -206,22 +238,70 @@ class Layout {
     return it->second;
   }
 
-  void place_transients() {
+  /// False if the lives of some value in the whole line do not follow from those here.
+  [[nodiscard]] bool place_transients() {
     Bytes most{0};
     for (const auto& [segment, ids] : by_segment_) {
-      std::vector<Lifetime> lifetimes;
-      for (const BufferId id : ids) {
-        const auto& range = uses_[id.index()].begin()->second;
-        lifetimes.push_back({range.first, range.second, program_.buffers[id.index()].size});
-      }
-      const Packing packing = pack(lifetimes);
+      const auto lives = lives_of(segment, ids);
+      if (!lives) return false;
+      const Packing packing = pack(lives->lifetimes);
       for (std::size_t i = 0; i < ids.size(); ++i) {
-        program_.buffers[ids[i].index()].offset = end_ + packing.offsets[i];
+        program_.buffers[ids[i].index()].offset = end_ + packing.offsets[lives->first[i]];
         program_.buffers[ids[i].index()].memory_class = MemoryClass::transient;
+      }
+      for (std::size_t l = 0; l < packing.offsets.size(); ++l) {
+        transient_end_ =
+            std::max(transient_end_, end_ + packing.offsets[l] + lives->lifetimes[l].size);
       }
       most = std::max(most, packing.total);
     }
     end_ += most;
+    return true;
+  }
+
+  /// Of buffers and those that they stand for, in the order in which all are made.
+  struct Lives {
+    std::vector<Lifetime> lifetimes;
+    std::vector<std::size_t> first;  ///< [buffer] its own
+  };
+
+  [[nodiscard]] std::optional<Lives> lives_of(int segment, const std::vector<BufferId>& ids) const {
+    const RepeatedSegment repeated(lowered_.layer_of_instruction[static_cast<std::size_t>(segment)],
+                                   repeats_);
+    const auto range = [&](std::size_t i) { return uses_[ids[i].index()].begin()->second; };
+    Lives lives;
+    for (std::size_t begin = 0; begin < ids.size();) {
+      const int sweep = repeated.sweep_of(range(begin).first);
+      std::size_t end = begin + 1;
+      while (sweep >= 0 && end < ids.size() && repeated.sweep_of(range(end).first) == sweep) ++end;
+      const int times = repeated.times(range(begin).first);
+      for (int copy = 0; copy < times; ++copy) {
+        for (std::size_t i = begin; i < end; ++i) {
+          const Bytes size = program_.buffers[ids[i].index()].size;
+          const auto life = repeated.lifetime(range(i).first, range(i).second, size, copy);
+          if (!life || copies(ids[i]) != times) return std::nullopt;
+          if (copy == 0) lives.first.push_back(lives.lifetimes.size());
+          lives.lifetimes.push_back(*life);
+        }
+      }
+      begin = end;
+    }
+    return lives;
+  }
+
+  /// Bytes by class of all buffers that those here stand for, as `totals` counts them.
+  [[nodiscard]] std::vector<Bytes> memory() const {
+    std::vector<Bytes> sums(kNumMemoryClasses, Bytes{0});
+    for (std::size_t b = 0; b < program_.buffers.size(); ++b) {
+      const Buffer& buffer = program_.buffers[b];
+      const BufferId id{static_cast<std::int32_t>(b)};
+      if (buffer.memory_class == MemoryClass::transient) continue;
+      sums[static_cast<std::size_t>(buffer.memory_class)] +=
+          buffer.size * slots_of(buffer) * copies(id);
+    }
+    sums[static_cast<std::size_t>(MemoryClass::transient)] =
+        std::max(Bytes{0}, transient_end_ - fixed_end_);
+    return sums;
   }
 
   void fill_calls() {
@@ -247,6 +327,7 @@ class Layout {
 
   LoweredSegments lowered_;
   Program& program_;
+  const RepeatedLayers& repeats_;
   std::vector<Uses> uses_;
   std::set<BufferId> fixed_, inputs_;
   std::map<int, std::vector<BufferId>> by_segment_;
@@ -254,13 +335,18 @@ class Layout {
   std::vector<Slots> slots_;
   std::vector<Key> begin_;
   mutable std::vector<int> rows_;  ///< [chunk][part][microbatch]
-  Bytes end_{0};
+  Bytes end_{0}, fixed_end_{0}, transient_end_{0};
 };
 
 }  // namespace
 
-Program lay_out(LoweredSegments lowered, bool runnable) {
-  return Layout(std::move(lowered)).run(runnable);
+Program lay_out(LoweredSegments lowered) {
+  const RepeatedLayers none(LayerLine(0));
+  return Layout(std::move(lowered), none).run();
+}
+
+std::optional<CountedStep> count(LoweredSegments lowered, const RepeatedLayers& repeats) {
+  return Layout(std::move(lowered), repeats).count();
 }
 
 }  // namespace alpa

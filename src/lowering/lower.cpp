@@ -52,8 +52,13 @@ class Lowering {
     }
     close();
     builder_.versions.close(builder_.program);
-    return {std::move(builder_.program), builder_.info, std::move(works_), &schedule_,
-            std::move(carried_)};
+    return {std::move(builder_.program),
+            builder_.info,
+            std::move(works_),
+            &schedule_,
+            std::move(carried_),
+            std::move(builder_.layer_of_buffer),
+            std::move(builder_.layer_of_instruction)};
   }
 
  private:
@@ -152,6 +157,7 @@ class Lowering {
   void add_exchange(int segment, Exchange exchange) {
     auto& instructions = builder_.program.segments[static_cast<std::size_t>(segment)].instructions;
     instructions.push_back({"exchange", std::move(exchange), StepPhase::transfer, {}});
+    builder_.layer_of_instruction[static_cast<std::size_t>(segment)].push_back(-1);
   }
 
   /// Forwards in the order of the layers, then backwards in the other: as a microbatch runs.
@@ -282,12 +288,6 @@ class Lowering {
   std::vector<std::vector<Work>> works_;  ///< per call: what it runs or carries
 };
 
-/// What a caller wants of programs.
-struct Wanted {
-  bool evaluation = true;
-  bool runnable = true;
-};
-
 /// What all ranks agree on.
 struct Common {
   PlacedGraph placed;
@@ -295,20 +295,36 @@ struct Common {
   Schedule step, evaluate;
 };
 
-RankPrograms lower_rank(const Common& common, int rank, const WorkspaceSize& workspace_size,
-                        const Wanted& wanted) {
-  const auto lowered = [&](bool training) {
-    const Schedule& schedule = training ? common.step : common.evaluate;
-    const PlacedGraph& placed = !training && common.evaluated ? *common.evaluated : common.placed;
-    return lay_out(Lowering(placed, rank, training, schedule, workspace_size).run(),
-                   wanted.runnable);
-  };
-  RankPrograms programs{lowered(true), {}};
-  if (!wanted.evaluation) return programs;
-  programs.evaluate = lowered(false);
+Common common_of(const Graph& graph, const Plan& plan, bool evaluation) {
+  Common common{place(graph, plan), {}, table_of(plan), evaluation_table_of(plan)};
+  if (evaluation && graph.evaluation) common.evaluated = place(*graph.evaluation, plan);
+  return common;
+}
+
+LoweredSegments segments_of(const Common& common, int rank, bool training,
+                            const WorkspaceSize& workspace_size) {
+  const Schedule& schedule = training ? common.step : common.evaluate;
+  const PlacedGraph& placed = !training && common.evaluated ? *common.evaluated : common.placed;
+  return Lowering(placed, rank, training, schedule, workspace_size).run();
+}
+
+RankPrograms lower_rank(const Common& common, int rank, const WorkspaceSize& workspace_size) {
+  RankPrograms programs{lay_out(segments_of(common, rank, true, workspace_size)),
+                        lay_out(segments_of(common, rank, false, workspace_size))};
   const Bytes arena = std::max(programs.step.arena, programs.evaluate.arena);
   programs.step.arena = programs.evaluate.arena = arena;
   return programs;
+}
+
+std::optional<CountedStep> count_rank(const Common& common, int rank,
+                                      const WorkspaceSize& workspace_size, bool evaluation,
+                                      const RepeatedLayers& repeats) {
+  auto step = count(segments_of(common, rank, true, workspace_size), repeats);
+  if (!step || !evaluation) return step;
+  const auto other = count(segments_of(common, rank, false, workspace_size), repeats);
+  if (!other) return std::nullopt;
+  step->arena = std::max(step->arena, other->arena);
+  return step;
 }
 
 /// Ranks are lowered side by side where that is worth a thread; a device's answers about scratch
@@ -321,17 +337,14 @@ std::size_t threads_for(const Graph& graph, std::size_t ranks, const WorkspaceSi
   return std::min<std::size_t>(ranks, std::max(1U, std::thread::hardware_concurrency()));
 }
 
-std::vector<RankPrograms> lower_ranks(const Graph& graph, const Plan& plan,
-                                      const std::vector<int>& ranks,
-                                      const WorkspaceSize& workspace_size, const Wanted& wanted) {
-  Common common{place(graph, plan), {}, table_of(plan), evaluation_table_of(plan)};
-  if (wanted.evaluation && graph.evaluation) common.evaluated = place(*graph.evaluation, plan);
-  std::vector<RankPrograms> all(ranks.size());
+/// Calls `lower` for every rank, and gives what comes out in their order.
+template <class Lower>
+auto lower_ranks(const Graph& graph, const std::vector<int>& ranks,
+                 const WorkspaceSize& workspace_size, const Lower& lower) {
+  std::vector<decltype(lower(0))> all(ranks.size());
   std::atomic<std::size_t> next{0};
   const auto take = [&] {
-    for (std::size_t i = next++; i < all.size(); i = next++) {
-      all[i] = lower_rank(common, ranks[i], workspace_size, wanted);
-    }
+    for (std::size_t i = next++; i < all.size(); i = next++) all[i] = lower(ranks[i]);
   };
   std::vector<std::jthread> others;
   for (std::size_t t = 1; t < threads_for(graph, ranks.size(), workspace_size); ++t) {
@@ -355,19 +368,30 @@ RankPrograms lower(const Graph& graph, const Plan& plan, int rank,
 
 std::vector<RankPrograms> lower(const Graph& graph, const Plan& plan, const std::vector<int>& ranks,
                                 const WorkspaceSize& workspace_size) {
-  std::vector<RankPrograms> all = lower_ranks(graph, plan, ranks, workspace_size, {});
-  for (RankPrograms& programs : all) {
+  const Common common = common_of(graph, plan, true);
+  return lower_ranks(graph, ranks, workspace_size, [&](int rank) {
+    RankPrograms programs = lower_rank(common, rank, workspace_size);
     set_waits(programs.step);
     set_waits(programs.evaluate);
-  }
-  return all;
+    return programs;
+  });
 }
 
-std::vector<RankPrograms> lower_unordered(const Graph& graph, const Plan& plan,
-                                          const std::vector<int>& ranks,
-                                          const WorkspaceSize& workspace_size, bool evaluation) {
-  return lower_ranks(graph, plan, ranks, workspace_size,
-                     {.evaluation = evaluation, .runnable = false});
+std::optional<std::vector<CountedStep>> count_steps(const Graph& graph, const Plan& plan,
+                                                    const std::vector<int>& ranks,
+                                                    const WorkspaceSize& workspace_size,
+                                                    bool evaluation, const LayerLine* line) {
+  const Common common = common_of(graph, plan, evaluation);
+  const RepeatedLayers repeats(line == nullptr ? LayerLine(graph.num_layers) : *line);
+  auto all = lower_ranks(graph, ranks, workspace_size, [&](int rank) {
+    return count_rank(common, rank, workspace_size, evaluation, repeats);
+  });
+  std::vector<CountedStep> steps;
+  for (auto& step : all) {
+    if (!step) return std::nullopt;
+    steps.push_back(std::move(*step));
+  }
+  return steps;
 }
 
 }  // namespace alpa

@@ -54,6 +54,7 @@ SegmentBuilder::SegmentBuilder(const PlacedGraph& placed, int rank,
 int SegmentBuilder::add_segment(const std::string& name, SegmentInfo what) {
   program.segments.push_back({name, {}});
   info.push_back(what);
+  layer_of_instruction.emplace_back();
   return static_cast<int>(info.size()) - 1;
 }
 
@@ -61,6 +62,7 @@ BufferId SegmentBuilder::add_buffer(const std::string& name, Bytes size, MemoryC
                                     bool is_static) {
   program.buffers.push_back({name, {}, size, {}, -1, memory_class});
   static_.push_back(is_static);
+  layer_of_buffer.push_back(layer_);
   return {static_cast<std::int32_t>(program.buffers.size()) - 1};
 }
 
@@ -69,6 +71,7 @@ void SegmentBuilder::add_state(bool accumulators) {
     if (seat_.stage < 0) return;
     for (const TensorId t : placed_.state_of_stage[static_cast<std::size_t>(seat_.stage)]) {
       if (tensor(t).role != role) continue;
+      layer_ = tensor(t).layer;
       const ShardingSpec& spec = placed_.source[t.index()];
       const Box box = box_of(t, spec, seat_.index);
       const auto shared = leader_.find(t);
@@ -95,6 +98,7 @@ void SegmentBuilder::add_state(bool accumulators) {
   };
   add(Role::parameter);
   add(Role::optimizer_state);
+  layer_ = -1;
   for (const Role role : {Role::step_scalar, Role::global_scalar}) {
     const bool step = role == Role::step_scalar;
     for (const TensorId t : step ? placed_.step_scalars : placed_.global_scalars) {
@@ -108,6 +112,7 @@ void SegmentBuilder::add_state(bool accumulators) {
   if (!accumulators) return;
   share_accumulators();
   add(Role::accumulator);
+  layer_ = -1;
 }
 
 bool SegmentBuilder::is_sum_of_accumulators(const Operator& op) const {
@@ -185,6 +190,7 @@ void SegmentBuilder::emit(int segment, Instruction instruction) {
   const SegmentInfo& what = info[static_cast<std::size_t>(segment)];
   versions.stamp(program, instruction, what.kind == SegmentInfo::Kind::once);
   instruction.phase = what.phase;
+  layer_of_instruction[static_cast<std::size_t>(segment)].push_back(layer_);
   program.segments[static_cast<std::size_t>(segment)].instructions.push_back(
       std::move(instruction));
 }
@@ -304,7 +310,12 @@ void SegmentBuilder::contribute(int segment, const Operator& op, const ShardingS
 }
 
 void SegmentBuilder::lower_operator(int segment, std::size_t index) {
-  if (alias_copy(segment, index) || sum_shared(segment, index)) return;
+  layer_ = placed_.graph->operators[index].layer;
+  if (!alias_copy(segment, index) && !sum_shared(segment, index)) emit_operator(segment, index);
+  layer_ = -1;
+}
+
+void SegmentBuilder::emit_operator(int segment, std::size_t index) {
   const Operator& op = placed_.graph->operators[index];
   const OperatorLayout& layout = placed_.layout_of_op[index];
   RunKernel run;

@@ -52,7 +52,10 @@ class SegmentBuilder {
   Program program;
   ValueVersions versions;
   std::vector<SegmentInfo> info;  ///< of each segment of `program`
-  int prepare_segment = -1;       ///< where copies that live a whole step are made
+  /// Layers whose operators asked for them, or have the tensor; -1: none's.
+  std::vector<int> layer_of_buffer;
+  std::vector<std::vector<int>> layer_of_instruction;  ///< [segment][instruction]
+  int prepare_segment = -1;  ///< where copies that live a whole step are made
 
   int add_segment(const std::string& name, SegmentInfo what);
   BufferId add_buffer(const std::string& name, Bytes size, MemoryClass memory_class,
@@ -110,12 +113,14 @@ class SegmentBuilder {
   [[nodiscard]] bool is_sum_of_accumulators(const Operator& op) const;
   void share_accumulators();
   bool sum_shared(int segment, std::size_t op);
+  void emit_operator(int segment, std::size_t op);
   void emit(int segment, Instruction instruction);
   void contribute(int segment, const Operator& op, const ShardingSpec& spec, BufferId value);
   [[nodiscard]] Operand step_state_operand(TensorId t) const;
 
   const PlacedGraph& placed_;
   const WorkspaceSize& workspace_size_;
+  int layer_ = -1;  ///< of the operator that is lowered
   Seat seat_;
   const StagePlan* stage_ = nullptr;
   std::vector<bool> static_;

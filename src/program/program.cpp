@@ -167,7 +167,11 @@ double bytes_sent(const Instruction& instruction, int group_size, int group_rank
       instruction.action);
 }
 
-ProgramTotals totals(const Program& program) {
+namespace {
+
+/// @param stands_for (segment, instruction) how many
+template <class StandsFor>
+ProgramTotals counted(const Program& program, const StandsFor& stands_for) {
   ProgramTotals sums;
   std::vector<std::int64_t> calls(program.segments.size(), 0);
   for (const Call& call : program.calls) ++calls[static_cast<std::size_t>(call.segment)];
@@ -175,8 +179,11 @@ ProgramTotals totals(const Program& program) {
   std::map<std::string, std::int64_t> counts;
   for (std::size_t s = 0; s < calls.size(); ++s) {
     if (calls[s] == 0) continue;
-    const auto times = static_cast<double>(calls[s]);
-    for (const Instruction& i : program.segments[s].instructions) {
+    const auto& instructions = program.segments[s].instructions;
+    for (std::size_t k = 0; k < instructions.size(); ++k) {
+      const Instruction& i = instructions[k];
+      const std::int64_t count = calls[s] * stands_for(s, k);
+      const auto times = static_cast<double>(count);
       if (const auto* run = std::get_if<RunKernel>(&i.action)) {
         sums.flops += times * run->flops;
         continue;
@@ -189,11 +196,22 @@ ProgramTotals totals(const Program& program) {
         rank = rank_in(group, program.rank);
       }
       sent[kind_name(i)] += times * bytes_sent(i, size, rank);
-      counts[kind_name(i)] += calls[s];
+      counts[kind_name(i)] += count;
     }
   }
   sums.bytes_sent.assign(sent.begin(), sent.end());
   sums.counts.assign(counts.begin(), counts.end());
+  return sums;
+}
+
+}  // namespace
+
+ProgramTotals totals(const Program& program, const std::vector<std::vector<int>>& times) {
+  return counted(program, [&](std::size_t s, std::size_t k) { return times[s][k]; });
+}
+
+ProgramTotals totals(const Program& program) {
+  ProgramTotals sums = counted(program, [](std::size_t, std::size_t) { return 1; });
   sums.memory.assign(kNumMemoryClasses, Bytes{0});
   std::int64_t transient_end = 0;
   std::int64_t fixed_end = 0;

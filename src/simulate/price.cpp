@@ -44,8 +44,13 @@ Seconds& part_of(StageTimes& times, StepPhase phase) {
 
 class RankPricing {
  public:
-  RankPricing(const Program& program, const ClusterSpec& cluster, const StagePlan& stage)
-      : program_(program), cluster_(cluster), costs_(cluster, stage.ranks, stage.mesh) {
+  /// @param times for how many instructions each one stands; null: for itself
+  RankPricing(const Program& program, const std::vector<std::vector<int>>* times,
+              const ClusterSpec& cluster, const StagePlan& stage)
+      : program_(program),
+        times_(times),
+        cluster_(cluster),
+        costs_(cluster, stage.ranks, stage.mesh) {
     for (const auto& group : program.groups) {
       const bool here =
           std::includes(stage.ranks.begin(), stage.ranks.end(), group.begin(), group.end());
@@ -54,29 +59,31 @@ class RankPricing {
   }
 
   RankPrice run() {
-    for (const Segment& segment : program_.segments) {  // each is called; once a microbatch or step
-      segment_ = &segment;
-      for (const Instruction& i : segment.instructions) add(i);
+    for (std::size_t s = 0; s < program_.segments.size(); ++s) {  // once a microbatch or step
+      segment_ = &program_.segments[s];
+      for (std::size_t i = 0; i < segment_->instructions.size(); ++i) {
+        add(segment_->instructions[i], times_ == nullptr ? 1 : (*times_)[s][i]);
+      }
     }
     return price_;
   }
 
  private:
-  void add(const Instruction& i) {
+  void add(const Instruction& i, int times) {
     if (const auto* run = std::get_if<RunKernel>(&i.action)) {
       const KernelWork work = work_of(*run);
-      add(costs_.kernel(work.kind, work.dtype, work.flops, work.moved), i.phase);
+      add(costs_.kernel(work.kind, work.dtype, work.flops, work.moved) * times, i.phase);
     } else if (const auto* c = std::get_if<Collective>(&i.action)) {
-      add(*c, i.phase);
+      add(*c, i.phase, times);
     }
   }
 
-  void add(const Collective& c, StepPhase phase) {
+  void add(const Collective& c, StepPhase phase, int times) {
     if (is_world_reduction(c, program_)) {
       price_.norm += world_reduction_time(cluster_, program_.world_size, c.in.size);
       return;
     }
-    const Seconds time = collective_time(c, axes_[c.group.index()], costs_);
+    const Seconds time = collective_time(c, axes_[c.group.index()], costs_) * times;
     add(time, phase);
     part_of(price_.collectives, phase) += time;
   }
@@ -91,6 +98,7 @@ class RankPricing {
   }
 
   const Program& program_;
+  const std::vector<std::vector<int>>* times_;
   const ClusterSpec& cluster_;
   MeshCosts costs_;
   std::vector<std::vector<MeshAxis>> axes_;  ///< of each group
@@ -121,16 +129,17 @@ std::vector<SharedCores> shared_cores(const ClusterSpec& cluster, const Plan& pl
 class PlanPricing {
  public:
   PlanPricing(const Graph& graph, const Plan& plan, const ClusterSpec& cluster,
-              const WorkspaceSize& workspace)
+              const WorkspaceSize& workspace, const LayerLine* line)
       : graph_(graph),
         plan_(plan),
         cluster_(cluster),
         workspace_(workspace),
+        line_(line),
         messages_(traffic(graph, plan)),
         message_costs_(cluster, messages_) {}
 
-  PlanPrice run() {
-    price_stages();
+  std::optional<PlanPrice> run() {
+    if (!price_stages()) return std::nullopt;
     price_transfers();
     price_pipeline();
     price_once();
@@ -140,15 +149,16 @@ class PlanPricing {
   }
 
  private:
-  void price_stages() {
+  [[nodiscard]] bool price_stages() {
     std::vector<int> last;
     for (const StagePlan& stage : plan_.stages) last.push_back(stage.ranks.back());
-    const std::vector<RankPrograms> programs =
-        lower_unordered(graph_, plan_, last, workspace_, false);
+    const auto steps = count_steps(graph_, plan_, last, workspace_, false, line_);
+    if (!steps) return false;
     price_.chunks.resize(table_.stage_of_chunk.size());
-    for (std::size_t s = 0; s < programs.size(); ++s) {
-      const Program& step = programs[s].step;
-      const RankPrice rank = RankPricing(step, cluster_, plan_.stages[s]).run();
+    for (std::size_t s = 0; s < steps->size(); ++s) {
+      const CountedStep& step = (*steps)[s];
+      const RankPrice rank =
+          RankPricing(step.program, &step.times, cluster_, plan_.stages[s]).run();
       price_.stages.push_back(rank.times);
       for (const auto& [chunk, times] : rank.chunks) {
         price_.chunks[static_cast<std::size_t>(chunk)] = times;
@@ -159,8 +169,9 @@ class PlanPricing {
                                    c.prepare + c.reduce + c.update);
       price_.norm = std::max(price_.norm, rank.norm);
       price_.arenas.push_back(step.arena);
-      price_.totals.push_back(totals(step));
+      price_.totals.push_back(step.totals);
     }
+    return true;
   }
 
   void price_transfers() {
@@ -205,6 +216,7 @@ class PlanPricing {
   const Plan& plan_;
   const ClusterSpec& cluster_;
   const WorkspaceSize& workspace_;
+  const LayerLine* line_;
   const Schedule table_ = table_of(plan_);
   std::vector<StageMessage> messages_;
   MessageCosts message_costs_;
@@ -216,15 +228,26 @@ class PlanPricing {
 
 PlanPrice price(const Graph& graph, const Plan& plan, const ClusterSpec& cluster,
                 const WorkspaceSize& workspace) {
-  return PlanPricing(graph, plan, cluster, workspace).run();
+  return PlanPricing(graph, plan, cluster, workspace, nullptr).run().value();
+}
+
+std::optional<PlanPrice> price(const Graph& graph, const LayerLine& line, const Plan& plan,
+                               const ClusterSpec& cluster, const WorkspaceSize& workspace) {
+  return PlanPricing(graph, plan, cluster, workspace, &line).run();
 }
 
 StageTimes stage_times(const Program& program, const ClusterSpec& cluster, const StagePlan& stage) {
-  return RankPricing(program, cluster, stage).run().times;
+  return RankPricing(program, nullptr, cluster, stage).run().times;
 }
 
 std::vector<StageMemory> stage_memory(const Graph& graph, const Plan& plan,
                                       const WorkspaceSize& workspace) {
+  return stage_memory(graph, LayerLine(graph.num_layers), plan, workspace).value();
+}
+
+std::optional<std::vector<StageMemory>> stage_memory(const Graph& graph, const LayerLine& line,
+                                                     const Plan& plan,
+                                                     const WorkspaceSize& workspace) {
   std::vector<int> ranks;
   std::vector<std::size_t> stage_of;
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {
@@ -240,12 +263,13 @@ std::vector<StageMemory> stage_memory(const Graph& graph, const Plan& plan,
       stage_of.push_back(s);
     }
   }
-  const std::vector<RankPrograms> programs = lower_unordered(graph, plan, ranks, workspace, true);
+  const auto steps = count_steps(graph, plan, ranks, workspace, true, &line);
+  if (!steps) return std::nullopt;
   std::vector<StageMemory> found(plan.stages.size());
   for (std::size_t i = 0; i < ranks.size(); ++i) {
     StageMemory& most = found[stage_of[i]];
-    const Program& step = programs[i].step;
-    if (step.arena >= most.arena) most = {step.arena, totals(step).memory};
+    const CountedStep& step = (*steps)[i];
+    if (step.arena >= most.arena) most = {step.arena, step.totals.memory};
   }
   return found;
 }

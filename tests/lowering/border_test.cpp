@@ -57,7 +57,7 @@ TEST(Border, MessagesAreThoseOfThePlansPrograms) {
       for (std::size_t s = 0; s < plan.stages.size(); ++s) {
         const int last = plan.stages[s].ranks.back();
         const Bytes truth =
-            staging_of(lower_unordered(graph, plan, {last}, no_workspace, false).front().step);
+            staging_of(count_steps(graph, plan, {last}, no_workspace, false)->front().program);
         EXPECT_EQ(found.staging[s], truth);
         staged += truth > Bytes{0} ? 1 : 0;
       }

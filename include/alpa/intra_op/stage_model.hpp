@@ -193,8 +193,14 @@ class StageModel {
                                    const StageWeights& weights) const;
 
   /// Fills the strategies and the retention of an answer that has none, by the names of a graph
-  /// that holds all layers.
+  /// that holds all layers of the line.
   void name(StageAnswer& answer, const Graph& whole) const;
+  /// The same of a graph that holds these of them, ascending.
+  void name(StageAnswer& answer, const Graph& some, const std::vector<int>& layers) const;
+
+  /// Numbers of the layers of an answer that has parts, equal where layers of one class choose
+  /// alike.
+  [[nodiscard]] std::vector<int> kinds_of_choices(const StageAnswer& answer) const;
 
   /// The strategy that an operator of the graph, in that layer of the line, takes in an answer that
   /// has parts.

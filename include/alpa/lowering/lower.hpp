@@ -1,9 +1,11 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "alpa/graph/graph.hpp"
+#include "alpa/graph/layer_line.hpp"
 #include "alpa/plan/plan.hpp"
 #include "alpa/program/program.hpp"
 
@@ -29,12 +31,24 @@ struct RankPrograms {
                                               const std::vector<int>& ranks,
                                               const WorkspaceSize& workspace_size);
 
-/// The same without waits and slots: enough to count, price and pack, not to run. Without
-/// `evaluation` the program of evaluation stays empty and the arena is that of the step alone.
-[[nodiscard]] std::vector<RankPrograms> lower_unordered(const Graph& graph, const Plan& plan,
-                                                        const std::vector<int>& ranks,
-                                                        const WorkspaceSize& workspace_size,
-                                                        bool evaluation);
+/// A rank's step without waits and slots: enough to count, price and pack, not to run.
+struct CountedStep {
+  Program program;                      ///< of the graph's layers
+  std::vector<std::vector<int>> times;  ///< [segment][instruction]: for how many it stands
+  Bytes arena;                          ///< with all of them
+  ProgramTotals totals;                 ///< of all of them
+};
+
+/// The steps of several ranks, in their order. Without `evaluation` the arena is that of the step
+/// alone.
+/// @param line where given, the graph holds only some of its layers, and what comes out is that of
+///   the whole line: instructions and buffers of a layer that others are like stand for theirs too,
+///   and what lives within a segment is packed as often as it is there.
+///   @pre layers that are like one another choose alike and are in one chunk
+/// @return nothing where lives of values in the whole line do not follow from those in the graph
+[[nodiscard]] std::optional<std::vector<CountedStep>> count_steps(
+    const Graph& graph, const Plan& plan, const std::vector<int>& ranks,
+    const WorkspaceSize& workspace_size, bool evaluation, const LayerLine* line = nullptr);
 
 /// Scratch-free devices.
 [[nodiscard]] Bytes no_workspace(const Kernel&, const std::vector<Operand>&,

@@ -210,6 +210,9 @@ struct ProgramTotals {
   std::vector<Bytes> memory;  ///< by MemoryClass; transient is the region all segments share
 };
 [[nodiscard]] ProgramTotals totals(const Program& program);
+/// The same where instructions stand for several, `times`[segment][instruction]; without memory.
+[[nodiscard]] ProgramTotals totals(const Program& program,
+                                   const std::vector<std::vector<int>>& times);
 
 /// Bytes sent by one instruction of the kind it is; 0 for kernels.
 [[nodiscard]] double bytes_sent(const Instruction& instruction, int group_size, int group_rank);

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "alpa/cluster/cluster_spec.hpp"
 #include "alpa/graph/graph.hpp"
+#include "alpa/graph/layer_line.hpp"
 #include "alpa/lowering/lower.hpp"
 #include "alpa/plan/plan.hpp"
 #include "alpa/program/program.hpp"
@@ -85,6 +87,13 @@ struct PlanPrice {
 [[nodiscard]] PlanPrice price(const Graph& graph, const Plan& plan, const ClusterSpec& cluster,
                               const WorkspaceSize& workspace);
 
+/// The price of a plan for a line of layers, of which the graph holds only some; plan and graph
+/// have the same layers. Nothing where it does not follow from them (see count_steps).
+/// @pre as count_steps
+[[nodiscard]] std::optional<PlanPrice> price(const Graph& graph, const LayerLine& line,
+                                             const Plan& plan, const ClusterSpec& cluster,
+                                             const WorkspaceSize& workspace);
+
 /// Memory of the device of a stage that needs most.
 struct StageMemory {
   Bytes arena;                ///< packed
@@ -96,6 +105,11 @@ struct StageMemory {
 /// the last device counts.  @pre validate(plan, graph) passes
 [[nodiscard]] std::vector<StageMemory> stage_memory(const Graph& graph, const Plan& plan,
                                                     const WorkspaceSize& workspace);
+/// The same of a line of layers, as `price` has it.
+[[nodiscard]] std::optional<std::vector<StageMemory>> stage_memory(const Graph& graph,
+                                                                   const LayerLine& line,
+                                                                   const Plan& plan,
+                                                                   const WorkspaceSize& workspace);
 
 /// The times of one rank's step program on a mesh of its cluster.
 [[nodiscard]] StageTimes stage_times(const Program& program, const ClusterSpec& cluster,
