@@ -93,6 +93,19 @@ Plan assemble(const Draft& draft, const std::vector<const StageAnswer*>& answers
   return plan;
 }
 
+std::vector<Recompute> recompute_of(const std::vector<const StageAnswer*>& answers, int layers) {
+  std::vector<Recompute> recompute(static_cast<std::size_t>(layers), Recompute::none);
+  bool nothing = true;
+  for (const StageAnswer* answer : answers) {
+    for (const ChosenLayers& part : answer->parts) {
+      std::fill(recompute.begin() + part.first, recompute.begin() + part.last + 1, part.recompute);
+      nothing = nothing && part.recompute == Recompute::none;
+    }
+  }
+  if (nothing) recompute.clear();
+  return recompute;
+}
+
 TableShape table_shape(const Draft& draft) {
   return {draft.schedule, draft.warm_up, draft.microbatches};
 }

@@ -44,6 +44,10 @@ struct Draft {
 [[nodiscard]] Plan assemble(const Draft& draft, const std::vector<const StageAnswer*>& answers,
                             const Graph& graph, const ClusterSpec& cluster);
 
+/// What is computed again, by layer of the line, where stages have chosen so; empty: nothing.
+[[nodiscard]] std::vector<Recompute> recompute_of(const std::vector<const StageAnswer*>& answers,
+                                                  int layers);
+
 [[nodiscard]] TableShape table_shape(const Draft& draft);
 
 /// The draft of a plan whose stages lie on consecutive devices; its operators' choices left out.

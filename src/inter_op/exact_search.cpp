@@ -46,6 +46,9 @@ class DepthFirst {
     return rest(stages, 0, 0);
   }
 
+  /// Whether a choice did not fit.
+  [[nodiscard]] bool lacked_memory() const { return lacked_memory_; }
+
   /// Whether depths of some pipeline were not gone through that might have been better.
   [[nodiscard]] bool left_out() const { return left_out_; }
 
@@ -88,7 +91,11 @@ class DepthFirst {
     stages_from(left, layer, device, [&](const DraftStage& stage) {
       const Bytes room = work_.capacity(stage.first_device, stage.mesh);
       for (const StagePoint& point : points_.of(draft_.microbatches, stage).points) {
-        if (memory_of(point.answer->figures, stashes) <= room) visit(stage, point);
+        if (memory_of(point.answer->figures, stashes) <= room) {
+          visit(stage, point);
+        } else {
+          lacked_memory_ = true;
+        }
       }
     });
   }
@@ -160,7 +167,9 @@ class DepthFirst {
     for (std::size_t s = 0; s < answers.size(); ++s) {
       const DraftStage& stage = draft_.stages[s];
       const Bytes bytes = memory_of(answers[s]->figures, in_flight(draft_, s));
-      if (bytes > work_.capacity(stage.first_device, stage.mesh)) return false;
+      if (bytes <= work_.capacity(stage.first_device, stage.mesh)) continue;
+      lacked_memory_ = true;
+      return false;
     }
     return true;
   }
@@ -204,12 +213,13 @@ class DepthFirst {
     static const std::vector<StageTransfer> kNone;
     const auto& transfers = known == transfers_.end() ? kNone : known->second;
     if (hopeless(modelled_price(work_.cluster(), draft_, times, transfers))) return {};
-    const auto offered =
-        work_.offer(assemble(draft_, answers, work_.graph(draft_.microbatches), work_.cluster()));
+    const Graph& graph = work_.graph(draft_.microbatches, recompute_of(answers, work_.layers()));
+    const auto offered = work_.offer(assemble(draft_, answers, graph, work_.cluster()));
     transfers_[key] = offered.price.transfers;
     work_.solved(key);
     std::vector<std::size_t> worse;
     for (std::size_t s = 0; s < offered.over.size(); ++s) {
+      lacked_memory_ = lacked_memory_ || offered.over[s] > Bytes{0};
       if (offered.over[s] > Bytes{0} || exceeds(offered.price.stages[s], times[s])) {
         worse.push_back(s);
       }
@@ -225,6 +235,7 @@ class DepthFirst {
   std::vector<std::vector<int>> depths_;  ///< of 1F1B that are tried, the least first
   bool has_all_depths_ = true;
   bool left_out_ = false;
+  bool lacked_memory_ = false;
   std::vector<const StagePoint*> chosen_;
   std::map<std::tuple<int, int, int>, double> rest_;
   std::map<std::string, std::vector<StageTransfer>> transfers_;
@@ -237,10 +248,14 @@ struct Outline {
   int stages = 1;
 };
 
-}  // namespace
+struct CountedOut {
+  TierResult result;
+  bool lacked_memory = false;
+};
 
-std::optional<TierResult> exact_search(SearchWork& work) {
-  StagePoints points(work);
+/// With layers that choose of these kinds; nothing if there are too many choices.
+std::optional<CountedOut> count_out(SearchWork& work, const std::vector<Recompute>& kinds) {
+  StagePoints points(work, kinds);
   if (!points.few_enough()) return std::nullopt;
   const SearchWork::Clock clock(work, "dynamic programme");
   std::int64_t nodes = 0;
@@ -273,7 +288,18 @@ std::optional<TierResult> exact_search(SearchWork& work) {
   if (!result.complete && !shapes.empty()) {
     result.lower_bound = std::min(result.lower_bound, shapes.front().bound + work.norm());
   }
-  return result;
+  return CountedOut{result, search.lacked_memory()};
+}
+
+}  // namespace
+
+std::optional<TierResult> exact_search(SearchWork& work, const std::vector<Recompute>& kinds) {
+  const auto first = count_out(work, {kinds.front()});
+  if (!first) return std::nullopt;
+  // Computing again saves nothing but memory.
+  if (kinds.size() == 1 || (!first->lacked_memory && first->result.complete)) return first->result;
+  const auto all = count_out(work, kinds);
+  return all ? all->result : TierResult{false, 0.0};
 }
 
 }  // namespace alpa

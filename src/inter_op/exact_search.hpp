@@ -12,6 +12,8 @@ struct TierResult {
 
 /// Every structure with every choice of its stages, depth first under bounds: for problems whose
 /// stages have few choices each. Nothing if this one is not so small.
-[[nodiscard]] std::optional<TierResult> exact_search(SearchWork& work);
+/// @param kinds what each layer may choose to compute again, beginning with nothing; or one of all
+[[nodiscard]] std::optional<TierResult> exact_search(SearchWork& work,
+                                                     const std::vector<Recompute>& kinds);
 
 }  // namespace alpa

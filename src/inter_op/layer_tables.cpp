@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "side_by_side.hpp"
@@ -133,7 +134,8 @@ void run(Job& job) {
   }
   job.question.reset();
   for (HullPoint& point : hull) {
-    job.tables.push_back({LayerTable(point.answer.by_layer), std::move(point.answer.parts)});
+    const Recompute again = point.answer.parts.front().recompute;
+    job.tables.push_back({LayerTable(point.answer.by_layer), std::move(point.answer.parts), again});
   }
 }
 
@@ -179,17 +181,58 @@ StageFigures LayerTable::of(int first, int last) const {
           {reduced}};
 }
 
-std::optional<Mixture> mixture_within(const MeshTables& tables, int first, int last, int stashes,
+Chain chain_of(const MeshTables& tables, int microbatches, int stashes) {
+  struct Point {
+    double cost, bytes;
+    const LineAnswer* answer;
+  };
+  StageWeights times;
+  times.forward = times.backward = microbatches;
+  std::vector<Point> points;
+  bool alike = true;
+  for (const LineAnswer& answer : tables) {
+    const StageFigures all = answer.table.of(0, answer.table.layers() - 1);
+    const Bytes bytes = all.state + all.stash * stashes;
+    points.push_back({weighted(all, times), static_cast<double>(bytes.value), &answer});
+    alike = alike && answer.recompute == tables.front().recompute;
+  }
+  if (!alike) {
+    std::stable_sort(points.begin(), points.end(), [](const Point& a, const Point& b) {
+      return a.cost != b.cost ? a.cost < b.cost : a.bytes < b.bytes;
+    });
+    std::vector<Point> hull;
+    for (const Point& next : points) {
+      if (!hull.empty() && next.bytes >= hull.back().bytes) continue;
+      // The one before is no use above the line from the one before that to this.
+      while (hull.size() > 1) {
+        const Point& a = hull[hull.size() - 2];
+        const Point& b = hull.back();
+        if ((b.cost - a.cost) * (a.bytes - next.bytes) <
+            (next.cost - a.cost) * (a.bytes - b.bytes)) {
+          break;
+        }
+        hull.pop_back();
+      }
+      hull.push_back(next);
+    }
+    points = std::move(hull);
+  }
+  Chain chain;
+  for (const Point& point : points) chain.push_back(point.answer);
+  return chain;
+}
+
+std::optional<Mixture> mixture_within(const Chain& chain, int first, int last, int stashes,
                                       Bytes room) {
-  for (std::size_t t = 0; t < tables.size(); ++t) {
-    Mixture best{t, 0, tables[t].table.of(first, last)};
+  for (std::size_t t = 0; t < chain.size(); ++t) {
+    Mixture best{t, 0, chain[t]->table.of(first, last)};
     if (memory_of(best.figures, stashes) > room) continue;
     if (t == 0) return best;
     int high = last - first + 1;
     while (high - best.large_layers > 1) {
       const int count = (best.large_layers + high) / 2;
-      const StageFigures small = tables[t].table.of(first, last - count);
-      const StageFigures large = tables[t - 1].table.of(last - count + 1, last);
+      const StageFigures small = chain[t]->table.of(first, last - count);
+      const StageFigures large = chain[t - 1]->table.of(last - count + 1, last);
       const Bytes reduced = small.reduced + large.reduced;
       const StageFigures both{plus(small.times, large.times), small.state + large.state,
                               small.stash + large.stash,
@@ -205,11 +248,65 @@ std::optional<Mixture> mixture_within(const MeshTables& tables, int first, int l
   return std::nullopt;
 }
 
+Chain best_pair(const MeshTables& tables, int microbatches, int first, int last, int stashes,
+                Bytes room) {
+  StageWeights times;
+  times.forward = times.backward = microbatches;
+  Chain best;
+  double least = std::numeric_limits<double>::infinity();
+  std::vector<std::pair<double, const LineAnswer*>> large;
+  std::vector<const LineAnswer*> small;
+  for (const LineAnswer& answer : tables) {
+    const StageFigures all = answer.table.of(first, last);
+    const double time = weighted(all, times);
+    if (memory_of(all, stashes) > room) {
+      large.emplace_back(time, &answer);
+      continue;
+    }
+    small.push_back(&answer);
+    if (time >= least) continue;
+    least = time;
+    best = {&answer};
+  }
+  for (const auto& [time, answer] : large) {
+    for (const LineAnswer* rest : small) {
+      if (time >= least) break;
+      const auto mixed = mixture_within({answer, rest}, first, last, stashes, room);
+      if (!mixed || weighted(mixed->figures, times) >= least) continue;
+      least = weighted(mixed->figures, times);
+      best = {answer, rest};
+    }
+  }
+  return best;
+}
+
 bool ties(SearchWork& work, int microbatches) {
   return work.operators(microbatches) > kTiedOperators;
 }
 
+void LayerTables::prepare_kinds(int microbatches, const std::vector<PlacedMesh>& meshes) {
+  const std::vector<Recompute> before = work_.recompute();
+  for (const Kind& kind : kinds_) {
+    work_.recompute(kind.recompute);
+    kind.tables->prepare(microbatches, meshes);
+  }
+  work_.recompute(before);
+  for (const PlacedMesh& at : meshes) {
+    const std::string& mesh = work_.costs(at.first_device, at.mesh).key();
+    const auto [it, is_new] = tables_.try_emplace({microbatches, mesh});
+    if (!is_new) continue;
+    for (const Kind& kind : kinds_) {
+      const MeshTables& of = kind.tables->of(microbatches, at.first_device, at.mesh);
+      it->second.insert(it->second.end(), of.begin(), of.end());
+    }
+  }
+}
+
 void LayerTables::prepare(int microbatches, const std::vector<PlacedMesh>& meshes) {
+  if (!kinds_.empty()) {
+    prepare_kinds(microbatches, meshes);
+    return;
+  }
   std::vector<Job> jobs;
   const bool tied = ties(work_, microbatches);
   std::set<std::string> keys;

@@ -19,6 +19,7 @@ class LayerTable {
 
   /// Figures of layers first..last.
   [[nodiscard]] StageFigures of(int first, int last) const;
+  [[nodiscard]] int layers() const { return static_cast<int>(sums_.size()) - 1; }
 
   /// Whether two layers have the same figures.
   [[nodiscard]] bool alike(int a, int b) const {
@@ -40,13 +41,21 @@ class LayerTable {
 struct LineAnswer {
   LayerTable table;
   std::vector<ChosenLayers> parts;
+  Recompute recompute = Recompute::none;  ///< of all layers
 };
 
-/// The answers of one mesh: cheapest first, then ever smaller (the lower convex hull of time over
-/// memory, as far as it is looked at).
+/// The answers of one mesh for each recomputation: cheapest first, then ever smaller (the lower
+/// convex hull of time over memory, as far as it is looked at).
 using MeshTables = std::vector<LineAnswer>;
 
-/// A run of layers that follows two neighbours of a mesh's answers.
+/// Cheapest first, then ever smaller.
+using Chain = std::vector<const LineAnswer*>;
+
+/// Those of one recomputation as they are; of several the lower convex hull of time over memory
+/// with so many stashes.
+[[nodiscard]] Chain chain_of(const MeshTables& tables, int microbatches, int stashes);
+
+/// A run of layers that follows two neighbours of a chain.
 struct Mixture {
   std::size_t small = 0;  ///< the answer of the first layers
   int large_layers = 0;   ///< at the end, that follow the answer before it
@@ -55,8 +64,13 @@ struct Mixture {
 
 /// The cheapest answer that fits in so many bytes with so many stashes, with as many layers like
 /// the answer before it as have room. Nothing if none fits.
-[[nodiscard]] std::optional<Mixture> mixture_within(const MeshTables& tables, int first, int last,
+[[nodiscard]] std::optional<Mixture> mixture_within(const Chain& chain, int first, int last,
                                                     int stashes, Bytes room);
+
+/// The two answers of all, neighbours on a hull or not, of which the layers take least time as
+/// mixture_within mixes them; or one alone. Empty if none fits.
+[[nodiscard]] Chain best_pair(const MeshTables& tables, int microbatches, int first, int last,
+                              int stashes, Bytes room);
 
 /// A mesh at a place.
 struct PlacedMesh {
@@ -69,6 +83,17 @@ class LayerTables {
  public:
   explicit LayerTables(SearchWork& work) : work_(work) {}
 
+  /// What is computed again, and the tables for that.
+  struct Kind {
+    std::vector<Recompute> recompute;
+    LayerTables* tables = nullptr;
+  };
+  /// The tables of several kinds together.  @param kinds tables kept by reference
+  LayerTables(SearchWork& work, std::vector<Kind> kinds) : work_(work), kinds_(std::move(kinds)) {}
+
+  /// Whether layers may be computed again otherwise than others.
+  [[nodiscard]] bool several_kinds() const { return !kinds_.empty(); }
+
   /// Makes what is missing, on several threads; what comes out does not depend on them.
   void prepare(int microbatches, const std::vector<PlacedMesh>& meshes);
 
@@ -76,7 +101,10 @@ class LayerTables {
   [[nodiscard]] const MeshTables& of(int microbatches, int first_device, const DeviceMesh& mesh);
 
  private:
+  void prepare_kinds(int microbatches, const std::vector<PlacedMesh>& meshes);
+
   SearchWork& work_;
+  std::vector<Kind> kinds_;
   std::map<std::pair<int, std::string>, MeshTables> tables_;
 };
 

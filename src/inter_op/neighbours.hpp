@@ -6,8 +6,8 @@
 
 namespace alpa {
 
-/// Drafts that differ from a given one in one border, one mesh, the meshes of all stages of a size, the
-/// number of microbatches, the schedule or the depth.
+/// Drafts that differ from a given one in one border, one mesh, the meshes of all stages of a size,
+/// the number of microbatches, the schedule or the depth.
 [[nodiscard]] std::vector<Draft> neighbours(SearchWork& work, const Draft& given);
 
 }  // namespace alpa

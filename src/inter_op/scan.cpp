@@ -23,7 +23,8 @@ class Scan {
   Scan(SearchWork& work, LayerTables& tables, double hopeless)
       : work_(work), tables_(tables), hopeless_(hopeless) {}
 
-  std::vector<RatedDraft> run() {
+  /// @param near numbers of microbatches to begin with; empty: all that may matter
+  std::vector<RatedDraft> run(const std::vector<int>& near) {
     std::set<std::string> meshes;
     for (const int size : submesh_sizes(work_.cluster(), 0)) {
       for (const DeviceMesh& mesh : work_.meshes(size)) meshes.insert(work_.costs(0, mesh).key());
@@ -31,7 +32,7 @@ class Scan {
     const auto& counts = work_.microbatch_counts();
     large_ = work_.operators(counts.front()) > kManyOperators;
     if (large_ || counts.size() * meshes.size() > kManyTables) {
-      look_where_it_matters();
+      look_where_it_matters(near);
     } else {
       for (std::size_t b = 0; b < counts.size(); ++b) (void)look(b, {});
     }
@@ -46,7 +47,7 @@ class Scan {
   }
 
  private:
-  void look_where_it_matters() {
+  void look_where_it_matters(const std::vector<int>& near) {
     const std::size_t all = work_.microbatch_counts().size();
     Sizes sizes{.regular = true, .one_axis = large_};
     std::set<std::size_t> looked;
@@ -55,12 +56,16 @@ class Scan {
       if (!looked.insert(b).second) return std::nullopt;
       return look(b, sizes);
     };
+    for (std::size_t b = 0; b < all; ++b) {
+      const int count = work_.microbatch_counts()[b];
+      if (std::find(near.begin(), near.end(), count) != near.end()) (void)once(b);
+    }
     // Without a pipeline few microbatches may be best, with one many: from both ends.
-    for (std::size_t b = 0; b < all; b += 2) {
+    for (std::size_t b = 0; near.empty() && b < all; b += 2) {
       const auto found = once(b);
       if (large_ && found && *found < kInfinity) break;
     }
-    for (std::size_t back = 0; back < all && vain < kVain; back += 2) {
+    for (std::size_t back = 0; near.empty() && back < all && vain < kVain; back += 2) {
       const auto found = once(all - 1 - back);
       if (!found) continue;
       if (*found == kInfinity) ++vain;
@@ -125,7 +130,12 @@ class Scan {
 }  // namespace
 
 std::vector<RatedDraft> scan(SearchWork& work, LayerTables& tables, double hopeless) {
-  return Scan(work, tables, hopeless).run();
+  return Scan(work, tables, hopeless).run({});
+}
+
+std::vector<RatedDraft> scan_near(SearchWork& work, LayerTables& tables, double hopeless,
+                                  const std::vector<int>& microbatches) {
+  return Scan(work, tables, hopeless).run(microbatches);
 }
 
 }  // namespace alpa

@@ -16,4 +16,9 @@ namespace alpa {
 /// @param hopeless a time of which nothing above is wanted
 [[nodiscard]] std::vector<RatedDraft> scan(SearchWork& work, LayerTables& tables, double hopeless);
 
+/// The same from some numbers of microbatches, and those beside the best as long as that helps.
+[[nodiscard]] std::vector<RatedDraft> scan_near(SearchWork& work, LayerTables& tables,
+                                                double hopeless,
+                                                const std::vector<int>& microbatches);
+
 }  // namespace alpa

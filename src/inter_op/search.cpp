@@ -14,6 +14,8 @@
 namespace alpa {
 namespace {
 
+constexpr Bytes kAnyMemory{std::int64_t{1} << 60};
+
 /// The plan that everything is fixed to.
 TierResult fixed_plan(SearchWork& work) {
   const Plan& plan = *work.request().constraints.plan;
@@ -48,39 +50,20 @@ std::vector<std::vector<Recompute>> recomputations(SearchWork& work) {
   return all;
 }
 
-/// Nothing computed again, or all layers alike: each counted out where choices are few, the others
-/// searched together.
+/// Counted out where choices are few, otherwise searched.
 TierResult search_all(SearchWork& work) {
-  TierResult result{true, std::numeric_limits<double>::infinity()};
-  std::vector<std::vector<Recompute>> wide;
-  double counted_bound = 0.0;  // of those that were not counted out to the end
-  for (const auto& recompute : recomputations(work)) {
+  const std::vector<std::vector<Recompute>> all = recomputations(work);
+  std::vector<Recompute> kinds;
+  for (const auto& recompute : all) {
     work.recompute(recompute);
     offer_seeds(work);
-    if (!wide.empty()) {
-      wide.push_back(recompute);
-      counted_bound = 0.0;
-      continue;
-    }
-    // What is computed again only adds to the work.
-    const double bound = recompute.empty() ? 0.0 : work_bound(work) + work.norm();
-    if (work.stopped() || bound >= work.best_time()) {
-      result.complete = result.complete && bound >= work.best_time();
-      result.lower_bound = std::min(result.lower_bound, bound);
-      continue;
-    }
-    const auto exact = exact_search(work);
-    if (exact && exact->complete) {
-      result.lower_bound = std::min(result.lower_bound, exact->lower_bound);
-      continue;
-    }
-    wide.push_back(recompute);
-    counted_bound = exact ? exact->lower_bound : 0.0;
+    kinds.push_back(recompute.empty() ? Recompute::none : recompute.front());
   }
-  if (!wide.empty()) {
-    const TierResult found = wide_search(work, wide);
-    result.complete = false;
-    result.lower_bound = std::min(result.lower_bound, std::max(found.lower_bound, counted_bound));
+  work.recompute(all.front());
+  TierResult result;
+  if (const auto exact = exact_search(work, kinds)) result = *exact;
+  if (!result.complete) {
+    result.lower_bound = std::max(result.lower_bound, wide_search(work, all).lower_bound);
   }
   if (work.has_best()) {
     work.recompute(recompute_of(*work.best()));
@@ -93,16 +76,17 @@ TierResult search_all(SearchWork& work) {
 /// A closer bound of the whole space, whatever is computed again; 0 if there is no time for it.
 /// @param fills without: also of pipelines that do other work while they fill
 double closer_bound(SearchWork& work, bool fills) {
-  std::vector<std::vector<Recompute>> choices;
-  if (work.request().recompute) {
-    choices.push_back(work.recompute());
-  } else {
-    for (const Recompute choice : {Recompute::none, Recompute::attention, Recompute::full}) {
-      choices.push_back(work.everywhere(choice));
-    }
-  }
   if (work.request().stop.stop_requested()) return 0.0;
-  return SpaceBound(work, choices, fills).below(work.best_time() - work.norm()) + work.norm();
+  const double price = work.best_time() - work.norm();
+  if (work.request().recompute) {
+    return SpaceBound(work, {work.recompute()}, fills).below(price) + work.norm();
+  }
+  // Computing again only adds to the time, and saves nothing but memory.
+  SearchRequest roomy = work.request();
+  roomy.recompute = Recompute::none;
+  roomy.memory_limit = kAnyMemory;
+  SearchWork other(roomy);
+  return SpaceBound(other, {{}}, fills).below(price) + work.norm();
 }
 
 }  // namespace

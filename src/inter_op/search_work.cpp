@@ -19,6 +19,11 @@ namespace {
 constexpr std::int64_t kDefaultEffort = 20'000;
 constexpr double kSureRoom = 1.0;  ///< of a device: more may be too much for another of the stage
 
+bool is_nothing(const std::vector<Recompute>& recompute) {
+  return std::all_of(recompute.begin(), recompute.end(),
+                     [](Recompute choice) { return choice == Recompute::none; });
+}
+
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -84,28 +89,36 @@ std::vector<Recompute> SearchWork::everywhere(Recompute choice) const {
   return std::vector<Recompute>(static_cast<std::size_t>(layers_), choice);
 }
 
-Graph SearchWork::make_graph(int microbatches, const std::vector<Recompute>& recompute) const {
+std::vector<Recompute> SearchWork::of_graph(const std::vector<Recompute>& of_line) const {
+  if (is_nothing(of_line)) return {};
+  if (kept_.empty()) return of_line;
+  std::vector<Recompute> of_kept;
+  for (const int l : kept_) of_kept.push_back(of_line[static_cast<std::size_t>(l)]);
+  return of_kept;
+}
+
+Graph SearchWork::make_graph(const GraphKey& key) const {
+  const auto& [microbatches, recompute] = key;
   const std::int64_t microbatch = request_.global_batch / microbatches;
   const auto plain = graphs_.find({microbatches, {}});
   if (recompute.empty()) {
     return kept_.empty() ? request_.graph(microbatch) : request_.graph_of_layers(microbatch, kept_);
   }
-  std::vector<Recompute> of_layer = recompute;
-  if (!kept_.empty()) {
-    of_layer.clear();
-    for (const int l : kept_) of_layer.push_back(recompute[static_cast<std::size_t>(l)]);
-  }
-  return with_recomputation(plain == graphs_.end() ? make_graph(microbatches, {}) : *plain->second,
-                            of_layer);
+  return with_recomputation(
+      plain == graphs_.end() ? make_graph({microbatches, {}}) : *plain->second, recompute);
 }
 
 const Graph& SearchWork::graph(int microbatches, const std::vector<Recompute>& recompute) {
-  const auto known = graphs_.find({microbatches, recompute});
+  return held_graph({microbatches, of_graph(recompute)});
+}
+
+const Graph& SearchWork::held_graph(const GraphKey& key) {
+  const auto known = graphs_.find(key);
   if (known != graphs_.end()) return *known->second;
-  if (!recompute.empty()) (void)graph(microbatches, {});
+  if (!key.second.empty()) (void)held_graph({key.first, {}});
   const Clock clock(*this, "graphs");
-  auto made = std::make_unique<Graph>(make_graph(microbatches, recompute));
-  return *graphs_.emplace(GraphKey(microbatches, recompute), std::move(made)).first->second;
+  auto made = std::make_unique<Graph>(make_graph(key));
+  return *graphs_.emplace(key, std::move(made)).first->second;
 }
 
 const Graph& SearchWork::whole_graph(int microbatches, const std::vector<Recompute>& recompute) {
@@ -158,29 +171,45 @@ std::size_t SearchWork::operators(int microbatches) {
 }
 
 void SearchWork::make_graphs(const std::vector<Recompute>& recompute) {
-  std::vector<int> missing;
+  std::vector<GraphKey> missing;
   for (const int microbatches : microbatch_counts_) {
-    if (!graphs_.contains({microbatches, recompute})) missing.push_back(microbatches);
+    const GraphKey key(microbatches, of_graph(recompute));
+    if (!graphs_.contains(key)) missing.push_back(key);
   }
   const Clock clock(*this, "graphs");
   std::vector<std::unique_ptr<Graph>> made(missing.size());
-  side_by_side(missing.size(), [&](std::size_t i) {
-    made[i] = std::make_unique<Graph>(make_graph(missing[i], recompute));
-  });
+  side_by_side(missing.size(),
+               [&](std::size_t i) { made[i] = std::make_unique<Graph>(make_graph(missing[i])); });
   for (std::size_t i = 0; i < missing.size(); ++i) {
-    graphs_.emplace(GraphKey(missing[i], recompute), std::move(made[i]));
+    graphs_.emplace(std::move(missing[i]), std::move(made[i]));
   }
 }
 
 const std::shared_ptr<const intra_op::GraphIndex>& SearchWork::index(int microbatches) {
-  auto& made = indices_[{microbatches, recompute_}];
-  if (!made) {
-    const Graph& of = graph(microbatches);
+  return index_of({microbatches, of_graph(recompute_)});
+}
+
+const std::shared_ptr<const intra_op::GraphIndex>& SearchWork::index_of(const GraphKey& key) {
+  const auto& recompute = key.second;
+  // Layers of the graph that stand for others must be as those are: of one class whatever is
+  // computed again.
+  const bool alike =
+      line_.is_whole() || std::adjacent_find(recompute.begin(), recompute.end(),
+                                             std::not_equal_to<>()) == recompute.end();
+  const auto known = indices_.find(key);
+  if (known != indices_.end()) return known->second;
+  const Graph& of = held_graph(key);
+  std::shared_ptr<const intra_op::GraphIndex> made;
+  if (alike) {
     const Clock clock(*this, "graphs");
-    made = index_of(of, line_, first_index_.get());
+    made = alpa::index_of(of, line_, first_index_.get());
     if (!first_index_) first_index_ = made;
+  } else {
+    const auto plain = index_of({key.first, {}});
+    const Clock clock(*this, "graphs");
+    made = mixed_index_of(of, *plain);
   }
-  return made;
+  return indices_.emplace(key, std::move(made)).first->second;
 }
 
 const MeshCosts& SearchWork::costs(int first_device, const DeviceMesh& mesh) {
@@ -203,24 +232,34 @@ Bytes SearchWork::room(int first_device, const DeviceMesh& mesh) {
 }
 
 const StageModel& SearchWork::model(int microbatches, int first_device, const DeviceMesh& mesh) {
+  return model_of(microbatches, first_device, mesh, of_graph(recompute_));
+}
+
+const StageModel& SearchWork::model_of(int microbatches, int first_device, const DeviceMesh& mesh,
+                                       std::vector<Recompute> of_graph_layer) {
+  if (is_nothing(of_graph_layer)) of_graph_layer.clear();
   const MeshCosts& mesh_costs = costs(first_device, mesh);
-  auto& made = models_[{{microbatches, recompute_}, mesh_costs.key()}];
+  const GraphKey key(microbatches, std::move(of_graph_layer));
+  auto& made = models_[{key, mesh_costs.key()}];
   if (!made) {
-    const Graph& of = graph(microbatches);
+    const Graph& of = held_graph(key);
+    const auto& index = index_of(key);
     const Clock clock(*this, "models");
-    made = std::make_unique<StageModel>(of, mesh_costs, microbatches, stage_constraints(),
-                                        index(microbatches), request_.record);
+    made = std::make_unique<StageModel>(of, mesh_costs, microbatches, stage_constraints(), index,
+                                        request_.record);
   }
   return *made;
 }
 
 bool SearchWork::has_model(int microbatches, int first_device, const DeviceMesh& mesh) {
-  return models_.contains({{microbatches, recompute_}, costs(first_device, mesh).key()});
+  const GraphKey key(microbatches, of_graph(recompute_));
+  return models_.contains({key, costs(first_device, mesh).key()});
 }
 
 void SearchWork::add_model(int microbatches, int first_device, const DeviceMesh& mesh,
                            std::unique_ptr<StageModel> model) {
-  models_[{{microbatches, recompute_}, costs(first_device, mesh).key()}] = std::move(model);
+  const GraphKey key(microbatches, of_graph(recompute_));
+  models_[{key, costs(first_device, mesh).key()}] = std::move(model);
 }
 
 void SearchWork::compare_memory(const Plan& plan, Offered& offered) const {

@@ -75,6 +75,10 @@ class SearchWork {
   [[nodiscard]] Bytes packing() const { return packing_; }
   void packing(Bytes bytes) { packing_ = bytes; }
   [[nodiscard]] const StageModel& model(int microbatches, int first_device, const DeviceMesh& mesh);
+  /// The same for layers of the graph that are computed again as is said.
+  [[nodiscard]] const StageModel& model_of(int microbatches, int first_device,
+                                           const DeviceMesh& mesh,
+                                           std::vector<Recompute> of_graph_layer);
 
   [[nodiscard]] bool has_model(int microbatches, int first_device, const DeviceMesh& mesh);
   /// Takes a model that was made elsewhere.
@@ -144,7 +148,6 @@ class SearchWork {
   void compare_memory(const Plan& plan, Offered& offered) const;
   void switch_clock(const std::string& phase);
   void fold_line();
-  [[nodiscard]] Graph make_graph(int microbatches, const std::vector<Recompute>& recompute) const;
 
   const SearchRequest& request_;
   int devices_ = 0;
@@ -155,7 +158,13 @@ class SearchWork {
   std::vector<int> microbatch_counts_;
   std::pair<int, int> stage_counts_;
   std::vector<Recompute> recompute_;
-  using GraphKey = std::pair<int, std::vector<Recompute>>;  ///< microbatches, what is again
+  /// Microbatches; what is computed again, by layer of the graph: empty if nothing.
+  using GraphKey = std::pair<int, std::vector<Recompute>>;
+  /// By layer of the graph, from what is said by layer of the line.
+  [[nodiscard]] std::vector<Recompute> of_graph(const std::vector<Recompute>& of_line) const;
+  [[nodiscard]] Graph make_graph(const GraphKey& key) const;
+  [[nodiscard]] const Graph& held_graph(const GraphKey& key);
+  [[nodiscard]] const std::shared_ptr<const intra_op::GraphIndex>& index_of(const GraphKey& key);
   std::map<GraphKey, std::unique_ptr<Graph>> graphs_;
   std::optional<std::pair<GraphKey, Graph>> whole_graph_;
   std::optional<std::tuple<GraphKey, LayerLine, Graph>> some_graph_;

@@ -18,7 +18,7 @@ struct StagePoint {
   std::vector<const StageAnswer*> replaced;
 };
 
-/// Every choice of a run of layers on a mesh.
+/// Every choice of a run of layers on a mesh; its parts say what is computed again, no more.
 struct PointSet {
   std::vector<StageAnswer> answers;
   std::vector<StagePoint> points;
@@ -30,7 +30,8 @@ struct PointSet {
 /// All choices of stages, made when first asked for.
 class StagePoints {
  public:
-  explicit StagePoints(SearchWork& work);
+  /// @param kinds what each layer may choose of
+  StagePoints(SearchWork& work, std::vector<Recompute> kinds);
 
   /// Whether all choices of all stages are few enough to hold; makes them.
   [[nodiscard]] bool few_enough();
@@ -40,9 +41,12 @@ class StagePoints {
  private:
   using Key = std::tuple<int, int, int, std::string>;  ///< microbatches, layers, mesh
   [[nodiscard]] bool add(int microbatches, const DraftStage& stage);
+  [[nodiscard]] bool add(int microbatches, const DraftStage& stage,
+                         const std::vector<Recompute>& of_layer, PointSet& set);
   [[nodiscard]] bool may_be_few();
 
   SearchWork& work_;
+  std::vector<Recompute> kinds_;
   std::map<Key, PointSet> sets_;
   std::size_t held_ = 0;
 };

@@ -47,6 +47,15 @@ StageTimes times_as_long(StageTimes times, double factor) {
   return times;
 }
 
+/// What is computed again in all layers of an answer, if that is one thing.
+std::optional<Recompute> same_recompute(const std::optional<StageAnswer>& answer) {
+  if (!answer) return std::nullopt;
+  const Recompute first = answer->parts.front().recompute;
+  const bool same = std::all_of(answer->parts.begin(), answer->parts.end(),
+                                [&](const ChosenLayers& part) { return part.recompute == first; });
+  return same ? std::optional(first) : std::nullopt;
+}
+
 }  // namespace
 
 StageQuestion StageSolver::question_of(const Draft& draft, std::size_t s, Bytes memory) {
@@ -82,23 +91,26 @@ const std::optional<StageAnswer>& StageSolver::solve(const Draft& draft, std::si
       " x" + std::to_string(stashes);
   const bool tied = ties(work_, draft.microbatches);
   const bool follow = tied && care == Care::tables;
+  const bool mixed = tables_.several_kinds();
   const std::string key =
       question_key + " " + std::to_string(memory.value) + (follow ? " follows" : "");
   const auto known = answers_.find(key);
   if (known != answers_.end()) return known->second;
-  if (follow) tables_.prepare(draft.microbatches, {{stage.first_device, stage.mesh}});
-  const StageModel& model = work_.model(draft.microbatches, stage.first_device, stage.mesh);
+  if (follow || mixed) tables_.prepare(draft.microbatches, {{stage.first_device, stage.mesh}});
   const SearchWork::Clock clock(work_, "solving");
   const StageQuestion question = question_of(draft, s, memory);
   auto& answer = answers_[key];
-  if (follow) {
-    const auto& tables = tables_.of(draft.microbatches, stage.first_device, stage.mesh);
-    answer = follow_tables(model, question, tables);
-  } else {
-    work_.solved(key);
-    answer =
-        tied ? solve_tied(model, question, hulls_[question_key]) : untied_.solve(model, question);
-  }
+  if (!tied && mixed) return answer = solve_mixed(draft, stage, question);
+  if (follow || mixed) answer = follow_tables(draft, stage, question);
+  const auto kind = mixed ? same_recompute(answer) : std::nullopt;
+  if (follow || (mixed && !kind)) return answer;
+  work_.solved(key);
+  const StageModel& model = mixed ? model_of(draft, stage, *kind, *kind, stage.first_layer)
+                                  : work_.model(draft.microbatches, stage.first_device, stage.mesh);
+  const std::string hull =
+      question_key + (kind ? " " + std::to_string(static_cast<int>(*kind)) : "");
+  auto alone = tied ? solve_tied(model, question, hulls_[hull]) : untied_.solve(model, question);
+  if (!mixed || (alone && alone->cost < answer->cost)) answer = std::move(alone);
   return answer;
 }
 
@@ -131,27 +143,55 @@ void StageSolver::refine(PricedQuestion& priced, const StageQuestion& question, 
   }
 }
 
+const StageModel& StageSolver::model_of(const Draft& draft, const DraftStage& stage,
+                                        Recompute before, Recompute after, int split) {
+  const int layers = work_.graph(draft.microbatches, {}).num_layers;
+  std::vector<Recompute> of_layer(static_cast<std::size_t>(layers), before);
+  const auto model = [&](std::vector<Recompute> recompute) -> const StageModel& {
+    return work_.model_of(draft.microbatches, stage.first_device, stage.mesh, std::move(recompute));
+  };
+  if (before == after) return model(std::move(of_layer));
+  const int seen = model({}).seen_split(stage.first_layer, stage.last_layer, split);
+  std::fill(of_layer.begin() + seen, of_layer.end(), after);
+  return model(std::move(of_layer));
+}
+
+/// As cuts were chosen, or otherwise if layers may be computed again in several ways and that is
+/// better.
+std::optional<StageAnswer> StageSolver::follow_tables(const Draft& draft, const DraftStage& stage,
+                                                      const StageQuestion& question) {
+  const auto& tables = tables_.of(draft.microbatches, stage.first_device, stage.mesh);
+  auto answer =
+      follow(draft, stage, question, chain_of(tables, draft.microbatches, question.in_flight));
+  if (!tables_.several_kinds()) return answer;
+  const Chain pair = best_pair(tables, draft.microbatches, stage.first_layer, stage.last_layer,
+                               question.in_flight, *question.memory);
+  auto other = follow(draft, stage, question, pair);
+  return other && (!answer || other->cost < answer->cost) ? other : answer;
+}
+
 /// The mixture that the tables suggest, with a layer more or less like the larger answer as the
 /// stage's own figures allow.
-std::optional<StageAnswer> StageSolver::follow_tables(const StageModel& model,
-                                                      const StageQuestion& question,
-                                                      const MeshTables& tables) {
-  if (tables.empty()) return std::nullopt;
+std::optional<StageAnswer> StageSolver::follow(const Draft& draft, const DraftStage& stage,
+                                               const StageQuestion& question, const Chain& chain) {
+  if (chain.empty()) return std::nullopt;
   const int first = question.first_layer;
   const int layers = question.last_layer - first + 1;
   const auto fits = [&](const StageAnswer& answer) {
     return memory_of(answer.figures, question.in_flight) <= *question.memory;
   };
   const auto mixed = [&](std::size_t small, int large_layers, bool large_first) {
-    const auto& parts = tables[small].parts;
-    if (large_layers == 0) return joined_at(model, question, parts, parts, first);
-    const auto& large = tables[small - 1].parts;
-    if (large_first) return joined_at(model, question, large, parts, first + large_layers);
-    return joined_at(model, question, parts, large, first + layers - large_layers);
+    const LineAnswer& rest = *chain[small];
+    const LineAnswer& large = large_layers > 0 ? *chain[small - 1] : rest;
+    const int split = first + (large_first ? large_layers : layers - large_layers);
+    const LineAnswer& before = large_first ? large : rest;
+    const LineAnswer& after = large_first || large_layers == 0 ? rest : large;
+    return joined_at(model_of(draft, stage, before.recompute, after.recompute, split), question,
+                     before.parts, after.parts, split);
   };
   const auto guess =
-      mixture_within(tables, first, question.last_layer, question.in_flight, *question.memory);
-  std::size_t small = guess ? guess->small : tables.size() - 1;
+      mixture_within(chain, first, question.last_layer, question.in_flight, *question.memory);
+  std::size_t small = guess ? guess->small : chain.size() - 1;
   int large_layers = guess ? guess->large_layers : 0;
   StageAnswer best = mixed(small, large_layers, false);
   if (fits(best)) {
@@ -165,7 +205,7 @@ std::optional<StageAnswer> StageSolver::follow_tables(const StageModel& model,
     while (!fits(best)) {
       if (large_layers > 0) {
         --large_layers;
-      } else if (++small == tables.size()) {
+      } else if (++small == chain.size()) {
         return std::nullopt;
       }
       best = mixed(small, large_layers, false);
@@ -174,6 +214,48 @@ std::optional<StageAnswer> StageSolver::follow_tables(const StageModel& model,
   if (large_layers == 0) return best;
   StageAnswer other = mixed(small, large_layers, true);
   return fits(other) && other.cost < best.cost ? other : best;
+}
+
+/// Layers are computed again as the tables suggest, with a layer more or less like the larger
+/// answer as the stage's own choices allow; or all alike.
+std::optional<StageAnswer> StageSolver::solve_mixed(const Draft& draft, const DraftStage& stage,
+                                                    const StageQuestion& question) {
+  const auto& tables = tables_.of(draft.microbatches, stage.first_device, stage.mesh);
+  const Chain chain = chain_of(tables, draft.microbatches, question.in_flight);
+  if (chain.empty()) return std::nullopt;
+  const int first = question.first_layer;
+  const int last = question.last_layer;
+  const auto solve = [&](Recompute before, Recompute after, int split) {
+    work_.solved("mixed " + key_of(draft) + " " + std::to_string(first) + " " +
+                 std::to_string(static_cast<int>(before)) +
+                 std::to_string(static_cast<int>(after)) + " " + std::to_string(split));
+    return untied_.solve(model_of(draft, stage, before, after, split), question);
+  };
+  std::optional<StageAnswer> best;
+  const auto take = [&](std::optional<StageAnswer> answer) {
+    const bool better = answer && (!best || answer->cost < best->cost);
+    if (better) best = std::move(answer);
+    return better;
+  };
+  const auto guess = mixture_within(chain, first, last, question.in_flight, *question.memory);
+  const std::size_t small = guess ? guess->small : chain.size() - 1;
+  const Recompute rest = chain[small]->recompute;
+  (void)take(solve(rest, rest, first));
+  const Recompute large = small > 0 ? chain[small - 1]->recompute : rest;
+  if (large == rest || first == last) return best;
+  (void)take(solve(large, large, first));
+  for (const bool large_first : {false, true}) {
+    const auto with = [&](int count) {
+      return large_first ? solve(large, rest, first + count) : solve(rest, large, last + 1 - count);
+    };
+    const int begin = std::clamp(guess ? guess->large_layers : 0, 1, last - first);
+    int count = begin;
+    while (count <= last - first && take(with(count))) ++count;
+    if (count > begin) continue;
+    while (--count > 0 && !take(with(count))) {
+    }
+  }
+  return best;
 }
 
 /// Equal layers choose alike, those before some layer like one answer of the hull and those behind
@@ -274,12 +356,12 @@ LayerLine StageSolver::line_of(const Draft& draft, const std::vector<const Stage
   if (work_.line().is_whole()) return LayerLine(work_.layers());
   std::map<std::tuple<std::size_t, int, Recompute>, int> numbers;
   std::vector<int> kinds;
+  const std::vector<Recompute> recompute = recompute_of(answers, work_.layers());
   for (std::size_t s = 0; s < answers.size(); ++s) {
     const DraftStage& stage = draft.stages[s];
     const StageModel& model = work_.model(draft.microbatches, stage.first_device, stage.mesh);
     for (const int kind : model.kinds_of_choices(*answers[s])) {
-      const Recompute again =
-          work_.recompute().empty() ? Recompute::none : work_.recompute()[kinds.size()];
+      const Recompute again = recompute.empty() ? Recompute::none : recompute[kinds.size()];
       const auto next = static_cast<int>(numbers.size());
       kinds.push_back(numbers.try_emplace({s, kind, again}, next).first->second);
     }
@@ -290,7 +372,8 @@ LayerLine StageSolver::line_of(const Draft& draft, const std::vector<const Stage
 FoldedPlan StageSolver::plan_of(const Draft& draft,
                                 const std::vector<const StageAnswer*>& answers) {
   const LayerLine line = line_of(draft, answers);
-  const Graph& graph = work_.graph_of(line, draft.microbatches, work_.recompute());
+  const Graph& graph =
+      work_.graph_of(line, draft.microbatches, recompute_of(answers, work_.layers()));
   const std::vector<int> kept = kept_layers(line);
   Draft of_kept = draft;
   std::vector<StageAnswer> named;
@@ -368,6 +451,25 @@ void StageSolver::deepen(Chosen& chosen, const std::vector<Bytes>& caps) {
   }
 }
 
+bool StageSolver::recomputes(const Draft& draft) {
+  for (std::size_t s = 0; s < draft.stages.size(); ++s) {
+    const DraftStage& stage = draft.stages[s];
+    const int stashes = in_flight(draft, s);
+    tables_.prepare(draft.microbatches, {{stage.first_device, stage.mesh}});
+    const auto& tables = tables_.of(draft.microbatches, stage.first_device, stage.mesh);
+    const Chain chain = chain_of(tables, draft.microbatches, stashes);
+    const auto guess = mixture_within(chain, stage.first_layer, stage.last_layer, stashes,
+                                      work_.room(stage.first_device, stage.mesh));
+    if (!guess) continue;
+    const bool mixed = guess->large_layers > 0;
+    if (chain[guess->small]->recompute != Recompute::none ||
+        (mixed && chain[guess->small - 1]->recompute != Recompute::none)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 std::optional<double> StageSolver::modelled(const Draft& draft) {
   const auto [known, is_new] = modelled_.try_emplace(key_of(draft));
   if (!is_new) return known->second;
@@ -388,7 +490,9 @@ std::optional<double> StageSolver::hoped_for(const Draft& draft) {
   for (std::size_t s = 0; s < rooms.size(); ++s) {
     const StageAnswer& answer = *(*answers)[s];
     times.push_back(answer.figures.times);
-    if (memory_of(answer.figures, in_flight(draft, s)) <= rooms[s]) continue;
+    const bool fits = memory_of(answer.figures, in_flight(draft, s)) <= rooms[s];
+    // Some layers alone computed again may take less than any choice of all alike that fits.
+    if (fits || tables_.several_kinds()) continue;
     const DraftStage& stage = draft.stages[s];
     const StageModel& model = work_.model(draft.microbatches, stage.first_device, stage.mesh);
     const SearchWork::Clock clock(work_, "solving");

@@ -31,6 +31,9 @@ class StageSolver {
   /// Makes the tables that the models of these drafts need, several at once.
   void prepare(const std::vector<Draft>& drafts);
 
+  /// Whether the tables suggest that any layer of a draft is computed again.
+  [[nodiscard]] bool recomputes(const Draft& draft);
+
   /// Best choice of each stage within its memory; where packing takes more than the figures say, a
   /// stage is chosen again with that much less. The plan's price if one was found that fits.
   /// Where identical layers are tied, choices follow the tables unless `care` says otherwise.
@@ -51,9 +54,17 @@ class StageSolver {
 
   [[nodiscard]] std::optional<std::vector<const StageAnswer*>> solve_all(
       const Draft& draft, const std::vector<Bytes>& rooms, Care care);
-  [[nodiscard]] std::optional<StageAnswer> follow_tables(const StageModel& model,
-                                                         const StageQuestion& question,
-                                                         const MeshTables& tables);
+  [[nodiscard]] std::optional<StageAnswer> follow_tables(const Draft& draft,
+                                                         const DraftStage& stage,
+                                                         const StageQuestion& question);
+  [[nodiscard]] std::optional<StageAnswer> follow(const Draft& draft, const DraftStage& stage,
+                                                  const StageQuestion& question,
+                                                  const Chain& chain);
+  [[nodiscard]] std::optional<StageAnswer> solve_mixed(const Draft& draft, const DraftStage& stage,
+                                                       const StageQuestion& question);
+  /// Of a stage whose layers before `split` are computed again in one way, the others in another.
+  [[nodiscard]] const StageModel& model_of(const Draft& draft, const DraftStage& stage,
+                                           Recompute before, Recompute after, int split);
   [[nodiscard]] std::vector<Bytes> rooms_of(const Draft& draft);
 
   /// Choices of all stages, what they then send each other, and the draft with the depths that pay.

@@ -301,6 +301,7 @@ class Programme {
     if (site.candidates.size() <= d) site.candidates.resize(d + 1);
     Candidates& runs = site.candidates[d];
     if (!runs.both.empty()) return runs;
+    const auto chains = chains_of(site, stashes);
     const std::size_t all = at(blocks_) * at(blocks_);
     runs.both.assign(all, kInfinity);
     runs.rest.assign(all, kInfinity);
@@ -312,7 +313,7 @@ class Programme {
           runs.both[run] = runs.both[before];
           runs.rest[run] = runs.rest[before];
         } else {
-          const Candidate best = best_of(site, stashes, i, k);
+          const Candidate best = best_of(site, chains, stashes, i, k);
           if (best.mesh == nullptr) continue;
           runs.both[run] = both_of(best.times);
           runs.rest[run] = rest_of(best.times);
@@ -329,12 +330,21 @@ class Programme {
     return (microbatches_ - 1) * both_of(t) + (t.prepare + t.reduce + t.update).value;
   }
 
-  [[nodiscard]] Candidate best_of(const Site& site, int stashes, int first, int last) const {
+  [[nodiscard]] std::vector<Chain> chains_of(const Site& site, int stashes) const {
+    std::vector<Chain> chains;
+    for (const MeshTables* of_mesh : site.tables) {
+      chains.push_back(chain_of(*of_mesh, microbatches_, stashes));
+    }
+    return chains;
+  }
+
+  [[nodiscard]] Candidate best_of(const Site& site, const std::vector<Chain>& chains, int stashes,
+                                  int first, int last) const {
     Candidate best;
     double least = kInfinity;
     for (std::size_t m = 0; m < site.meshes.size(); ++m) {
-      const auto found = mixture_within(*site.tables[m], begin_[at(first)],
-                                        begin_[at(last) + 1] - 1, stashes, site.room);
+      const auto found = mixture_within(chains[m], begin_[at(first)], begin_[at(last) + 1] - 1,
+                                        stashes, site.room);
       if (!found) continue;
       const StageTimes& times = found->figures.times;
       const double time = both_of(times) + rest_of(times);
@@ -457,7 +467,8 @@ class Programme {
     for (int left = stages; left > 0; --left) {
       const FirstStage& from = cells.begins[cell(left, block, place)];
       const Site& site = sites_[at(from.site)];
-      const Candidate stage = best_of(site, depth(left), block, from.last);
+      const auto chains = chains_of(site, depth(left));
+      const Candidate stage = best_of(site, chains, depth(left), block, from.last);
       draft.stages.push_back(
           {begin_[at(block)], begin_[at(from.last) + 1] - 1, place * unit_, *stage.mesh});
       times.push_back(stage.times);
@@ -489,7 +500,9 @@ class Programme {
         DraftStage& stage = deep.draft.stages[s];
         const int first = block_of(stage.first_layer);
         const int last = block_of(stage.last_layer + 1) - 1;
-        const Candidate best = best_of(*sites[s], in_flight(deep.draft, s), first, last);
+        const int stashes = in_flight(deep.draft, s);
+        const auto chains = chains_of(*sites[s], stashes);
+        const Candidate best = best_of(*sites[s], chains, stashes, first, last);
         if (best.mesh == nullptr) break;
         stage.mesh = *best.mesh;
         of_deep.push_back(best.times);

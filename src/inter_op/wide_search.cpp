@@ -25,15 +25,27 @@ constexpr int kMostLowered = 8;         ///< drafts
 constexpr int kMostRounds = 3;
 constexpr double kClose = 0.9995;  ///< to the best price: not worth lowering
 
-/// The search with one thing said about what backward computes again.
+/// The search with one thing said about what backward computes again, or with every layer free to
+/// be one or the other.
 class Variant {
  public:
   Variant(SearchWork& work, std::vector<Recompute> recompute)
       : recompute_(std::move(recompute)), work_(work), tables_(work), solver_(work, tables_) {}
 
+  /// Each layer like one of these variants.  @param kinds kept by reference
+  Variant(SearchWork& work, const std::vector<Variant*>& kinds)
+      : work_(work), tables_(work, kinds_of(kinds)), solver_(work, tables_) {}
+
   void scan(double hopeless) {
     work_.recompute(recompute_);
     rated_ = alpa::scan(work_, tables_, hopeless);
+    modelled_.clear();
+  }
+
+  /// From the numbers of microbatches that are near the best of the kinds.
+  void scan_near(double hopeless, const std::vector<int>& microbatches) {
+    work_.recompute(recompute_);
+    rated_ = alpa::scan_near(work_, tables_, hopeless, microbatches);
     modelled_.clear();
   }
 
@@ -93,9 +105,8 @@ class Variant {
     modelled_.erase(modelled_.begin());
   }
 
-  /// Stages of the best plan, if it is of this kind, chosen by themselves.
+  /// Stages of the best plan, which is of this kind, chosen by themselves.
   void polish() {
-    if (!work_.has_best() || recompute_of(*work_.best()) != recompute_) return;
     work_.recompute(recompute_);
     if (!ties(work_, work_.best()->plan.num_microbatches)) return;
     (void)solver_.offer(draft_of(*work_.best()), StageSolver::Care::alone);
@@ -123,6 +134,12 @@ class Variant {
   }
 
   [[nodiscard]] const std::vector<Recompute>& recompute() const { return recompute_; }
+  /// Of the best draft by the tables.  @pre there is one
+  [[nodiscard]] int microbatches() const { return rated_.front().draft.microbatches; }
+  /// Whether the best draft by the tables computes anything again.
+  [[nodiscard]] bool recomputes() {
+    return !rated_.empty() && solver_.recomputes(rated_.front().draft);
+  }
 
  private:
   /// Models a draft once no other looks better.
@@ -131,6 +148,12 @@ class Variant {
     if (!time) return;
     modelled_.emplace(*time, draft);
     outdated_.insert(key_of(draft));
+  }
+
+  static std::vector<LayerTables::Kind> kinds_of(const std::vector<Variant*>& variants) {
+    std::vector<LayerTables::Kind> kinds;
+    for (Variant* variant : variants) kinds.push_back({variant->recompute_, &variant->tables_});
+    return kinds;
   }
 
   std::vector<Recompute> recompute_;
@@ -145,10 +168,21 @@ class Variant {
 
 class WideSearch {
  public:
-  WideSearch(SearchWork& work, const std::vector<std::vector<Recompute>>& recomputations)
-      : work_(work) {
-    for (const auto& recompute : recomputations) {
-      variants_.push_back(std::make_unique<Variant>(work, recompute));
+  WideSearch(SearchWork& work, const std::vector<std::vector<Recompute>>& kinds)
+      : work_(work), tied_(ties(work, work.microbatch_counts().front())) {
+    std::vector<Variant*> all;
+    for (const auto& recompute : kinds) {
+      kinds_.push_back(std::make_unique<Variant>(work, recompute));
+      all.push_back(kinds_.back().get());
+    }
+    if (!tied_ || kinds.size() == 1) alike_ = all;
+    variants_ = alike_;
+    const std::size_t first = tied_ ? 2 : kinds.size();
+    for (std::size_t count = first; kinds.size() > 1 && count <= kinds.size(); ++count) {
+      const std::vector<Variant*> some(all.begin(),
+                                       all.begin() + static_cast<std::ptrdiff_t>(count));
+      mixed_.push_back(std::make_unique<Variant>(work, some));
+      variants_.push_back(mixed_.back().get());
     }
   }
 
@@ -156,41 +190,66 @@ class WideSearch {
     work_.packing(Bytes{0});
     bool learnt = true;
     for (int round = 0; learnt && round < kMostRounds; ++round) learnt = search();
-    for (const auto& variant : variants_) variant->polish();
+    if (owner_ != nullptr) owner_->polish();
   }
 
  private:
   /// True if something was learnt of packing on the way: other cuts may be better then.
   bool search() {
     double least = work_.best_time();
-    for (const auto& variant : variants_) {
+    for (Variant* variant : alike_) {
       if (work_.stopped() || is_idle(*variant)) continue;
       variant->scan(least * kFarAbove);
       least = std::min(least, variant->rated());
     }
-    for (const auto& variant : variants_) variant->choose(least * kFarAbove);
-    for (const auto& variant : variants_) {
+    for (const auto& variant : mixed_) {
+      if (work_.stopped()) break;
+      scan_mixed(*variant, least * kFarAbove);
+      least = std::min(least, variant->rated());
+    }
+    for (Variant* variant : variants_) variant->choose(least * kFarAbove);
+    for (Variant* variant : variants_) {
       if (variant->modelled() <= nearest() * kNear) variant->climb();
     }
     bool learnt = false;
     for (int lowered = 0; lowered < kMostLowered && !work_.stopped(); ++lowered) {
       work_.tell("prices", static_cast<double>(lowered) / kMostLowered);
-      for (const auto& variant : variants_) variant->renew_best(work_.best_time() * kClose);
-      const auto next = std::min_element(
-          variants_.begin(), variants_.end(),
-          [](const auto& a, const auto& b) { return a->modelled() < b->modelled(); });
+      for (Variant* variant : variants_) variant->renew_best(work_.best_time() * kClose);
+      const auto next =
+          std::min_element(variants_.begin(), variants_.end(),
+                           [](Variant* a, Variant* b) { return a->modelled() < b->modelled(); });
       if ((*next)->modelled() >= work_.best_time() * kClose) break;
+      const double before = work_.best_time();
       (*next)->confirm_next();
+      if (work_.best_time() < before) owner_ = *next;
       if (!(*next)->learn_packing()) continue;
       learnt = true;
-      for (const auto& variant : variants_) variant->forget();
+      for (Variant* variant : variants_) variant->forget();
     }
     return learnt;
   }
 
+  /// The first one of large models goes through all numbers of microbatches; others begin at those
+  /// that are best without them, if anything is computed again there.
+  void scan_mixed(Variant& mixed, double hopeless) {
+    if (tied_ && &mixed == mixed_.front().get()) {
+      mixed.scan(hopeless);
+      return;
+    }
+    std::vector<int> microbatches;
+    bool recompute = false;
+    for (Variant* variant : variants_) {
+      if (variant == &mixed) break;
+      if (variant->rated() == kInfinity || variant->rated() > hopeless) continue;
+      microbatches.push_back(variant->microbatches());
+      recompute = recompute || variant->recomputes();
+    }
+    if (recompute) mixed.scan_near(hopeless, microbatches);
+  }
+
   [[nodiscard]] double nearest() const {
     double least = work_.best_time();
-    for (const auto& variant : variants_) least = std::min(least, variant->modelled());
+    for (Variant* variant : variants_) least = std::min(least, variant->modelled());
     return least;
   }
 
@@ -200,29 +259,35 @@ class WideSearch {
     const auto& recompute = variant.recompute();
     const bool middle =
         std::find(recompute.begin(), recompute.end(), Recompute::attention) != recompute.end();
-    if (!middle || variants_.size() < 3) return false;
-    const double none = variants_.front()->rated();
-    return std::all_of(variants_.begin(), variants_.end(),
+    if (!middle || alike_.size() < 3) return false;
+    const double none = alike_.front()->rated();
+    return std::all_of(alike_.begin(), alike_.end(),
                        [&](const auto& other) { return none <= other->rated(); }) &&
            none < kInfinity;
   }
 
   SearchWork& work_;
-  std::vector<std::unique_ptr<Variant>> variants_;
+  bool tied_;
+  std::vector<std::unique_ptr<Variant>> kinds_;
+  std::vector<Variant*> alike_;  ///< those of all layers alike that are looked at
+  /// Large models: of the first two kinds, then of all, as attention alone saves memory between
+  /// nothing and everything; small ones: of all.
+  std::vector<std::unique_ptr<Variant>> mixed_;
+  std::vector<Variant*> variants_;  ///< all that are looked at
+  Variant* owner_ = nullptr;        ///< of the best plan, if one was found here
 };
 
 }  // namespace
 
-TierResult wide_search(SearchWork& work,
-                       const std::vector<std::vector<Recompute>>& recomputations) {
+TierResult wide_search(SearchWork& work, const std::vector<std::vector<Recompute>>& kinds) {
   TierResult result;
   // What is computed again only adds to it.
   result.lower_bound = work_bound(work);
-  WideSearch(work, recomputations).run();
+  WideSearch(work, kinds).run();
   const bool poor = !ties(work, work.microbatch_counts().front()) &&
                     work.best_time() >= kPoor * result.lower_bound;
   if (work.request().seeds.empty() && (poor || !work.has_best())) {
-    for (const auto& recompute : recomputations) {
+    for (const auto& recompute : kinds) {
       work.recompute(recompute);
       offer_plans_by_hand(work);
     }

@@ -8,8 +8,9 @@ namespace alpa {
 /// The search where choices cannot be counted out: tables of the whole line of layers on every
 /// mesh, stages cut by dynamic programming over them, the best cuts chosen again stage by stage,
 /// priced and packed, then moved about as long as that helps.
-/// @param recomputations what backward may compute again; all are searched together
+/// @param kinds what every layer may choose to compute again, said of all of them, beginning with
+/// nothing; one alone if all layers are to be alike
 [[nodiscard]] TierResult wide_search(SearchWork& work,
-                                     const std::vector<std::vector<Recompute>>& recomputations);
+                                     const std::vector<std::vector<Recompute>>& kinds);
 
 }  // namespace alpa

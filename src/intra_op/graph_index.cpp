@@ -100,12 +100,21 @@ void PlainLetters::append(std::string& key, Strategy strategy) const {
 Uses::Uses(const Graph& graph)
     : readers(graph.tensors.size()),
       maker(graph.tensors.size(), {-1, -1}),
-      ops_of_layer(static_cast<std::size_t>(graph.num_layers)) {
+      ops_of_layer(static_cast<std::size_t>(graph.num_layers)),
+      originals_of_layer(static_cast<std::size_t>(graph.num_layers)),
+      original_place(graph.operators.size(), -1) {
   for (std::size_t o = 0; o < graph.operators.size(); ++o) {
     const Operator& op = graph.operators[o];
     auto& of_layer = ops_of_layer[static_cast<std::size_t>(op.layer)];
     place.push_back(static_cast<int>(of_layer.size()));
     of_layer.push_back(static_cast<int>(o));
+    if (op.copy_of.valid()) {
+      original_place[o] = original_place[op.copy_of.index()];
+    } else {
+      auto& originals = originals_of_layer[static_cast<std::size_t>(op.layer)];
+      original_place[o] = static_cast<int>(originals.size());
+      originals.push_back(static_cast<int>(o));
+    }
     for (std::size_t i = 0; i < op.operands.size(); ++i) {
       readers[op.operands[i].index()].emplace_back(static_cast<int>(o), static_cast<int>(i));
     }
@@ -115,7 +124,8 @@ Uses::Uses(const Graph& graph)
   }
 }
 
-GraphIndex::GraphIndex(const Graph& graph, LayerLine layers, const GraphIndex* beside)
+GraphIndex::GraphIndex(const Graph& graph, LayerLine layers, const GraphIndex* beside,
+                       const GraphIndex* alike)
     : line(std::move(layers)),
       uses(graph),
       reach(reaches(graph, uses)),
@@ -152,7 +162,8 @@ GraphIndex::GraphIndex(const Graph& graph, LayerLine layers, const GraphIndex* b
     }
     op_list.push_back(it->second);
   }
-  layer_class = layer_classes(graph, uses, tensor_class, op_class);
+  layer_class =
+      alike != nullptr ? alike->layer_class : layer_classes(graph, uses, tensor_class, op_class);
 }
 
 }  // namespace alpa::intra_op

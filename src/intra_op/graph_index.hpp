@@ -22,13 +22,20 @@ struct Uses {
   std::vector<std::pair<int, int>> maker;                 ///< [tensor] (operator, result) or -1
   std::vector<std::vector<int>> ops_of_layer;
   std::vector<int> place;  ///< [operator] among the operators of its layer
+  /// Those of a layer that repeat no other: the same whatever is computed again.
+  std::vector<std::vector<int>> originals_of_layer;
+  /// [operator] its place among them, or that of the operator that it repeats
+  std::vector<int> original_place;
 };
 
 /// What is alike in a graph, whatever the mesh. Layers are those of the graph.
 struct GraphIndex {
   /// @param layers of which the graph may hold only some
   /// @param beside of a graph on the same cluster; may be null
-  GraphIndex(const Graph& graph, LayerLine layers, const GraphIndex* beside);
+  /// @param alike of the graph in which all layers are computed again alike, if here they are not:
+  ///   its classes of layers hold where layers of one kind are looked at; may be null
+  GraphIndex(const Graph& graph, LayerLine layers, const GraphIndex* beside,
+             const GraphIndex* alike = nullptr);
 
   LayerLine line;
   Uses uses;

@@ -26,25 +26,17 @@ Followed followed(const std::vector<ChosenLayers>& parts, int layer) {
   check_failed("every layer follows a part", SourceLine::here());
 }
 
-/// Of the option of the operator at a place of the layer.
-int number_of(const Followed& from, int place) {
-  return from.choices->options[at(from.layer - from.choices->graph_first)][at(place)];
+const LayerChoices::Layer& layer_of(const Followed& from) {
+  return from.choices->layers[at(from.layer - from.choices->graph_first)];
 }
 
-/// Calls visit(place, operand, retention) for what the operators of a layer keep otherwise than
-/// usual, of their results or of their operands.
+/// Calls visit(place, retention) for what the operators of a layer keep otherwise than usual, of
+/// their results or of their operands.
 template <typename Visit>
-void for_each_retention(const Graph& graph, const Uses& uses, const Followed& from, bool results,
-                        const Visit& visit) {
-  if (from.choices->retention.empty()) return;
-  const auto& ops = uses.ops_of_layer[at(from.layer)];
-  for (std::size_t k = 0; k < ops.size(); ++k) {
-    const Operator& op = graph.operators[at(ops[k])];
-    const auto& tensors = results ? op.results : op.operands;
-    for (std::size_t i = 0; i < tensors.size(); ++i) {
-      const auto it = from.choices->retention.find(tensors[i]);
-      if (it != from.choices->retention.end()) visit(k, i, it->second);
-    }
+void for_each_retention(const Followed& from, bool results, const Visit& visit) {
+  const LayerChoices::Layer& layer = layer_of(from);
+  for (const auto& [place, kept] : results ? layer.of_results : layer.of_operands) {
+    visit(place, kept);
   }
 }
 
@@ -71,15 +63,26 @@ std::shared_ptr<const LayerChoices> choices_of(
   made->first = run.view.line_first;
   made->seen_as = run.view.seen_as;
   made->graph_first = run.view.first;
-  made->options.resize(run.view.counts.size());
+  made->layers.resize(run.view.counts.size());
+  const std::map<TensorId, Retention> kept(retention.begin(), retention.end());
   for (const int o : run.view.ops) {
-    const int layer = run.graph.operators[at(o)].layer;
-    auto& of_layer = made->options[at(layer - run.view.first)];
-    if (of_layer.empty()) of_layer.assign(uses.ops_of_layer[at(layer)].size(), -1);
+    const Operator& op = run.graph.operators[at(o)];
+    if (op.copy_of.valid()) continue;
+    LayerChoices::Layer& layer = made->layers[at(op.layer - run.view.first)];
+    layer.options.resize(uses.originals_of_layer[at(op.layer)].size(), -1);
+    const int place = uses.original_place[at(o)];
     const Options& all = run.options.options(at(o));
-    of_layer[at(uses.place[at(o)])] = static_cast<int>(choice.options[at(o)] - all.data());
+    layer.options[at(place)] = static_cast<int>(choice.options[at(o)] - all.data());
+    if (kept.empty()) continue;
+    for (const bool results : {true, false}) {
+      const auto& tensors = results ? op.results : op.operands;
+      auto& places = results ? layer.of_results : layer.of_operands;
+      for (std::size_t i = 0; i < tensors.size(); ++i) {
+        const auto it = kept.find(tensors[i]);
+        if (it != kept.end()) places.emplace(LayerChoices::Place{place, i}, it->second);
+      }
+    }
   }
-  made->retention.insert(retention.begin(), retention.end());
   return made;
 }
 
@@ -96,18 +99,18 @@ RunChoice choice_of(const RunContext& run, const Uses& uses,
   const std::vector<int> lines = lines_of(run.view);
   for (const int o : run.view.ops) {
     const int line = lines[at(run.graph.operators[at(o)].layer - run.view.first)];
-    choice.options[at(o)] =
-        &run.options.options(at(o))[at(number_of(followed(parts, line), uses.place[at(o)]))];
+    const int number = layer_of(followed(parts, line)).options[at(uses.original_place[at(o)])];
+    choice.options[at(o)] = &run.options.options(at(o))[at(number)];
   }
   // What a layer makes is kept as that layer says; what comes from outside, as its first.
   for (const bool results : {true, false}) {
     for (int l = run.view.first; l <= run.view.last; ++l) {
       if (run.view.count(l) == 0) continue;
-      const auto& ops = uses.ops_of_layer[at(l)];
-      for_each_retention(run.graph, uses, followed(parts, lines[at(l - run.view.first)]), results,
-                         [&](std::size_t k, std::size_t i, Retention kept) {
-                           const Operator& op = run.graph.operators[at(ops[k])];
-                           retention.emplace(tensor_of(op, results, i), kept);
+      const auto& ops = uses.originals_of_layer[at(l)];
+      for_each_retention(followed(parts, lines[at(l - run.view.first)]), results,
+                         [&](const LayerChoices::Place& place, Retention kept) {
+                           const Operator& op = run.graph.operators[at(ops[at(place.op)])];
+                           retention.emplace(tensor_of(op, results, place.i), kept);
                          });
     }
   }
@@ -122,7 +125,7 @@ RunChoice choice_of(const RunContext& run, const Uses& uses,
 
 const Strategy& strategy_in(const std::vector<ChosenLayers>& parts, int layer,
                             const OperatorOptions& options, const Uses& uses, int op) {
-  const int number = number_of(followed(parts, layer), uses.place[at(op)]);
+  const int number = layer_of(followed(parts, layer)).options[at(uses.original_place[at(op)])];
   return options.options(at(op))[at(number)].strategy;
 }
 
@@ -131,6 +134,7 @@ void name_choices(const Graph& graph, const OperatorOptions& options, const Uses
   ALPA_CHECK(layers.size() == at(some.num_layers));
   std::vector<std::vector<int>> ops_of_layer(layers.size());
   for (std::size_t o = 0; o < some.operators.size(); ++o) {
+    if (some.operators[o].copy_of.valid()) continue;  // as its original
     ops_of_layer[at(some.operators[o].layer)].push_back(static_cast<int>(o));
   }
   const auto each_layer = [&](const auto& visit) {
@@ -140,32 +144,28 @@ void name_choices(const Graph& graph, const OperatorOptions& options, const Uses
     }
   };
   each_layer([&](const Followed& from, const std::vector<int>& ops) {
-    const auto& like = uses.ops_of_layer[at(from.layer)];
+    const auto& like = uses.originals_of_layer[at(from.layer)];
     ALPA_CHECK(ops.size() == like.size());
     for (std::size_t k = 0; k < ops.size(); ++k) {
       const Operator& op = some.operators[at(ops[k])];
-      if (op.copy_of.valid()) continue;  // as its original
-      const int number = number_of(from, static_cast<int>(k));
+      const int number = layer_of(from).options[k];
       answer.strategies.emplace(op.name, renamed(options.options(at(like[k]))[at(number)].strategy,
                                                  graph.operators[at(like[k])].rule, op.rule));
     }
   });
   for (const bool results : {true, false}) {
     each_layer([&](const Followed& from, const std::vector<int>& ops) {
-      for_each_retention(graph, uses, from, results,
-                         [&](std::size_t k, std::size_t i, Retention kept) {
-                           const TensorId t = tensor_of(some.operators[at(ops[k])], results, i);
-                           answer.retention.emplace(some.tensor(t).name, kept);
-                         });
+      for_each_retention(from, results, [&](const LayerChoices::Place& place, Retention kept) {
+        const TensorId t = tensor_of(some.operators[at(ops[at(place.op)])], results, place.i);
+        answer.retention.emplace(some.tensor(t).name, kept);
+      });
     });
   }
 }
 
-std::vector<int> kinds_of_choices(const Graph& graph, const Uses& uses,
-                                  const std::vector<int>& classes,
+std::vector<int> kinds_of_choices(const std::vector<int>& classes,
                                   const std::vector<ChosenLayers>& parts) {
-  using Kept = std::tuple<bool, std::size_t, std::size_t, Retention>;
-  std::map<std::tuple<int, std::vector<int>, std::vector<Kept>>, int> kinds;
+  std::map<std::pair<int, LayerChoices::Layer>, int> kinds;
   std::map<std::tuple<int, const LayerChoices*, int>, int> seen;
   std::vector<int> found;
   for (const ChosenLayers& part : parts) {
@@ -173,18 +173,8 @@ std::vector<int> kinds_of_choices(const Graph& graph, const Uses& uses,
       const Followed from = followed(parts, l);
       const auto [known, is_new] = seen.try_emplace({classes[at(l)], from.choices, from.layer}, 0);
       if (is_new) {
-        std::vector<Kept> kept;
-        for (const bool results : {true, false}) {
-          for_each_retention(graph, uses, from, results,
-                             [&](std::size_t k, std::size_t i, Retention retention) {
-                               kept.emplace_back(results, k, i, retention);
-                             });
-        }
-        const auto& options = from.choices->options[at(from.layer - from.choices->graph_first)];
-        known->second = kinds
-                            .try_emplace({classes[at(l)], options, std::move(kept)},
-                                         static_cast<int>(kinds.size()))
-                            .first->second;
+        const auto next = static_cast<int>(kinds.size());
+        known->second = kinds.try_emplace({classes[at(l)], layer_of(from)}, next).first->second;
       }
       found.push_back(known->second);
     }

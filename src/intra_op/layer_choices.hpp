@@ -9,14 +9,24 @@
 namespace alpa::intra_op {
 
 /// What a run of layers chose, by number and for what is seen of it alone: holds for equal layers
-/// elsewhere, and is small whatever the number of layers.
+/// elsewhere, whatever is computed again, and is small whatever the number of layers.
 struct LayerChoices {
+  /// A tensor as an operator that repeats no other has it.
+  struct Place {
+    int op = 0;  ///< Uses::original_place
+    std::size_t i = 0;
+    friend auto operator<=>(const Place&, const Place&) = default;
+  };
+  /// Of one layer of the graph.
+  struct Layer {
+    std::vector<int> options;  ///< [Uses::original_place]; empty: not seen
+    std::map<Place, Retention> of_results, of_operands;  ///< what is kept otherwise than usual
+    friend auto operator<=>(const Layer&, const Layer&) = default;
+  };
   int first = 0;             ///< layer of the line
   std::vector<int> seen_as;  ///< as in the run's view
   int graph_first = 0;
-  /// [layer of the graph - graph_first][place]; empty where not seen
-  std::vector<std::vector<int>> options;
-  std::map<TensorId, Retention> retention;
+  std::vector<Layer> layers;  ///< [layer of the graph - graph_first]
 };
 
 /// @param choice of options that stand in the run's lists
@@ -32,7 +42,8 @@ struct LayerChoices {
 [[nodiscard]] RunChoice choice_of(const RunContext& run, const Uses& uses,
                                   const std::vector<ChosenLayers>& parts);
 
-/// The strategy that an operator of the graph takes in a layer of the line.
+/// The strategy that an operator of the graph takes in a layer of the line, whatever is computed
+/// again there.
 [[nodiscard]] const Strategy& strategy_in(const std::vector<ChosenLayers>& parts, int layer,
                                           const OperatorOptions& options, const Uses& uses, int op);
 
@@ -43,8 +54,7 @@ void name_choices(const Graph& graph, const OperatorOptions& options, const Uses
 
 /// [layer of the parts] equal numbers where layers of one class choose alike.
 /// @param classes of the layers of the line
-[[nodiscard]] std::vector<int> kinds_of_choices(const Graph& graph, const Uses& uses,
-                                                const std::vector<int>& classes,
+[[nodiscard]] std::vector<int> kinds_of_choices(const std::vector<int>& classes,
                                                 const std::vector<ChosenLayers>& parts);
 
 }  // namespace alpa::intra_op

@@ -319,6 +319,13 @@ Scope scope_of(Phase phase) {
   return Scope::finish;
 }
 
+std::vector<int> seen_layers(const GraphIndex& index, int first, int last,
+                             const std::vector<int>& classes) {
+  RunView view;
+  Placement(index.line, segments_of(index, &classes, first, last), view).run();
+  return view.seen_as;
+}
+
 RunView view_of(const Graph& graph, const GraphIndex& index, int first, int last,
                 const std::vector<int>* classes) {
   RunView view;

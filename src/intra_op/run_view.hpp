@@ -80,4 +80,8 @@ struct RunView {
 [[nodiscard]] RunView view_of(const Graph& graph, const GraphIndex& index, int first, int last,
                               const std::vector<int>* classes = nullptr);
 
+/// The view's `seen_as` alone.
+[[nodiscard]] std::vector<int> seen_layers(const GraphIndex& index, int first, int last,
+                                           const std::vector<int>& classes);
+
 }  // namespace alpa::intra_op

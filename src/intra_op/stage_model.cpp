@@ -46,14 +46,25 @@ void for_each_operator(const RunContext& run, const intra_op::GraphIndex& index,
   }
 }
 
+Recompute recompute_of(const Graph& graph, int layer) {
+  return graph.recompute.empty() ? Recompute::none
+                                 : graph.recompute[static_cast<std::size_t>(layer)];
+}
+
 StageAnswer answer_of(const RunContext& run, const RunChoice& choice, const StageWeights& weights,
                       const intra_op::Uses* uses) {
   intra_op::Account counted = intra_op::account(run, choice);
   StageAnswer answer = std::move(counted.answer);
   if (uses != nullptr) {
-    const int last = run.view.line_first + static_cast<int>(run.view.seen_as.size()) - 1;
-    answer.parts = {
-        {run.view.line_first, last, intra_op::choices_of(run, *uses, choice, counted.retention)}};
+    const auto as = intra_op::choices_of(run, *uses, choice, counted.retention);
+    int line = run.view.line_first;
+    for (const int seen : run.view.seen_as) {
+      const Recompute again = recompute_of(run.graph, seen);
+      if (answer.parts.empty() || answer.parts.back().recompute != again) {
+        answer.parts.push_back({line, line, as, again});
+      }
+      answer.parts.back().last = line++;
+    }
   }
   answer.cost = weighted(answer.figures, weights);
   answer.lower_bound = answer.cost;
@@ -167,6 +178,13 @@ struct StageModel::Tables {
     return {run, constraints, question, question.tied ? &graph_classes : nullptr, named};
   }
 
+  /// Layers of different parts are not alike.
+  void tell_apart(std::vector<int>& of_line, int first, int last, int part) const {
+    for (int l = first; l <= last; ++l) {
+      of_line[static_cast<std::size_t>(l)] += part * index->line.length();
+    }
+  }
+
   const Graph& graph;
   MeshCosts costs;
   StageConstraints constraints;
@@ -186,6 +204,11 @@ std::shared_ptr<const intra_op::GraphIndex> index_of(const Graph& graph,
 std::shared_ptr<const intra_op::GraphIndex> index_of(const Graph& graph, const LayerLine& line,
                                                      const intra_op::GraphIndex* beside) {
   return std::make_shared<const intra_op::GraphIndex>(graph, line, beside);
+}
+
+std::shared_ptr<const intra_op::GraphIndex> mixed_index_of(const Graph& graph,
+                                                           const intra_op::GraphIndex& alike) {
+  return std::make_shared<const intra_op::GraphIndex>(graph, alike.line, &alike, &alike);
 }
 
 StageModel::StageModel(const Graph& graph, const MeshCosts& costs, int num_microbatches,
@@ -445,19 +468,30 @@ StageAnswer StageModel::joined(int first_layer, int last_layer,
     const int first = std::max(part.first, first_layer);
     const int last = std::min(part.last, last_layer);
     if (first > last) continue;
-    for (int l = first; l <= last; ++l) {  // layers of different parts are not alike
-      classes[static_cast<std::size_t>(l)] +=
-          static_cast<int>(clipped.size()) * tables_->index->line.length();
-    }
-    clipped.push_back({first, last, part.as});
+    tables_->tell_apart(classes, first, last, static_cast<int>(clipped.size()));
+    clipped.push_back({first, last, part.as, part.recompute});
   }
   const RunView view =
       intra_op::view_of(tables_->graph, *tables_->index, first_layer, last_layer, &classes);
+  for (const ChosenLayers& part : clipped) {
+    for (int l = part.first; l <= part.last; ++l) {
+      const int seen = view.seen_as[static_cast<std::size_t>(l - first_layer)];
+      ALPA_CHECK(recompute_of(tables_->graph, seen) == part.recompute);
+    }
+  }
   const RunContext run{tables_->graph, tables_->options, view, tables_->microbatches};
   const RunChoice choice = intra_op::choice_of(run, tables_->index->uses, clipped);
   StageAnswer answer = answer_of(run, choice, weights, nullptr);
   answer.parts = std::move(clipped);
   return answer;
+}
+
+int StageModel::seen_split(int first_layer, int last_layer, int split) const {
+  ALPA_CHECK(first_layer < split && split <= last_layer);
+  std::vector<int> classes = tables_->classes;
+  tables_->tell_apart(classes, split, last_layer, 1);
+  const auto seen = intra_op::seen_layers(*tables_->index, first_layer, last_layer, classes);
+  return seen[static_cast<std::size_t>(split - first_layer)];
 }
 
 void StageModel::name(StageAnswer& answer, const Graph& whole) const {
@@ -473,8 +507,7 @@ void StageModel::name(StageAnswer& answer, const Graph& some,
 }
 
 std::vector<int> StageModel::kinds_of_choices(const StageAnswer& answer) const {
-  return intra_op::kinds_of_choices(tables_->graph, tables_->index->uses, tables_->classes,
-                                    answer.parts);
+  return intra_op::kinds_of_choices(tables_->classes, answer.parts);
 }
 
 const Strategy& StageModel::strategy(const StageAnswer& answer, int op, int layer) const {

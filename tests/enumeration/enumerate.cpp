@@ -42,10 +42,12 @@ class Enumeration {
 
   std::optional<std::vector<PricedCandidate>> run() {
     for (const auto& [microbatch, plain] : problem_.graphs) {
-      const Graph graph = problem_.graph_of(microbatch);
-      graph_ = &graph;
-      microbatches_ = static_cast<int>(problem_.global_batch / microbatch);
-      add_stages(0, 0);
+      for (const auto& recompute : problem_.recomputations()) {
+        const Graph graph = problem_.graph_of(microbatch, recompute);
+        graph_ = &graph;
+        microbatches_ = static_cast<int>(problem_.global_batch / microbatch);
+        add_stages(0, 0);
+      }
     }
     if (too_many_) return std::nullopt;
     return std::move(found_);

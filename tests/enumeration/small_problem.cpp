@@ -139,9 +139,22 @@ std::vector<Retention> SmallProblem::allowed(const Tensor& tensor) const {
   return it == retentions.end() ? std::vector<Retention>{Retention::keep} : it->second;
 }
 
-Graph SmallProblem::graph_of(std::int64_t microbatch) const {
-  const Graph& plain = graphs.at(microbatch);
-  return with_recomputation(plain, recompute_everywhere(plain, recompute));
+Graph SmallProblem::graph_of(std::int64_t microbatch,
+                             const std::vector<Recompute>& recompute_of_layers) const {
+  return with_recomputation(graphs.at(microbatch), recompute_of_layers);
+}
+
+std::vector<std::vector<Recompute>> SmallProblem::recomputations() const {
+  const Graph& plain = graphs.begin()->second;
+  if (recompute) return {recompute_everywhere(plain, *recompute)};
+  std::vector<std::vector<Recompute>> all;
+  for (unsigned chosen = 0; chosen < 1U << plain.num_layers; ++chosen) {
+    auto& of_layer = all.emplace_back(static_cast<std::size_t>(plain.num_layers), Recompute::none);
+    for (std::size_t l = 0; l < of_layer.size(); ++l) {
+      if ((chosen >> l & 1U) != 0) of_layer[l] = Recompute::full;
+    }
+  }
+  return all;
 }
 
 SmallProblem small_problem(std::uint64_t seed, int free_choices) {
@@ -151,6 +164,7 @@ SmallProblem small_problem(std::uint64_t seed, int free_choices) {
   if (seed % 3 == 2) problem.recompute = Recompute::full;
   problem.global_batch = pick<std::int64_t>(random, {4, 6, 8});
   problem.graphs = random_graphs(random, problem.global_batch);
+  if (seed % 3 == 1 && problem.graphs.begin()->second.num_layers <= 3) problem.recompute.reset();
   problem.cluster = random_cluster(random);
   choose_strategies(problem, random, free_choices);
   return problem;

@@ -18,8 +18,9 @@ namespace alpa::enumeration {
 struct SmallProblem {
   std::uint64_t seed = 0;
   std::int64_t global_batch = 4;
-  std::map<std::int64_t, Graph> graphs;   ///< by microbatch
-  Recompute recompute = Recompute::none;  ///< of every layer
+  std::map<std::int64_t, Graph> graphs;  ///< by microbatch
+  /// Of every layer; unset: each layer has its own.
+  std::optional<Recompute> recompute = Recompute::none;
   ClusterSpec cluster;
   /// By operator and mesh ("name [2, 2]"): all it may do there.
   std::map<std::string, std::vector<Strategy>> strategies;
@@ -27,8 +28,11 @@ struct SmallProblem {
 
   [[nodiscard]] std::vector<Strategy> allowed(const Operator& op, const DeviceMesh& mesh) const;
   [[nodiscard]] std::vector<Retention> allowed(const Tensor& tensor) const;
-  /// The graph that its plans are for.
-  [[nodiscard]] Graph graph_of(std::int64_t microbatch) const;
+  /// The graph of plans with this recomputation.
+  [[nodiscard]] Graph graph_of(std::int64_t microbatch,
+                               const std::vector<Recompute>& recompute) const;
+  /// All that plans may compute again, by layer; operators have no attention.
+  [[nodiscard]] std::vector<std::vector<Recompute>> recomputations() const;
 };
 
 /// Deterministic in the seed. `free_choices` bounds how many operators and tensors have a choice.
@@ -42,8 +46,9 @@ struct PricedCandidate {
 };
 
 /// Every plan of the declared space that the problem allows, each lowered, priced and packed:
-/// microbatches, schedules, cuts, runs of devices (any inside a host, whole hosts beyond, idle ones
-/// last), logical meshes, strategies, retentions. Nothing if there are more than `limit`.
+/// microbatches, what each layer computes again, schedules, cuts, runs of devices (any inside a
+/// host, whole hosts beyond, idle ones last), logical meshes, strategies, retentions. Nothing if
+/// there are more than `limit`.
 [[nodiscard]] std::optional<std::vector<PricedCandidate>> enumerate(const SmallProblem& problem,
                                                                     std::size_t limit);
 

@@ -1,5 +1,6 @@
 #include "alpa/intra_op/folding.hpp"
 
+#include <array>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -97,6 +98,54 @@ void expect_equal(const StageFigures& a, const StageFigures& b) {
   EXPECT_EQ(a.stash, b.stash);
   EXPECT_EQ(a.transient, b.transient);
   EXPECT_EQ(a.reduced, b.reduced);
+}
+
+// Layers before any layer of a run computed again in one way, the others in another.
+TEST(Folding, PartsComputedAgainInTwoWaysTakeWhatTheyTakeOnTheWholeGraph) {
+  for (const Preset preset : {Preset::gpt, Preset::moe}) {
+    const RunConfig config = deep(preset, preset == Preset::moe ? 46 : 30);
+    const LayerLine line = line_of(config);
+    const Graph whole = build_graph(config, 2);
+    const Graph some = build_graph(config, 2, kept_layers(folded_line(layer_kinds(config.model))));
+    const MeshCosts costs(cluster(1, 4), {0, 1, 2, 3}, {{4}});
+    const auto plain = index_of(some, line);
+    const StageModel few(some, costs, 4, {}, plain);
+    const int length = line.length();
+    StageQuestion question{.first_layer = 0, .last_layer = length - 1};
+    question.tied = question.one_layout = true;
+    question.named = false;
+    const auto fast = few.solve(question);
+    question.weights.state_byte = question.weights.stash_byte = 1.0;
+    const auto small = few.solve(question);
+    ASSERT_TRUE(fast && small);
+    for (const auto& [first, split, last] :
+         std::vector<std::array<int, 3>>{{0, 1, length - 1},
+                                         {0, 12, length - 1},
+                                         {0, length - 1, length - 1},
+                                         {3, 4, 4},
+                                         {3, 6, 20},
+                                         {5, 18, 19},
+                                         {6, 15, length - 1}}) {
+      SCOPED_TRACE(std::to_string(first) + " to " + std::to_string(split) + " to " +
+                   std::to_string(last));
+      const std::vector<ChosenLayers> parts{
+          {0, split - 1, fast->parts.front().as, Recompute::none},
+          {split, length - 1, small->parts.front().as, Recompute::full}};
+      const auto figures_on = [&](const Graph& graph, const StageModel& model,
+                                  const intra_op::GraphIndex& alike) {
+        std::vector<Recompute> of_layer(static_cast<std::size_t>(graph.num_layers),
+                                        Recompute::full);
+        std::fill(of_layer.begin(), of_layer.begin() + model.seen_split(first, last, split),
+                  Recompute::none);
+        const Graph mixed = with_recomputation(graph, of_layer);
+        const StageModel mixed_model(mixed, costs, 4, {}, mixed_index_of(mixed, alike));
+        return mixed_model.joined(first, last, parts, {}).figures;
+      };
+      const auto all_index = index_of(whole);
+      const StageModel all(whole, costs, 4, {}, all_index);
+      expect_equal(figures_on(whole, all, *all_index), figures_on(some, few, *plain));
+    }
+  }
 }
 
 // Runs of layers that begin and end anywhere, chosen as one and joined of two answers.

@@ -1,4 +1,6 @@
+#include <limits>
 #include <random>
+#include <set>
 
 #include <gtest/gtest.h>
 
@@ -120,6 +122,45 @@ TEST(Search, RecomputesWhereNothingElseFits) {
   EXPECT_LE(found.lower_bound, found.price.step_time.value);
   request.memory_limit = {};
   EXPECT_TRUE(search(request).plan.value().recompute.empty());
+}
+
+// With room for more than everything computed again, and for less than nothing: some layers are, in
+// small models, whose stages choose by integer programs, and in deep ones, which follow tables.
+TEST(Search, ComputesNoMoreLayersAgainThanMemoryNeeds) {
+  for (const int layers : {4, 12}) {
+    SCOPED_TRACE(layers);
+    SearchRequest request = request_of(transformer(layers, 32), cluster(1, 2), 16);
+    request.constraints.microbatches = 1;
+    request.constraints.stages = 1;
+    const auto with = [&](std::optional<Recompute> recompute) {
+      request.recompute = recompute;
+      return search(request);
+    };
+    const Bytes kept = largest(with(Recompute::none).price);
+    const Bytes again = largest(with(Recompute::full).price);
+    ASSERT_LT(again.value, kept.value * 8 / 10);
+    int mixed = 0;
+    double before = std::numeric_limits<double>::infinity();
+    for (const int quarter : {1, 2, 3}) {
+      request.memory_limit = Bytes{(kept.value * quarter + again.value * (4 - quarter)) / 4};
+      const SearchResult found = with(std::nullopt);
+      ASSERT_TRUE(found.plan.has_value());
+      EXPECT_LE(largest(found.price), *request.memory_limit);
+      EXPECT_LE(found.lower_bound, found.price.step_time.value);
+      EXPECT_EQ(price_of(request, *found.plan).step_time, found.price.step_time);
+      EXPECT_LE(found.price.step_time.value, before * (1 + 1e-9));
+      before = found.price.step_time.value;
+      const std::set<Recompute> kinds(found.plan->recompute.begin(), found.plan->recompute.end());
+      mixed += kinds.size() > 1 ? 1 : 0;
+      for (const Recompute recompute : {Recompute::none, Recompute::attention, Recompute::full}) {
+        const SearchResult alike = with(recompute);
+        if (!alike.plan) continue;
+        EXPECT_LE(found.price.step_time.value, alike.price.step_time.value * (1 + 1e-9));
+      }
+      request.memory_limit.reset();
+    }
+    EXPECT_GE(mixed, 2);
+  }
 }
 
 // One device that takes long to begin: half the memory by two microbatches is dearer than by

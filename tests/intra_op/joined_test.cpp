@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "alpa/graph/recompute.hpp"
+
 #include "intra_op/models.hpp"
 
 /// Answers that are put together of parts of others.
@@ -104,6 +106,37 @@ TEST_F(Joined, PartsTakeWhatThePlanOfTheirChoicesTakes) {
     stage.strategies = both.strategies;
     stage.retention = both.retention;
     expect_equal(both.figures, model_.evaluate(0, last(), stage, {}).figures);
+  }
+}
+
+TEST_F(Joined, PartsMayBeComputedAgainInTwoWays) {
+  const auto plain = index_of(graph_);
+  for (const bool full_first : {false, true}) {
+    const Recompute before = full_first ? Recompute::full : Recompute::none;
+    const Recompute after = full_first ? Recompute::none : Recompute::full;
+    std::vector<Recompute> of_layer(static_cast<std::size_t>(graph_.num_layers), after);
+    Bytes stash = full_first ? fast_.figures.stash + small_.figures.stash : Bytes{0};
+    for (int split = 1; split <= last(); ++split) {
+      SCOPED_TRACE(split);
+      std::fill(of_layer.begin(), of_layer.begin() + split, before);
+      const Graph graph = with_recomputation(graph_, of_layer);
+      const StageModel model(graph, costs_of(one_host(4), {{4}}), 2, {},
+                             mixed_index_of(graph, *plain));
+      EXPECT_EQ(model_.seen_split(0, last(), split), split);
+      StageAnswer both = model.joined(0, last(),
+                                      {{0, split - 1, fast_.parts.front().as, before},
+                                       {split, last(), fast_.parts.front().as, after}},
+                                      {});
+      model.name(both, graph);
+      StagePlan stage;
+      stage.mesh = {{4}};
+      stage.strategies = both.strategies;
+      stage.retention = both.retention;
+      expect_equal(both.figures, model.evaluate(0, last(), stage, {}).figures);
+      // The more layers are computed again, the less they keep.
+      EXPECT_EQ(both.figures.stash < stash, full_first);
+      stash = both.figures.stash;
+    }
   }
 }
 

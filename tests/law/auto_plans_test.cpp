@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include <gtest/gtest.h>
 
@@ -135,6 +136,33 @@ TEST_P(AutoLaw, GivesTheNumbersOfOneRankAndIsNeverWorseThanAMethod) {
     const PlanPrice priced = price_of(test, plan, cluster);
     if (request.memory_limit && largest(priced) > *request.memory_limit) continue;
     EXPECT_LE(seeded.price.step_time.value, priced.step_time.value * (1 + 1e-12)) << plan.method;
+  }
+}
+
+TEST(AutoLaw, HoldsWhereSomeLayersAreComputedAgain) {
+  for (const int ranks : {1, 2}) {
+    SCOPED_TRACE(ranks);
+    const Case test = case_of({Preset::gpt, OptimizerKind::adamw, Precision::fp64, 0.5});
+    SearchRequest request = request_of(test, cluster_of({Preset::gpt, ranks, Links::fast}));
+    request.constraints.microbatches = 1;
+    const auto with = [&](std::optional<Recompute> recompute) {
+      request.recompute = recompute;
+      return search(request);
+    };
+    const Bytes kept = largest(with(Recompute::none).price);
+    const Bytes again = largest(with(Recompute::full).price);
+    request.memory_limit = Bytes{(kept.value + again.value) / 2};
+    const SearchResult found = with(std::nullopt);
+    ASSERT_TRUE(found.plan.has_value());
+    const std::set<Recompute> kinds(found.plan->recompute.begin(), found.plan->recompute.end());
+    EXPECT_GT(kinds.size(), 1U);
+    const Outcome truth = train(test, single_rank_plan(test.make_graph(test.global_batch)));
+    const Difference d = compare(truth, train(test, *found.plan));
+    EXPECT_TRUE(d.initial_equal);
+    EXPECT_LT(d.losses, 1e-9);
+    EXPECT_LT(d.norms, 1e-9);
+    EXPECT_LT(d.evaluation, 1e-9);
+    EXPECT_LT(d.state, 1e-9) << d.worst_tensor;
   }
 }
 

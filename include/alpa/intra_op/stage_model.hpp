@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "alpa/base/recompute.hpp"
 #include "alpa/cluster/mesh_costs.hpp"
 #include "alpa/graph/graph.hpp"
 #include "alpa/graph/layer_line.hpp"
@@ -87,10 +88,12 @@ struct LayerChoices;
 struct RunContext;
 }  // namespace intra_op
 
-/// Layers that choose as a model has answered for them or for equal ones.
+/// Layers that choose as a model has answered for them or for equal ones, whatever was computed
+/// again there.
 struct ChosenLayers {
   int first = 0, last = 0;
   std::shared_ptr<const intra_op::LayerChoices> as;
+  Recompute recompute = Recompute::none;  ///< of these layers
 };
 
 /// An answer of a StageModel: a choice for every operator of the layers.
@@ -119,6 +122,11 @@ struct StageAnswer {
 /// the line: tied, or so few that the graph holds each of them.
 [[nodiscard]] std::shared_ptr<const intra_op::GraphIndex> index_of(
     const Graph& graph, const LayerLine& line, const intra_op::GraphIndex* beside = nullptr);
+/// The same of a graph whose layers are not all computed again alike. Its models are asked for
+/// `joined` answers, or about layers that the graph holds one by one.
+/// @param alike of the graph in which they are
+[[nodiscard]] std::shared_ptr<const intra_op::GraphIndex> mixed_index_of(
+    const Graph& graph, const intra_op::GraphIndex& alike);
 
 /// Told of every integer program that a model solves: the question in words, the program and what
 /// came out. Threads may call it at once.
@@ -187,10 +195,16 @@ class StageModel {
                              const SolveLimits& limits, int rounds = 1, bool joined = false) const;
 
   /// The answer in which the layers of a run choose as parts say that cover it, parts of answers of
-  /// this model for these or equal layers: two at most, where the graph holds only some layers.
+  /// models on this mesh for these or equal layers: two at most, where the graph holds only some
+  /// layers.
+  /// @pre the graph computes again what the parts say in the layers of it that are seen
   [[nodiscard]] StageAnswer joined(int first_layer, int last_layer,
                                    const std::vector<ChosenLayers>& parts,
                                    const StageWeights& weights) const;
+
+  /// Where layers first..last follow two parts, the layer of the graph that is the first to be seen
+  /// of the second part, layers `split` and on; those of the first part are before it.
+  [[nodiscard]] int seen_split(int first_layer, int last_layer, int split) const;
 
   /// Fills the strategies and the retention of an answer that has none, by the names of a graph
   /// that holds all layers of the line.
