@@ -29,7 +29,7 @@ void offer_seeds(SearchWork& work) {
   for (const Plan& seed : work.request().seeds) {
     const Graph& graph = work.whole_graph(seed.num_microbatches, seed.recompute);
     validate(seed, graph);
-    if (seed.recompute != work.recompute()) continue;
+    if (work.request().recompute && seed.recompute != work.recompute()) continue;
     if (meets(seed, graph, work.request().constraints)) (void)work.offer(seed);
   }
 }
@@ -55,11 +55,10 @@ TierResult search_all(SearchWork& work) {
   const std::vector<std::vector<Recompute>> all = recomputations(work);
   std::vector<Recompute> kinds;
   for (const auto& recompute : all) {
-    work.recompute(recompute);
-    offer_seeds(work);
     kinds.push_back(recompute.empty() ? Recompute::none : recompute.front());
   }
   work.recompute(all.front());
+  offer_seeds(work);
   TierResult result;
   if (const auto exact = exact_search(work, kinds)) result = *exact;
   if (!result.complete) {

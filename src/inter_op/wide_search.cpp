@@ -175,7 +175,8 @@ class WideSearch {
       kinds_.push_back(std::make_unique<Variant>(work, recompute));
       all.push_back(kinds_.back().get());
     }
-    if (!tied_ || kinds.size() == 1) alike_ = all;
+    alike_ = all;
+    if (tied_) alike_.resize(1);
     variants_ = alike_;
     const std::size_t first = tied_ ? 2 : kinds.size();
     for (std::size_t count = first; kinds.size() > 1 && count <= kinds.size(); ++count) {
@@ -237,14 +238,12 @@ class WideSearch {
       return;
     }
     std::vector<int> microbatches;
-    bool recompute = false;
     for (Variant* variant : variants_) {
       if (variant == &mixed) break;
-      if (variant->rated() == kInfinity || variant->rated() > hopeless) continue;
-      microbatches.push_back(variant->microbatches());
-      recompute = recompute || variant->recomputes();
+      const bool near = variant->rated() < kInfinity && variant->rated() <= hopeless;
+      if (near && variant->recomputes()) microbatches.push_back(variant->microbatches());
     }
-    if (recompute) mixed.scan_near(hopeless, microbatches);
+    if (!microbatches.empty()) mixed.scan_near(hopeless, microbatches);
   }
 
   [[nodiscard]] double nearest() const {
@@ -269,11 +268,11 @@ class WideSearch {
   SearchWork& work_;
   bool tied_;
   std::vector<std::unique_ptr<Variant>> kinds_;
-  std::vector<Variant*> alike_;  ///< those of all layers alike that are looked at
+  std::vector<Variant*> alike_;  ///< of all layers alike: cut; of large models the first
   /// Large models: of the first two kinds, then of all, as attention alone saves memory between
   /// nothing and everything; small ones: of all.
   std::vector<std::unique_ptr<Variant>> mixed_;
-  std::vector<Variant*> variants_;  ///< all that are looked at
+  std::vector<Variant*> variants_;  ///< whose drafts are modelled
   Variant* owner_ = nullptr;        ///< of the best plan, if one was found here
 };
 
