@@ -208,7 +208,9 @@ class WideSearch {
       scan_mixed(*variant, least * kFarAbove);
       least = std::min(least, variant->rated());
     }
-    for (Variant* variant : variants_) variant->choose(least * kFarAbove);
+    for (Variant* variant : variants_) {
+      if (!is_outdone(*variant)) variant->choose(least * kFarAbove);
+    }
     for (Variant* variant : variants_) {
       if (variant->modelled() <= nearest() * kNear) variant->climb();
     }
@@ -244,6 +246,12 @@ class WideSearch {
       if (near && variant->recomputes()) microbatches.push_back(variant->microbatches());
     }
     if (!microbatches.empty()) mixed.scan_near(hopeless, microbatches);
+  }
+
+  /// Whether more kinds look no worse by the tables.
+  [[nodiscard]] bool is_outdone(const Variant& variant) const {
+    return mixed_.size() == 2 && &variant == mixed_.front().get() &&
+           mixed_.back()->rated() <= variant.rated();
   }
 
   [[nodiscard]] double nearest() const {
