@@ -150,6 +150,18 @@ std::string recompute_text(const Plan& plan, const StagePlan& stage) {
   return text.empty() ? "-" : text;
 }
 
+std::string recompute_text(const Plan& plan) {
+  std::string text;
+  for (const Recompute choice : {Recompute::full, Recompute::attention}) {
+    const auto layers = std::count(plan.recompute.begin(), plan.recompute.end(), choice);
+    if (layers == 0) continue;
+    const std::string of_all = " of " + std::to_string(plan.recompute.size()) + " layers";
+    text += (text.empty() ? "" : ", ") + std::string(name_of(choice)) + " in " +
+            std::to_string(layers) + (text.empty() ? of_all : "");
+  }
+  return text;
+}
+
 namespace {
 
 Rows stage_rows(const Plan& plan, const Graph& graph) {
@@ -251,8 +263,11 @@ std::string split_text(const StagePlan& stage, const Graph& graph, char letter) 
 
 std::string plan_table(const Plan& plan, const Graph& graph, std::span<const ProgramTotals> ranks) {
   ALPA_CHECK(ranks.size() == static_cast<std::size_t>(plan.world_size));
-  return heading(plan, graph) + idle_text(plan) + "\n" + text_table(stage_rows(plan, graph)) +
-         "\n" + text_table(memory_rows(plan, ranks)) + "\n" + text_table(work_rows(plan, ranks));
+  std::string again = recompute_text(plan);
+  if (!again.empty()) again = "recomputed: " + again + "\n";
+  return heading(plan, graph) + again + idle_text(plan) + "\n" +
+         text_table(stage_rows(plan, graph)) + "\n" + text_table(memory_rows(plan, ranks)) + "\n" +
+         text_table(work_rows(plan, ranks));
 }
 
 }  // namespace alpa

@@ -81,6 +81,16 @@ std::vector<ProgramTotals> totals_of_ranks() {
   return all;
 }
 
+TEST(PlanTable, SaysInHowManyLayersWhatIsComputedAgain) {
+  Plan plan;
+  EXPECT_EQ(recompute_text(plan), "");
+  plan.recompute = {Recompute::full, Recompute::none, Recompute::full, Recompute::attention};
+  EXPECT_EQ(recompute_text(plan), "full in 2 of 4 layers, attention in 1");
+  StagePlan stage;
+  stage.chunks = {{2, 3}};
+  EXPECT_EQ(recompute_text(plan, stage), "attention 3, full 2");
+}
+
 TEST(SplitText, ComesFromTheStrategiesOfProducts) {
   const Graph graph = two_layers();
   StagePlan stage = two_stages().stages[0];

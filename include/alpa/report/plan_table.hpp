@@ -18,6 +18,9 @@ namespace alpa {
 /// What a stage computes again, by runs of its layers: "attention 5, full 0-3"; "-" for nothing.
 [[nodiscard]] std::string recompute_text(const Plan& plan, const StagePlan& stage);
 
+/// What a plan computes again: "full in 12 of 24 layers, attention in 3"; empty for nothing.
+[[nodiscard]] std::string recompute_text(const Plan& plan);
+
 /// How a stage splits an index of the products (einsums) of its forward pass: the number of pieces
 /// and the mesh axes, major first. "2@0", "4@01"; "-" where it is whole or no product has it,
 /// "1..2" where products differ in number, "2" where they differ in axes.
