@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 
 #include "alpa/inter_op/search.hpp"
 
@@ -57,7 +58,7 @@ bool has_plan(const SearchRequest& request) {
         const auto draft = even_draft(work, microbatches, stages, mesh);
         if (!draft || !each_has_a_strategy(work, microbatches, mesh)) continue;
         if (request.stop.stop_requested()) return true;  // not known: left to the search
-        solver.offer_smallest(*draft);
+        solver.offer_smallest(*draft, Bytes{std::numeric_limits<std::int64_t>::max()});
         if (work.least_memory_plan()) return true;
       }
     }

@@ -9,6 +9,7 @@
 #include "alpa/simulate/message_times.hpp"
 
 #include "drafts.hpp"
+#include "folded_plan.hpp"
 #include "stage_points.hpp"
 
 namespace alpa {
@@ -67,6 +68,21 @@ ModelledPlan PlanModels::of(const Graph& graph, const Plan& plan) {
   found.step_time = {modelled_price(made_->cluster, draft, times, messages.transfers)};
   found.step_time += messages.once;
   return found;
+}
+
+Plan for_all_layers(const Plan& found, const Graph& graph, const LayerLine& line,
+                    const Graph& whole) {
+  FoldedPlan alike{found, line};  // the stages of a method choose alike
+  alike.plan.stages.resize(1);
+  alike.plan.stages.front().chunks = {{0, graph.num_layers - 1}};
+  Plan plan = found;
+  plan.graph_fingerprint = fingerprint(whole);
+  plan.recompute = whole.recompute;
+  for (StagePlan& stage : plan.stages) {
+    stage.strategies.clear();
+    stage.retention.clear();
+  }
+  return with_choices_of(alike, graph, std::move(plan), whole, LayerLine(whole.num_layers));
 }
 
 }  // namespace alpa

@@ -4,7 +4,9 @@
 #include <limits>
 
 #include "exact_search.hpp"
+#include "hand_plans.hpp"
 #include "kernel_bound.hpp"
+#include "layer_tables.hpp"
 #include "least_memory.hpp"
 #include "schedule_moves.hpp"
 #include "search_work.hpp"
@@ -72,6 +74,31 @@ TierResult search_all(SearchWork& work) {
   return result;
 }
 
+/// Whether it is clear from the start that nothing fits; of models whose search takes long.
+bool is_too_large(SearchWork& work) {
+  if (!ties(work, work.microbatch_counts().front()) || !work.request().seeds.empty()) return false;
+  const auto before = work.recompute();
+  bool too_large = true;
+  for (const auto& recompute : recomputations(work)) {
+    work.recompute(recompute);
+    too_large = too_large && cannot_fit(work);
+  }
+  work.recompute(before);
+  return too_large;
+}
+
+/// Where nothing fits.
+void look_for_the_smallest(SearchWork& work) {
+  search_least_memory(work);
+  if (!ties(work, work.microbatch_counts().front()) || !work.request().seeds.empty()) return;
+  const auto before = work.recompute();
+  for (const auto& recompute : recomputations(work)) {
+    work.recompute(recompute);
+    offer_small_plans_by_hand(work);
+  }
+  work.recompute(before);
+}
+
 /// A closer bound of the whole space, whatever is computed again; 0 if there is no time for it.
 /// @param fills without: also of pipelines that do other work while they fill
 double closer_bound(SearchWork& work, bool fills) {
@@ -100,10 +127,16 @@ SearchResult search(const SearchRequest& request) {
   const auto start = work.recompute();
   TierResult tier;
   bool in_space = true;
+  const bool too_large = !request.constraints.plan && is_too_large(work);
   do {
     work.recompute(start);
-    tier = request.constraints.plan ? fixed_plan(work) : search_all(work);
-    if (!work.has_best() && !request.constraints.plan) search_least_memory(work);
+    if (too_large) {
+      tier = {true, std::numeric_limits<double>::infinity()};
+      if (!request.recompute) work.recompute(work.everywhere(Recompute::full));
+    } else {
+      tier = request.constraints.plan ? fixed_plan(work) : search_all(work);
+    }
+    if (!work.has_best() && !request.constraints.plan) look_for_the_smallest(work);
     offer_deeper(work);
     in_space = !offer_more_schedules(work, [](SearchWork& other) { (void)search_all(other); });
   } while (!work.confirm_best());

@@ -575,15 +575,13 @@ void StageSolver::prepare(const std::vector<Draft>& drafts) {
   for (const auto& [microbatches, meshes] : wanted) tables_.prepare(microbatches, meshes);
 }
 
-void StageSolver::offer_smallest(const Draft& draft) {
+void StageSolver::offer_smallest(const Draft& draft, Bytes limit) {
   std::vector<StageAnswer> answers;
-  for (std::size_t s = 0; s < draft.stages.size(); ++s) {
-    const DraftStage& stage = draft.stages[s];
-    const StageModel& model = work_.model(draft.microbatches, stage.first_device, stage.mesh);
+  const auto solve = [&](const StageModel& model, std::size_t s) {
     const SearchWork::Clock clock(work_, "solving");
     StageQuestion question;
-    question.first_layer = stage.first_layer;
-    question.last_layer = stage.last_layer;
+    question.first_layer = draft.stages[s].first_layer;
+    question.last_layer = draft.stages[s].last_layer;
     question.weights = {.forward = 1e-6,
                         .backward = 1e-6,
                         .prepare = 1e-6,
@@ -598,9 +596,22 @@ void StageSolver::offer_smallest(const Draft& draft) {
     question.limits.cbc_columns = 0;
     question.limits.sweeps = 100;
     work_.solved("smallest " + key_of(draft) + " " + std::to_string(s));
-    auto answer = model.solve(question);
-    if (!answer) return;
-    answers.push_back(std::move(*answer));
+    return model.solve(question);
+  };
+  for (const bool all : {false, true}) {  // whether any needs too much first
+    for (std::size_t s = 0; s < draft.stages.size(); ++s) {
+      const DraftStage& stage = draft.stages[s];
+      const StageModel& model = work_.model(draft.microbatches, stage.first_device, stage.mesh);
+      const auto begin = model.layer_classes().begin();
+      const auto [known, is_new] = smallest_.try_emplace(
+          {&model, {begin + stage.first_layer, begin + stage.last_layer + 1}, in_flight(draft, s)});
+      if (is_new || all) {
+        auto answer = solve(model, s);
+        if (answer) known->second = memory_of(answer->figures, in_flight(draft, s));
+        if (all && answer) answers.push_back(std::move(*answer));
+      }
+      if (!known->second || *known->second >= limit) return;
+    }
   }
   std::vector<const StageAnswer*> chosen;
   for (const StageAnswer& answer : answers) chosen.push_back(&answer);

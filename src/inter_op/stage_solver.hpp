@@ -3,6 +3,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "drafts.hpp"
@@ -45,8 +46,9 @@ class StageSolver {
   /// What was modelled and offered; for when more or less is known of packing.
   void forget();
 
-  /// The least memory that each stage can do with, whatever the time.
-  void offer_smallest(const Draft& draft);
+  /// Offers the draft with the least memory that each stage can do with, whatever the time, unless
+  /// one of them needs `limit` or more.
+  void offer_smallest(const Draft& draft, Bytes limit);
 
  private:
   [[nodiscard]] const std::optional<StageAnswer>& solve(const Draft& draft, std::size_t s,
@@ -105,6 +107,9 @@ class StageSolver {
   LayerTables& tables_;
   std::map<std::string, Hull> hulls_;
   MemoryAnswers untied_;
+  /// Of the smallest choice of a stage, by its model, classes of its layers and microbatches in
+  /// flight; nothing where there is no choice.
+  std::map<std::tuple<const StageModel*, std::vector<int>, int>, std::optional<Bytes>> smallest_;
   std::map<std::string, std::optional<StageAnswer>> answers_;
   std::map<std::string, std::optional<double>> modelled_;
   std::map<int, std::vector<CrossTensor>> cross_;  ///< by microbatches

@@ -291,9 +291,8 @@ TierResult wide_search(SearchWork& work, const std::vector<std::vector<Recompute
   // What is computed again only adds to it.
   result.lower_bound = work_bound(work);
   WideSearch(work, kinds).run();
-  const bool poor = !ties(work, work.microbatch_counts().front()) &&
-                    work.best_time() >= kPoor * result.lower_bound;
-  if (work.request().seeds.empty() && (poor || !work.has_best())) {
+  const bool poor = work.best_time() >= kPoor * result.lower_bound;
+  if (work.request().seeds.empty() && poor && !ties(work, work.microbatch_counts().front())) {
     for (const auto& recompute : kinds) {
       work.recompute(recompute);
       offer_plans_by_hand(work);

@@ -41,4 +41,10 @@ class PlanModels {
   std::unique_ptr<Made> made_;
 };
 
+/// The plan for a graph with all layers of what a method has found on some of them.
+/// @param found as MethodRequest::line says
+/// @param graph of the layers that the line keeps
+[[nodiscard]] Plan for_all_layers(const Plan& found, const Graph& graph, const LayerLine& line,
+                                  const Graph& whole);
+
 }  // namespace alpa
