@@ -17,11 +17,28 @@ namespace {
 
 constexpr std::array kSmaller = {Method::zero1, Method::zero2, Method::zero3, Method::pipedream};
 
+/// Whether the plan by hand under other settings fits as far as figures of its stages on some of
+/// many equal layers say, which is no more than it needs; also where they say nothing.
+bool may_fit(const RunConfig& config, const Target& target, MethodRequest request) {
+  const auto folded = target.cluster ? folded_model(config) : std::nullopt;
+  if (!folded) return true;
+  request.line = folded->line;
+  const Plan plan = plan_by_method(request, folded->graph);
+  if (plan.schedule != PipelineKind::gpipe && plan.schedule != PipelineKind::one_f_one_b) {
+    return true;
+  }
+  const std::int64_t microbatch = config.training.global_batch / plan.num_microbatches;
+  const Graph graph = recomputing(folded->graph(microbatch), config.parallel.recompute);
+  const ModelledPlan modelled = PlanModels(*target.cluster, folded->line).of(graph, plan);
+  return !modelled.known || missing_bytes(plan, modelled.memory, target).value <= 0;
+}
+
 /// The largest arena of the plan by hand under other settings, if it fits.
 std::optional<Bytes> arena_that_fits(const RunConfig& config, const Target& target) {
   try {
     const MethodRequest request{config.parallel, target.ranks, config.training.global_batch,
                                 samples_of_group(config.model)};
+    if (!may_fit(config, target, request)) return std::nullopt;
     const Plan plan = plan_by_method(request, graphs_of(config));
     const Graph graph = graph_of(config, plan);
     std::vector<Bytes> arenas;

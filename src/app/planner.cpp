@@ -93,13 +93,20 @@ std::function<void(const std::string&, double)> talk_of(const PlanningTalk& talk
 }
 
 /// The best plan by hand that fits, where the search has none.
-std::optional<Plan> best_by_hand(const std::vector<PricedMethod>& methods) {
-  const PricedMethod* best = nullptr;
+std::optional<Plan> best_by_hand(const RunConfig& config, const Target& target,
+                                 std::vector<PricedMethod> methods) {
+  std::erase_if(methods, [](const PricedMethod& method) { return !method.figures.step_time; });
+  std::stable_sort(methods.begin(), methods.end(),
+                   [](const PricedMethod& a, const PricedMethod& b) {
+                     return *a.figures.step_time < *b.figures.step_time;
+                   });
   for (const PricedMethod& method : methods) {
-    if (!method.figures.step_time) continue;
-    if (best == nullptr || *method.figures.step_time < *best->figures.step_time) best = &method;
+    auto plan = method.folded ? plan_of_method(config, target, method.method) : method.plan;
+    if (!plan) continue;
+    const Planned it = planned(config, target, *plan);
+    if (missing_bytes(it.plan, it.price->arenas, target).value <= 0) return plan;
   }
-  return best == nullptr ? std::nullopt : best->plan;
+  return std::nullopt;
 }
 
 [[noreturn]] void refuse(const RunConfig& config, const Target& target,
@@ -129,8 +136,9 @@ Planned search_plan(const RunConfig& config, const Target& target, const Plannin
   if (!config.parallel.layouts.empty() && !has_plan(request)) refuse_together(config, target);
   const SearchResult result = search(request);
   if (!result.plan) {
-    const auto by_hand =
-        best_by_hand(price_methods(config, target, MethodPricing::lowered, talk_of(talk)));
+    if (result.stopped == "done") refuse(config, target, result);  // it has tried those by hand
+    const auto by_hand = best_by_hand(
+        config, target, price_methods(config, target, MethodPricing::modelled, talk_of(talk)));
     if (!by_hand) refuse(config, target, result);
     talk.warning("the search found no plan (" + result.stopped + "): a plan by hand, " +
                  by_hand->method + ", is taken");

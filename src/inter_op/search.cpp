@@ -88,9 +88,11 @@ bool is_too_large(SearchWork& work) {
 }
 
 /// Where nothing fits.
-void look_for_the_smallest(SearchWork& work) {
+/// @param too_large whatever is chosen: then only what keeps least for backward is looked at
+void look_for_the_smallest(SearchWork& work, bool too_large) {
   search_least_memory(work);
   if (!ties(work, work.microbatch_counts().front()) || !work.request().seeds.empty()) return;
+  if (too_large) return offer_small_plans_by_hand(work);
   const auto before = work.recompute();
   for (const auto& recompute : recomputations(work)) {
     work.recompute(recompute);
@@ -136,7 +138,7 @@ SearchResult search(const SearchRequest& request) {
     } else {
       tier = request.constraints.plan ? fixed_plan(work) : search_all(work);
     }
-    if (!work.has_best() && !request.constraints.plan) look_for_the_smallest(work);
+    if (!work.has_best() && !request.constraints.plan) look_for_the_smallest(work, too_large);
     offer_deeper(work);
     in_space = !offer_more_schedules(work, [](SearchWork& other) { (void)search_all(other); });
   } while (!work.confirm_best());

@@ -594,7 +594,8 @@ void StageSolver::offer_smallest(const Draft& draft, Bytes limit) {
     question.limits.stop = work_.request().stop;
     question.one_layout = true;
     question.limits.cbc_columns = 0;
-    question.limits.sweeps = 100;
+    question.limits.sweeps = question.tied ? kTiedSweeps : 100;
+    if (question.tied) question.limits.moves = kTiedMoves;
     work_.solved("smallest " + key_of(draft) + " " + std::to_string(s));
     return model.solve(question);
   };
