@@ -161,7 +161,7 @@ std::vector<TensorId> GraphBuilder::add_all(const std::string& name, const Kerne
   std::vector<Shape> shapes;
   const DType computing = computes_in(operands);
   for (TensorId& id : operands) {
-    const Tensor t = tensor(id);
+    const Tensor& t = tensor(id);
     const bool reads = phase_ == Phase::forward && t.role == Role::parameter;
     const DType wanted = size_of(computing) < size_of(t.dtype) && t.trained ? computing : t.dtype;
     if (reads && (t.layer != layer_ || wanted != t.dtype)) id = replica(id, layer_, wanted);
@@ -172,8 +172,8 @@ std::vector<TensorId> GraphBuilder::add_all(const std::string& name, const Kerne
   if (options.shapes.empty()) options.shapes = result_shapes(s, shapes, name);
   Operator op{name, kernel, operands, {}, {}, layer_, phase_};
   try {
-    const ShardingRule rule = rule_of(kernel, shapes, options.shapes);
-    op.rule = options.rule.value_or(rule);
+    op.rule = rule_of(kernel, shapes, options.shapes);
+    if (options.rule) op.rule = std::move(*options.rule);
     // A scalar of the step is the same on every device, never a partial sum.
     std::erase_if(op.rule.linear, [&](const std::vector<int>& group) {
       return std::any_of(group.begin(), group.end(), [&](int i) {
@@ -220,7 +220,11 @@ void GraphBuilder::append(Operator op, Derivative derivative) {
   if (!operator_by_name_.emplace(op.name, id).second) {
     throw UserError("operator " + op.name + ": the name is taken");
   }
-  for (const TensorId result : op.results) producer_.emplace(result, id);
+  producer_.resize(graph_.tensors.size());
+  for (const TensorId result : op.results) {
+    OperatorId& first = producer_.at(result.index());
+    if (!first.valid()) first = id;
+  }
   graph_.operators.push_back(std::move(op));
   derivatives_.push_back(std::move(derivative));
 }
@@ -235,9 +239,8 @@ void GraphBuilder::rename(TensorId id, const std::string& name) {
 }
 
 std::optional<OperatorId> GraphBuilder::producer(TensorId id) const {
-  const auto found = producer_.find(id);
-  if (found == producer_.end()) return std::nullopt;
-  return found->second;
+  if (id.index() >= producer_.size() || !producer_[id.index()].valid()) return std::nullopt;
+  return producer_[id.index()];
 }
 
 const Derivative& GraphBuilder::derivative(OperatorId op) const {

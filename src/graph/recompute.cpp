@@ -6,6 +6,8 @@
 
 #include "alpa/base/error.hpp"
 
+#include "validate_order.hpp"
+
 namespace alpa {
 namespace {
 
@@ -18,9 +20,13 @@ class Recomputation {
         of_layer_(of_layer),
         repeats_(graph.tensors.size()),
         tensor_(graph.tensors.size()) {
-    made_ = graph;
-    made_.operators.clear();
+    made_.tensors = graph.tensors;
+    made_.num_layers = graph.num_layers;
+    made_.microbatch_size = graph.microbatch_size;
+    made_.parallel_letters = graph.parallel_letters;
+    made_.evaluation = graph.evaluation;
     made_.recompute.assign(of_layer.begin(), of_layer.end());
+    made_.operators.reserve(graph.operators.size());
     find_repeats();
   }
 
@@ -127,7 +133,7 @@ Graph with_recomputation(const Graph& graph, std::span<const Recompute> of_layer
     made.evaluation =
         std::make_shared<const Graph>(with_recomputation(*graph.evaluation, of_layer));
   }
-  validate(made);
+  validate_order(made);
   return made;
 }
 

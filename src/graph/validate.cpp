@@ -1,4 +1,6 @@
-#include <set>
+#include <algorithm>
+#include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "alpa/base/error.hpp"
@@ -6,6 +8,7 @@
 #include "alpa/graph/text.hpp"
 
 #include "operators/operators.hpp"
+#include "validate_order.hpp"
 
 namespace alpa {
 namespace {
@@ -30,7 +33,7 @@ bool changes_in_place(Role role) {
 bool given(Role role) { return role == Role::input || role == Role::step_scalar; }
 
 void check_tensors(const Graph& graph) {
-  std::set<std::string> names;
+  std::unordered_set<std::string_view> names(graph.tensors.size());
   for (const Tensor& tensor : graph.tensors) {
     if (tensor.name.empty() || !names.insert(tensor.name).second) {
       bad_tensor(tensor, "the name is empty or taken");
@@ -97,7 +100,7 @@ void check_rule(const Graph& graph, const Operator& op) {
   if (rule.reduction.size() != op.results.size()) {
     bad_operator(op, "its rule needs a reduction per result");
   }
-  std::set<int> seen;
+  std::unordered_set<int> seen;
   for (const auto& group : rule.linear) {
     for (const int i : group) {
       const bool exists = i >= 0 && static_cast<std::size_t>(i) < op.operands.size();
@@ -130,23 +133,22 @@ void check_dtypes(const Graph& graph, const Operator& op) {
     }
     common = tensor.dtype;
   };
-  const std::set<int> statistics(s.statistics.begin(), s.statistics.end());
-  const std::set<int> integers(s.integer_operands.begin(), s.integer_operands.end());
+  const auto contains = [](const std::vector<int>& places, std::size_t i) {
+    return std::find(places.begin(), places.end(), static_cast<int>(i)) != places.end();
+  };
   for (std::size_t i = 0; i < op.operands.size(); ++i) {
     const Tensor& tensor = graph.tensor(op.operands[i]);
-    if (!integers.contains(static_cast<int>(i))) {
-      check_float(tensor, statistics.contains(static_cast<int>(i)));
+    if (!contains(s.integer_operands, i)) {
+      check_float(tensor, contains(s.statistics, i));
     } else if (tensor.dtype != DType::i32) {
       bad_operator(op, "tensor " + tensor.name + " is " + std::string(to_string(tensor.dtype)) +
                            ", expected i32");
     }
   }
-  const std::set<int> singles(s.single_results.begin(), s.single_results.end());
-  const std::set<int> whole(s.integer_results.begin(), s.integer_results.end());
   for (std::size_t i = 0; i < op.results.size(); ++i) {
     const Tensor& tensor = graph.tensor(op.results[i]);
-    if (!whole.contains(static_cast<int>(i))) {
-      check_float(tensor, singles.contains(static_cast<int>(i)));
+    if (!contains(s.integer_results, i)) {
+      check_float(tensor, contains(s.single_results, i));
     } else if (tensor.dtype != DType::i32) {
       bad_operator(op, "result " + tensor.name + " must be i32");
     }
@@ -214,15 +216,22 @@ class OrderCheck {
 
 }  // namespace
 
-void validate(const Graph& graph) {
+void validate_order(const Graph& graph) {
   check_tensors(graph);
-  std::set<std::string> names;
+  std::unordered_set<std::string_view> names(graph.operators.size());
   OrderCheck order(graph);
   for (const Operator& op : graph.operators) {
     if (op.name.empty() || !names.insert(op.name).second) {
       bad_operator(op, "the name is empty or taken");
     }
     check_ids(graph, op);
+    order.visit(op);
+  }
+}
+
+void validate(const Graph& graph) {
+  validate_order(graph);
+  for (const Operator& op : graph.operators) {
     try {
       static_cast<void>(
           rule_of(op.kernel, shapes_of(graph, op.operands), shapes_of(graph, op.results)));
@@ -231,7 +240,6 @@ void validate(const Graph& graph) {
     }
     check_rule(graph, op);
     check_dtypes(graph, op);
-    order.visit(op);
   }
 }
 

@@ -1,5 +1,7 @@
 #include "folded_plan.hpp"
 
+#include <algorithm>
+
 #include "alpa/base/error.hpp"
 #include "alpa/intra_op/folding.hpp"
 
@@ -10,9 +12,14 @@ constexpr double kWorthFolding = 0.75;  ///< of the layers: no more are kept
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
-std::vector<std::vector<const Operator*>> by_layer(const Graph& graph) {
-  std::vector<std::vector<const Operator*>> layers(at(graph.num_layers));
-  for (const Operator& op : graph.operators) layers[at(op.layer)].push_back(&op);
+using Layers = std::vector<std::vector<const Operator*>>;
+
+/// @param all with those that repeat others
+Layers by_layer(const Graph& graph, bool all) {
+  Layers layers(at(graph.num_layers));
+  for (const Operator& op : graph.operators) {
+    if (all || !op.copy_of.valid()) layers[at(op.layer)].push_back(&op);
+  }
   return layers;
 }
 
@@ -42,13 +49,18 @@ std::vector<Recompute> kept_of(const std::vector<Recompute>& of_line, const Laye
   return kept;
 }
 
+bool keeps_unusually(const Plan& plan) {
+  return std::any_of(plan.stages.begin(), plan.stages.end(),
+                     [](const StagePlan& stage) { return !stage.retention.empty(); });
+}
+
 Plan with_choices_of(const FoldedPlan& folded, const Graph& graph, Plan to, const Graph& other,
                      const LayerLine& line) {
-  const auto from_layers = by_layer(graph);
-  const auto to_layers = by_layer(other);
   const std::vector<int> kept = kept_layers(line);
-  ALPA_CHECK(kept.size() == to_layers.size());
-  const auto each_layer = [&](const auto& visit) {
+  const auto each_layer = [&](bool all, const auto& visit) {
+    const Layers from_layers = by_layer(graph, all);
+    const Layers to_layers = by_layer(other, all);
+    ALPA_CHECK(kept.size() == to_layers.size());
     for (std::size_t l = 0; l < kept.size(); ++l) {
       const int like = folded.line.like(kept[l]);
       ALPA_CHECK(from_layers[at(like)].size() == to_layers[l].size());
@@ -56,35 +68,35 @@ Plan with_choices_of(const FoldedPlan& folded, const Graph& graph, Plan to, cons
             to.stages[at(stage_of_layer(to, static_cast<int>(l)))], to_layers[l]);
     }
   };
-  each_layer([](const StagePlan& from, const auto& from_ops, StagePlan& stage, const auto& ops) {
-    for (std::size_t k = 0; k < ops.size(); ++k) {
-      if (ops[k]->copy_of.valid()) continue;  // as its original
-      stage.strategies.emplace(ops[k]->name, renamed(from.strategies.at(from_ops[k]->name),
-                                                     from_ops[k]->rule, ops[k]->rule));
-    }
-  });
-  // What a layer makes is kept as that layer says, what comes from outside as its readers do.
-  for (const bool results : {true, false}) {
-    each_layer([&](const StagePlan& from, const auto& from_ops, StagePlan& stage, const auto& ops) {
-      if (from.retention.empty()) return;
-      for (std::size_t k = 0; k < ops.size(); ++k) {
-        const auto& tensors = results ? ops[k]->results : ops[k]->operands;
-        const auto& of = results ? from_ops[k]->results : from_ops[k]->operands;
-        for (std::size_t i = 0; i < tensors.size(); ++i) {
-          const auto chosen = from.retention.find(graph.tensor(of[i]).name);
-          if (chosen == from.retention.end()) continue;
-          stage.retention.emplace(other.tensor(tensors[i]).name, chosen->second);
+  each_layer(
+      false, [](const StagePlan& from, const auto& from_ops, StagePlan& stage, const auto& ops) {
+        for (std::size_t k = 0; k < ops.size(); ++k) {
+          stage.strategies.emplace(ops[k]->name, renamed(from.strategies.at(from_ops[k]->name),
+                                                         from_ops[k]->rule, ops[k]->rule));
         }
-      }
-    });
+      });
+  // What a layer makes is kept as that layer says, what comes from outside as its readers do.
+  if (!keeps_unusually(folded.plan)) return to;
+  for (const bool results : {true, false}) {
+    each_layer(true,
+               [&](const StagePlan& from, const auto& from_ops, StagePlan& stage, const auto& ops) {
+                 for (std::size_t k = 0; k < ops.size(); ++k) {
+                   const auto& tensors = results ? ops[k]->results : ops[k]->operands;
+                   const auto& of = results ? from_ops[k]->results : from_ops[k]->operands;
+                   for (std::size_t i = 0; i < tensors.size(); ++i) {
+                     const auto chosen = from.retention.find(graph.tensor(of[i]).name);
+                     if (chosen == from.retention.end()) continue;
+                     stage.retention.emplace(other.tensor(tensors[i]).name, chosen->second);
+                   }
+                 }
+               });
   }
   return to;
 }
 
 Plan unfolded(const FoldedPlan& folded, const Graph& graph, const Graph& whole) {
   Plan plan = folded.plan;
-  plan.graph_fingerprint = fingerprint(whole);
-  plan.recompute = whole.recompute;
+  plan.recompute = recompute_of(folded);
   for (StagePlan& stage : plan.stages) {
     ALPA_CHECK(stage.arrivals.empty());
     stage.strategies.clear();

@@ -27,6 +27,9 @@ struct FoldedPlan {
 [[nodiscard]] std::vector<Recompute> kept_of(const std::vector<Recompute>& of_line,
                                              const LayerLine& line);
 
+/// Whether some tensors are not kept as they are by default.
+[[nodiscard]] bool keeps_unusually(const Plan& plan);
+
 /// The plan with other stages or for a graph of other layers: each layer chooses as it did.
 /// @param graph of folded.line
 /// @param to stages with chunks, ranks and meshes, of the graph `other`; the choices are filled in
@@ -35,7 +38,9 @@ struct FoldedPlan {
 [[nodiscard]] Plan with_choices_of(const FoldedPlan& folded, const Graph& graph, Plan to,
                                    const Graph& other, const LayerLine& line);
 
-/// The plan for a graph that holds all layers.
+/// The plan for all layers, but for the fingerprint.
+/// @param whole graph that holds them; nothing need be computed again in it unless the plan keeps
+///   tensors unusually
 [[nodiscard]] Plan unfolded(const FoldedPlan& folded, const Graph& graph, const Graph& whole);
 
 }  // namespace alpa

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -20,8 +21,8 @@ constexpr int kVain = 2;             ///< numbers of microbatches for which noth
 
 class Scan {
  public:
-  Scan(SearchWork& work, LayerTables& tables, double hopeless)
-      : work_(work), tables_(tables), hopeless_(hopeless) {}
+  Scan(SearchWork& work, LayerTables& tables, double hopeless, std::map<int, double>& known)
+      : work_(work), tables_(tables), hopeless_(hopeless), known_(known) {}
 
   /// @param near numbers of microbatches to begin with; empty: all that may matter
   std::vector<RatedDraft> run(const std::vector<int>& near) {
@@ -85,9 +86,10 @@ class Scan {
         std::min_element(drafts_.begin(), drafts_.end(),
                          [](const RatedDraft& a, const RatedDraft& b) { return a.time < b.time; });
     for (const DraftStage& stage : best->draft.stages) {
-      sizes.two_axes.insert(num_devices(stage.mesh));
+      const int size = num_devices(stage.mesh);
+      if (work_.meshes(size).size() > 1) sizes.two_axes.insert(size);
     }
-    (void)look(best_, sizes);
+    if (!sizes.two_axes.empty()) (void)look(best_, sizes);
   }
 
   /// Time of the best draft with a number of microbatches; infinite if none fits. Nothing if its
@@ -95,6 +97,9 @@ class Scan {
   std::optional<double> look(std::size_t b, const Sizes& sizes) {
     if (work_.stopped()) return std::nullopt;
     const int microbatches = work_.microbatch_counts()[b];
+    if (const auto known = known_.find(microbatches); known != known_.end()) {
+      if (known->second > hopeless_) return known->second;
+    }
     const KernelBound kernels(work_.graph(microbatches), work_.line(), work_.cluster(),
                               microbatches);
     if (kernels.step(1).back() / work_.devices() > std::min(hopeless_, kWorse * least_)) {
@@ -115,12 +120,15 @@ class Scan {
         drafts_.push_back(std::move(draft));
       }
     }
+    const auto [known, is_new] = known_.try_emplace(microbatches, least);
+    known->second = std::min(known->second, least);
     return least;
   }
 
   SearchWork& work_;
   LayerTables& tables_;
   double hopeless_;
+  std::map<int, double>& known_;  ///< [microbatches]
   bool large_ = false;
   std::vector<RatedDraft> drafts_;
   double least_ = kInfinity;
@@ -129,13 +137,15 @@ class Scan {
 
 }  // namespace
 
-std::vector<RatedDraft> scan(SearchWork& work, LayerTables& tables, double hopeless) {
-  return Scan(work, tables, hopeless).run({});
+std::vector<RatedDraft> scan(SearchWork& work, LayerTables& tables, double hopeless,
+                             std::map<int, double>& known) {
+  return Scan(work, tables, hopeless, known).run({});
 }
 
 std::vector<RatedDraft> scan_near(SearchWork& work, LayerTables& tables, double hopeless,
                                   const std::vector<int>& microbatches) {
-  return Scan(work, tables, hopeless).run(microbatches);
+  std::map<int, double> nothing;
+  return Scan(work, tables, hopeless, nothing).run(microbatches);
 }
 
 }  // namespace alpa

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <vector>
 
 #include "layer_tables.hpp"
@@ -14,7 +15,10 @@ namespace alpa {
 /// as long as that helps, 1F1B and meshes of one axis; at last those of two axes of the sizes that
 /// the best draft uses.
 /// @param hopeless a time of which nothing above is wanted
-[[nodiscard]] std::vector<RatedDraft> scan(SearchWork& work, LayerTables& tables, double hopeless);
+/// @param known what scans with no less memory have found, by number of microbatches: those that
+///   were hopeless are left out; what is found is put there
+[[nodiscard]] std::vector<RatedDraft> scan(SearchWork& work, LayerTables& tables, double hopeless,
+                                           std::map<int, double>& known);
 
 /// The same from some numbers of microbatches, and those beside the best as long as that helps.
 [[nodiscard]] std::vector<RatedDraft> scan_near(SearchWork& work, LayerTables& tables,

@@ -155,9 +155,34 @@ std::optional<Plan> SearchWork::unfold(const std::optional<FoldedPlan>& folded) 
   if (!folded) return std::nullopt;
   if (folded->line.is_whole()) return folded->plan;
   const Graph& some = graph_of(*folded);
-  const Graph& whole = whole_graph(folded->plan.num_microbatches, recompute_of(*folded));
+  const int microbatches = folded->plan.num_microbatches;
   const Clock clock(*this, "names");
-  return unfolded(*folded, some, whole);
+  const bool is_ahead = ahead_ && ahead_->first == microbatches;
+  const Graph whole =
+      is_ahead ? ahead_->second.get() : request_.graph(request_.global_batch / microbatches);
+  ahead_.reset();
+  Plan plan;
+  std::uint64_t hash = 0;
+  side_by_side(2, [&](std::size_t part) {
+    if (part == 0) {
+      hash = fingerprint(whole);
+    } else if (keeps_unusually(folded->plan)) {
+      plan = unfolded(*folded, some, with_recomputation(whole, recompute_of(*folded)));
+    } else {
+      plan = unfolded(*folded, some, whole);
+    }
+  });
+  plan.graph_fingerprint = hash;
+  return plan;
+}
+
+void SearchWork::make_whole_graph_ahead() {
+  if (!best_ || best_->line.is_whole()) return;
+  const int microbatches = best_->plan.num_microbatches;
+  if (ahead_ && ahead_->first == microbatches) return;
+  ahead_.emplace(microbatches, std::async(std::launch::async, [this, microbatches] {
+                   return request_.graph(request_.global_batch / microbatches);
+                 }));
 }
 
 std::size_t SearchWork::operators(int microbatches) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <future>
 #include <map>
 #include <memory>
 #include <optional>
@@ -117,6 +118,8 @@ class SearchWork {
   }
   /// The plan for all layers.
   [[nodiscard]] std::optional<Plan> unfold(const std::optional<FoldedPlan>& folded);
+  /// Begins to make what `unfold` needs for a plan like the best one, beside other work.
+  void make_whole_graph_ahead();
 
   /// A problem was solved, for this question (so that distinct ones can be counted).
   void solved(const std::string& question, int problems = 1);
@@ -167,6 +170,7 @@ class SearchWork {
   [[nodiscard]] const std::shared_ptr<const intra_op::GraphIndex>& index_of(const GraphKey& key);
   std::map<GraphKey, std::unique_ptr<Graph>> graphs_;
   std::optional<std::pair<GraphKey, Graph>> whole_graph_;
+  std::optional<std::pair<int, std::future<Graph>>> ahead_;  ///< by microbatches
   std::optional<std::tuple<GraphKey, LayerLine, Graph>> some_graph_;
   std::map<GraphKey, std::shared_ptr<const intra_op::GraphIndex>> indices_;
   std::shared_ptr<const intra_op::GraphIndex> first_index_;  ///< beside which the others are made

@@ -38,7 +38,7 @@ class Variant {
 
   void scan(double hopeless) {
     work_.recompute(recompute_);
-    rated_ = alpa::scan(work_, tables_, hopeless);
+    rated_ = alpa::scan(work_, tables_, hopeless, known_);
     modelled_.clear();
   }
 
@@ -161,6 +161,7 @@ class Variant {
   LayerTables tables_;
   StageSolver solver_;
   std::vector<RatedDraft> rated_;          ///< cheapest first
+  std::map<int, double> known_;            ///< times of scans before, by number of microbatches
   std::multimap<double, Draft> modelled_;  ///< by what their figures come to
   /// Keys of those modelled with less known of packing, or without regard to memory.
   std::set<std::string> outdated_;
@@ -190,7 +191,10 @@ class WideSearch {
   void run() {
     work_.packing(Bytes{0});
     bool learnt = true;
-    for (int round = 0; learnt && round < kMostRounds; ++round) learnt = search();
+    for (int round = 0; learnt && round < kMostRounds; ++round) {
+      learnt = search();
+      work_.make_whole_graph_ahead();
+    }
     if (owner_ != nullptr) owner_->polish();
   }
 

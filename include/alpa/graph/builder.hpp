@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "alpa/graph/graph.hpp"
@@ -105,9 +106,9 @@ class GraphBuilder {
   int layer_ = 0;
   Phase phase_ = Phase::forward;
   std::vector<Derivative> derivatives_;
-  std::map<std::string, TensorId> tensor_by_name_;
-  std::map<std::string, OperatorId> operator_by_name_;
-  std::map<TensorId, OperatorId> producer_;
+  std::unordered_map<std::string, TensorId> tensor_by_name_;
+  std::unordered_map<std::string, OperatorId> operator_by_name_;
+  std::vector<OperatorId> producer_;           ///< [tensor] the first; unset: none
   std::map<std::string, std::string> shared_;  ///< prefixes of names
 };
 
