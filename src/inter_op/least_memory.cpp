@@ -71,14 +71,4 @@ void search_least_memory(SearchWork& work) {
   }
 }
 
-bool cannot_fit(SearchWork& work) {
-  double room = 0.0;
-  for (int d = 0; d < work.devices(); ++d) {
-    room += static_cast<double>(work.capacity(d, DeviceMesh{{1}}).value);
-  }
-  const int microbatches = work.microbatch_counts().back();  // the smallest stash
-  const LeastBytes least(work.graph(microbatches), work.line());
-  return least.of(0, work.layers() - 1, 1) > room;
-}
-
 }  // namespace alpa

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "exact_search.hpp"
 #include "hand_plans.hpp"
 #include "kernel_bound.hpp"
 #include "layer_tables.hpp"
+#include "least_bytes.hpp"
 #include "least_memory.hpp"
 #include "schedule_moves.hpp"
 #include "search_work.hpp"
@@ -74,17 +76,28 @@ TierResult search_all(SearchWork& work) {
   return result;
 }
 
-/// Whether it is clear from the start that nothing fits; of models whose search takes long.
+/// Whether one copy of everything is more than all devices hold together; of models whose search
+/// takes long. No plan fits then, whatever is computed again in which layer.
 bool is_too_large(SearchWork& work) {
   if (!ties(work, work.microbatch_counts().front()) || !work.request().seeds.empty()) return false;
   const auto before = work.recompute();
-  bool too_large = true;
+  const int microbatches = work.microbatch_counts().back();  // the smallest stash
+  std::vector<double> least(static_cast<std::size_t>(work.layers()),
+                            std::numeric_limits<double>::infinity());
   for (const auto& recompute : recomputations(work)) {
     work.recompute(recompute);
-    too_large = too_large && cannot_fit(work);
+    const LeastBytes bytes(work.graph(microbatches), work.line());
+    for (int l = 0; l < work.layers(); ++l) {
+      double& of_layer = least[static_cast<std::size_t>(l)];
+      of_layer = std::min(of_layer, bytes.of(l, l, 1));
+    }
   }
   work.recompute(before);
-  return too_large;
+  double room = 0.0;
+  for (int d = 0; d < work.devices(); ++d) {
+    room += static_cast<double>(work.capacity(d, DeviceMesh{{1}}).value);
+  }
+  return std::accumulate(least.begin(), least.end(), 0.0) > room;
 }
 
 /// Where nothing fits.
