@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <future>
 #include <limits>
 
 #include "alpa/base/error.hpp"
@@ -150,12 +151,28 @@ std::vector<PricedMethod> price_methods(
     folded = folded_model(config);
     models.emplace(*target.cluster, folded ? std::optional(folded->line) : std::nullopt);
   }
+  // As much work as all others together, beside them.
+  std::future<PricedMethod> megatron;
+  if (models) {
+    megatron = std::async(std::launch::async, [&] {
+      PlanModels own(*target.cluster, folded ? std::optional(folded->line) : std::nullopt);
+      return price_method(config, target, Method::megatron, &own, folded ? &*folded : nullptr);
+    });
+  }
   std::vector<PricedMethod> priced;
   for (const Method method : kMethods) {
     const double share = static_cast<double>(priced.size()) / static_cast<double>(kMethods.size());
     told(std::string(name_of(method)), share);
+    if (method == Method::megatron && megatron.valid()) {
+      priced.emplace_back();  // when it is there
+      continue;
+    }
     priced.push_back(price_method(config, target, method, models ? &*models : nullptr,
                                   folded ? &*folded : nullptr));
+  }
+  if (megatron.valid()) {
+    const auto place = std::find(kMethods.begin(), kMethods.end(), Method::megatron);
+    priced[static_cast<std::size_t>(place - kMethods.begin())] = megatron.get();
   }
   return priced;
 }
