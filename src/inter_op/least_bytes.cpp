@@ -1,10 +1,49 @@
 #include "least_bytes.hpp"
 
+#include <algorithm>
+
 namespace alpa {
 namespace {
 
 bool lives_all_step(Role role) {
   return role == Role::parameter || role == Role::accumulator || role == Role::optimizer_state;
+}
+
+struct ByLayer {
+  std::vector<double> state, stash;
+};
+
+/// Of the layers that the graph holds. What forward makes is the last reading layer's, if backward
+/// of that one reads it: whatever others compute again.
+ByLayer bytes_by_layer(const Graph& graph) {
+  ByLayer bytes;
+  bytes.state.assign(static_cast<std::size_t>(graph.num_layers), 0.0);
+  bytes.stash = bytes.state;
+  std::vector<int> keeper(graph.tensors.size(), -1);
+  std::vector<bool> kept(graph.tensors.size(), false);
+  for (const Operator& op : graph.operators) {
+    if (op.phase != Phase::forward && op.phase != Phase::backward) continue;
+    for (const TensorId t : op.operands) {
+      int& layer = keeper[t.index()];
+      if (op.layer > layer) kept[t.index()] = false;
+      layer = std::max(layer, op.layer);
+      if (op.layer == layer && op.phase == Phase::backward) kept[t.index()] = true;
+    }
+  }
+  std::vector<bool> made(graph.tensors.size(), false);
+  for (const Operator& op : graph.operators) {
+    if (op.phase != Phase::forward) continue;
+    for (const TensorId t : op.results) made[t.index()] = true;
+  }
+  for (std::size_t t = 0; t < graph.tensors.size(); ++t) {
+    const Tensor& tensor = graph.tensors[t];
+    const auto size = static_cast<double>(bytes_of(tensor.shape, tensor.dtype).value);
+    if (lives_all_step(tensor.role)) bytes.state[static_cast<std::size_t>(tensor.layer)] += size;
+    if (tensor.role == Role::activation && made[t] && kept[t]) {
+      bytes.stash[static_cast<std::size_t>(keeper[t])] += size;
+    }
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -17,29 +56,17 @@ std::vector<double> LeastBytes::sums(const std::vector<double>& by_layer, const 
   return sums;
 }
 
-LeastBytes::LeastBytes(const Graph& graph, const LayerLine& line) {
-  std::vector<double> state(static_cast<std::size_t>(graph.num_layers), 0.0);
-  std::vector<double> stash = state;
-  const auto add = [](std::vector<double>& to, int layer, const Tensor& tensor) {
-    to[static_cast<std::size_t>(layer)] +=
-        static_cast<double>(bytes_of(tensor.shape, tensor.dtype).value);
-  };
-  std::vector<bool> kept(graph.tensors.size(), false);  // made in forward, no reader seen yet
-  for (const Tensor& tensor : graph.tensors) {
-    if (lives_all_step(tensor.role)) add(state, tensor.layer, tensor);
-  }
-  for (const Operator& op : graph.operators) {
-    if (op.phase == Phase::forward) {
-      for (const TensorId t : op.results) {
-        kept[t.index()] = graph.tensor(t).role == Role::activation;
-      }
+LeastBytes::LeastBytes(const std::vector<const Graph*>& graphs, const LayerLine& line) {
+  std::vector<double> state, stash;
+  for (const Graph* graph : graphs) {
+    const ByLayer bytes = bytes_by_layer(*graph);
+    if (state.empty()) {
+      state = bytes.state;
+      stash = bytes.stash;
     }
-    if (op.phase != Phase::backward) continue;
-    for (const TensorId t : op.operands) {
-      // What another stage has sent is kept here, too.
-      if (!kept[t.index()]) continue;
-      kept[t.index()] = false;
-      add(stash, op.layer, graph.tensor(t));
+    for (std::size_t l = 0; l < stash.size(); ++l) {
+      state[l] = std::min(state[l], bytes.state[l]);
+      stash[l] = std::min(stash[l], bytes.stash[l]);
     }
   }
   state_ = sums(state, line);

@@ -12,8 +12,9 @@ namespace alpa {
 /// backward reads. The fullest device holds no less than its even share.
 class LeastBytes {
  public:
-  /// @param line of layers that the graph holds
-  LeastBytes(const Graph& graph, const LayerLine& line);
+  /// @param graphs of one step, of which each layer does as one
+  /// @param line of layers that the graphs hold
+  LeastBytes(const std::vector<const Graph*>& graphs, const LayerLine& line);
 
   [[nodiscard]] double of(int first, int last, int in_flight) const {
     return sum(state_, first, last) + in_flight * sum(stash_, first, last);

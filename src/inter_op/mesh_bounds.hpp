@@ -15,6 +15,14 @@ namespace alpa {
 /// they are known, and of less where they are not.
 class RunBounds {
  public:
+  /// What is known of a layer with the same weights.
+  struct Known {
+    double bound = 0.0;        ///< the least of all ways
+    std::vector<double> ways;  ///< bounds by way
+    std::vector<bool> solved;  ///< by way: more than from other weights
+    int rounds = -1;           ///< in which the least was made closer; negative: nothing is known
+  };
+
   /// @param classes [layer] those of one class that are followed by such of one class are alike
   /// @param floor [layer] of layers before it: what is known without a look
   RunBounds(const std::vector<int>& classes, const std::vector<double>& floor);
@@ -23,14 +31,15 @@ class RunBounds {
     return sums_[static_cast<std::size_t>(last) + 1] - sums_[static_cast<std::size_t>(first)];
   }
   [[nodiscard]] bool are_known(int first, int last) const;
-  /// Asks for the bounds of those layers that are not known.
-  void know(int first, int last, const std::function<double(int layer)>& bound);
+  /// Asks about those layers whose bounds were not made closer so often.
+  void know(int first, int last, int rounds,
+            const std::function<void(int layer, int kind, Known& known)>& ask);
 
  private:
-  std::vector<int> kind_of_;                  ///< [layer] number of its class and the next one's
-  std::vector<double> floor_;                 ///< [layer] its own
-  std::vector<std::optional<double>> known_;  ///< [kind]
-  std::vector<double> sums_;                  ///< [layer] of those before it
+  std::vector<int> kind_of_;   ///< [layer] number of its class and the next one's
+  std::vector<double> floor_;  ///< [layer] its own
+  std::vector<Known> known_;   ///< [kind]
+  std::vector<double> sums_;   ///< [layer] of those before it
 };
 
 /// A run of layers as a stage sees it.
@@ -39,9 +48,9 @@ struct BoundRun {
   double stashes = 1.0;  ///< that it holds at the least, of microbatches of the bounds' size
 };
 
-/// What runs of layers take at the least on one mesh, with one number of microbatches and one
-/// recomputation. For any price p of a byte a stage that must do with M bytes takes no less than
-/// the sum of its layers' bounds with bytes priced, less p M (Lagrange).
+/// What runs of layers take at the least on one mesh, with one number of microbatches. For any
+/// price p of a byte a stage that must do with M bytes takes no less than the sum of its layers'
+/// bounds with bytes priced, less p M (Lagrange).
 class MeshBounds {
  public:
   /// @param room bytes of a device
@@ -58,11 +67,17 @@ class MeshBounds {
     return each_ ? share_ * each_->of(first, last) : 0.0;
   }
 
-  /// Who bounds layers: their classes, and the bound of one with these weights, made closer so
-  /// often.
+  /// Who bounds layers: their classes, in how many ways each may compute again what it needs in
+  /// backward, the first of which takes least if bytes cost nothing, and the bound of a layer in
+  /// one of them, with hints from those before it.
   struct Solver {
     const std::vector<int>& classes;
-    std::function<double(const StageWeights&, int layer, int rounds)> bound;
+    std::size_t ways = 1;
+    std::function<double(const StageWeights&, int layer, std::size_t way, BoundHints&)> bound;
+    /// Whether a layer has that way, too; the first it always has.
+    std::function<bool(int layer, std::size_t way)> has_way;
+    /// Step of the price of bytes that proved most elsewhere, for what is asked next.
+    std::optional<int>* first_price = nullptr;
   };
   /// Without memory.
   [[nodiscard]] bool is_known(int first, int last) const {
@@ -75,35 +90,57 @@ class MeshBounds {
   void look_at_each(int first, int last, const Solver& solver);
 
   /// Searches the price of a byte that proves most of a run: the proof is concave in the price.
-  /// Ends above `enough`. False if nothing is gained or that was tried before.  @pre is_known
+  /// Prices are of one grid, on which runs share what they ask. Ends above `enough`, to go on with
+  /// more where that is asked for. False if nothing is gained or that was tried before.
+  /// @pre is_known
   bool price_bytes(const BoundRun& run, double enough, const Solver& solver);
   /// Looks more closely at the price that price_bytes has found, once.
   bool refine(const BoundRun& run, const Solver& solver);
 
  private:
+  /// With a price of a byte.
   struct Priced {
-    double price = 0.0;    ///< of a byte
+    double price = 0.0;
     double stashes = 0.0;  ///< that are counted
     RunBounds bounds;
   };
+  using Point = std::pair<int, int>;  ///< step of the stashes, step of the price
+  /// Of a kind of layer, by way.
+  struct LayerHints {
+    std::vector<BoundHints> ways;
+    struct Seen {
+      double state_byte = 0.0, stash_byte = 0.0;  ///< prices
+      std::size_t way = 0;
+      double bound = 0.0;
+    };
+    std::vector<Seen> seen;  ///< of a step
+  };
+  using Hints = std::map<int, LayerHints>;  ///< by kind of layer
+
   [[nodiscard]] double proof(const Priced& priced, const BoundRun& run) const {
     return share_ * (priced.bounds.of(run.first, run.last) - priced.price * room_);
   }
-  [[nodiscard]] StageWeights weights() const;
+  [[nodiscard]] StageWeights weights(double price = 0.0, double stashes = 0.0) const;
   /// A step of the stashes, others with which share what is found, and how many it counts.
   [[nodiscard]] static std::pair<int, double> step_of(double stashes);
-  [[nodiscard]] Priced priced_at(const BoundRun& run, double price, const Solver& solver,
-                                 int rounds) const;
-  /// Keeps it if it proves more than `now`.
-  void keep(Priced priced, const BoundRun& run, double now);
+  [[nodiscard]] double price_of(int step) const;
+  Priced& at(const Point& point, const Solver& solver);
+  static void know(Priced& priced, const BoundRun& run, int rounds, const StageWeights& weights,
+                   const Solver& solver, Hints& hints);
+  /// Counts a point from now on if it proves more than `now`.
+  void count(const Point& point, const BoundRun& run, double now);
 
   int microbatches_;
   double room_, share_;
   std::vector<double> floor_;
   std::optional<RunBounds> step_, each_;
-  std::vector<Priced> priced_;
-  /// The best price, by first and last layer and step of the stashes; negative: not to be refined.
-  std::map<std::tuple<int, int, int>, double> tried_;
+  Hints hints_;
+  std::map<Point, Priced> points_;      ///< all that were asked
+  std::vector<const Priced*> counted_;  ///< those of them that prove most of a run
+  std::map<int, int> best_;             ///< by step of the stashes: of the price, last found
+  /// The best step of the price, by first and last layer and step of the stashes; none: not to be
+  /// refined.
+  std::map<std::tuple<int, int, int>, std::optional<int>> tried_;
 };
 
 }  // namespace alpa

@@ -18,7 +18,6 @@
 namespace alpa {
 namespace {
 
-constexpr Bytes kAnyMemory{std::int64_t{1} << 60};
 
 /// The plan that everything is fixed to.
 TierResult fixed_plan(SearchWork& work) {
@@ -118,16 +117,15 @@ void look_for_the_smallest(SearchWork& work, bool too_large) {
 /// @param fills without: also of pipelines that do other work while they fill
 double closer_bound(SearchWork& work, bool fills) {
   if (work.request().stop.stop_requested()) return 0.0;
-  const double price = work.best_time() - work.norm();
+  std::vector<std::vector<Recompute>> choices;
   if (work.request().recompute) {
-    return SpaceBound(work, {work.recompute()}, fills).below(price) + work.norm();
+    choices.push_back(work.everywhere(*work.request().recompute));
+  } else {
+    for (const Recompute choice : {Recompute::none, Recompute::attention, Recompute::full}) {
+      choices.push_back(work.everywhere(choice));
+    }
   }
-  // Computing again only adds to the time, and saves nothing but memory.
-  SearchRequest roomy = work.request();
-  roomy.recompute = Recompute::none;
-  roomy.memory_limit = kAnyMemory;
-  SearchWork other(roomy);
-  return SpaceBound(other, {{}}, fills).below(price) + work.norm();
+  return SpaceBound(work, choices, fills).below(work.best_time() - work.norm()) + work.norm();
 }
 
 }  // namespace

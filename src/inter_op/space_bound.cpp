@@ -16,11 +16,12 @@ namespace alpa {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr int kMostSolved = 12'000;  ///< layers over devices: larger meshes take longer
+constexpr int kMostSolved = 48'000;  ///< layers over devices: larger meshes take longer
 constexpr int kFewestSolved = 500;
 constexpr int kWorkOfTwoAxes = 4;       ///< of a layer, to one on a mesh of one axis
 constexpr int kMostLayers = 128;        ///< of models that are looked at so closely
 constexpr double kEnough = 0.999;       ///< of the price: proved
+constexpr double kAhead = 1.04;         ///< of a family's bound: what is looked for at once
 constexpr int kSweeps = 16;             ///< of message passing over a layer
 constexpr int kMostCells = 8'192;       ///< layers times devices: of more only the depth 1 counts
 constexpr double kLittleStash = 0.002;  ///< of all memory, for a microbatch: not worth a depth
@@ -112,9 +113,8 @@ struct SpaceBound::OfSize {
   }
 };
 
-/// Plans of one recomputation and number of microbatches.
+/// Plans of one number of microbatches.
 struct SpaceBound::Family {
-  std::vector<Recompute> recompute;
   int microbatches = 1;
   LeastBytes bytes;
   std::vector<int> depths;  ///< that are told apart
@@ -127,6 +127,7 @@ struct SpaceBound::Family {
 SpaceBound::SpaceBound(SearchWork& work, const std::vector<std::vector<Recompute>>& recomputations,
                        bool fills)
     : work_(work),
+      recomputations_(recomputations),
       fills_(fills),
       most_(std::max(kFewestSolved, kMostSolved / std::max(1, work.devices()))),
       together_(rates_grow(work.cluster()) && !work.stage_constraints().strategies &&
@@ -144,33 +145,44 @@ SpaceBound::SpaceBound(SearchWork& work, const std::vector<std::vector<Recompute
     }
   }
   for (const auto& recompute : recomputations) {
-    work.recompute(recompute);
     work.make_graphs(recompute);
-    for (const int microbatches : work.microbatch_counts()) {
-      const Graph& graph = work.graph(microbatches);
-      auto family = std::make_unique<Family>(
-          Family{recompute, microbatches, LeastBytes(graph, work.line()), {}, {}, 0.0, -1, {}});
-      const KernelBound kernels(graph, work.line(), work.cluster(), microbatches);
-      for (const auto& [size, meshes] : sizes) {
-        OfSize made{.size = size,
-                    .kernels = kernels.step(size),
-                    .kernels_each = kernels.each(size),
-                    .places = places[size],
-                    .meshes = {}};
-        for (const auto& [key, place] : meshes) {
-          const auto& [first_device, mesh] = place;
-          const double share = least_share(work.cluster(), {0, 0, first_device, mesh});
-          const auto room = static_cast<double>(work.capacity(first_device, mesh).value);
-          auto own = std::make_shared<MeshBounds>(microbatches, room, share, made.kernels);
-          made.meshes.push_back({first_device, mesh, own, own, 1.0});
-          made.share = std::min(made.share, share);
-          made.room = std::max(made.room, room * size);
-        }
-        family->sizes.push_back(std::move(made));
-      }
-      choose_depths(*family);
-      families_.push_back(std::move(family));
+    const Graph& graph = work.graph(work.microbatch_counts().front(), recompute);
+    std::vector<bool> copies(at(graph.num_layers), false);
+    for (const Operator& op : graph.operators) {
+      if (op.copy_of.valid()) copies[at(op.layer)] = true;
     }
+    has_copies_.emplace_back();
+    for (int l = 0; l < work.layers(); ++l) {
+      has_copies_.back().push_back(copies[at(work.line().like(l))]);
+    }
+  }
+  for (const int microbatches : work.microbatch_counts()) {
+    std::vector<const Graph*> graphs;
+    for (const auto& recompute : recomputations) {
+      graphs.push_back(&work.graph(microbatches, recompute));
+    }
+    auto family = std::make_unique<Family>(
+        Family{microbatches, LeastBytes(graphs, work.line()), {}, {}, 0.0, -1, {}});
+    const KernelBound kernels(*graphs.front(), work.line(), work.cluster(), microbatches);
+    for (const auto& [size, meshes] : sizes) {
+      OfSize made{.size = size,
+                  .kernels = kernels.step(size),
+                  .kernels_each = kernels.each(size),
+                  .places = places[size],
+                  .meshes = {}};
+      for (const auto& [key, place] : meshes) {
+        const auto& [first_device, mesh] = place;
+        const double share = least_share(work.cluster(), {0, 0, first_device, mesh});
+        const auto room = static_cast<double>(work.capacity(first_device, mesh).value);
+        auto own = std::make_shared<MeshBounds>(microbatches, room, share, made.kernels);
+        made.meshes.push_back({first_device, mesh, own, own, 1.0});
+        made.share = std::min(made.share, share);
+        made.room = std::max(made.room, room * size);
+      }
+      family->sizes.push_back(std::move(made));
+    }
+    choose_depths(*family);
+    families_.push_back(std::move(family));
   }
 }
 
@@ -250,8 +262,13 @@ double SpaceBound::least_structure(const Family& family, double price,
   return least;
 }
 
-MeshBounds::Solver SpaceBound::solver_on(const OnMesh& on, const MeshBounds& bounds) {
-  const StageModel& model = work_.model(bounds.microbatches(), on.first_device, on.mesh);
+MeshBounds::Solver SpaceBound::solver_on(OnMesh& on, const MeshBounds& bounds, bool bytes) {
+  std::vector<const StageModel*> models;
+  for (const auto& recompute : recomputations_) {
+    work_.recompute(recompute);
+    models.push_back(&work_.model(bounds.microbatches(), on.first_device, on.mesh));
+    if (!bytes) break;  // what is computed again takes longer, if bytes cost nothing
+  }
   const SolveLimits limits{.table_entries = kTableEntries,
                            .cbc_columns = 0,
                            .sweeps = kSweeps,
@@ -259,11 +276,16 @@ MeshBounds::Solver SpaceBound::solver_on(const OnMesh& on, const MeshBounds& bou
                            .stop = work_.request().stop};
   const bool joined = together_ && &bounds == on.shared.get();
   const int work = on.mesh.extents.size() > 1 ? kWorkOfTwoAxes : 1;
-  return {model.layer_classes(),
-          [this, &model, limits, joined, work](const StageWeights& weights, int layer, int rounds) {
-            solved_ += work * rounds;
-            return model.bound(layer, layer, weights, limits, rounds, joined);
-          }};
+  const std::vector<int>& classes = models.front()->layer_classes();
+  const std::size_t ways = models.size();
+  return {classes, ways,
+          [this, models = std::move(models), limits, joined, work](
+              const StageWeights& weights, int layer, std::size_t way, BoundHints& hints) {
+            solved_ += work;
+            return models[way]->bound(layer, layer, weights, limits, 1, joined, &hints);
+          },
+          [this](int layer, std::size_t way) { return bool{has_copies_[way][at(layer)]}; },
+          &first_prices_[num_devices(on.mesh)]};
 }
 
 /// Looks more closely at the meshes on which a stage takes least, until they take as long as the
@@ -271,30 +293,30 @@ MeshBounds::Solver SpaceBound::solver_on(const OnMesh& on, const MeshBounds& bou
 bool SpaceBound::look_at(const Stage& stage, OfSize& size, double price) {
   std::vector<MeshBounds*> unknown;
   std::vector<MeshBounds::Solver> solvers;
-  for (const OnMesh& on : size.meshes) {
+  for (OnMesh& on : size.meshes) {
     if (on.shared->is_known(stage.first, stage.last)) continue;
     unknown.push_back(on.shared.get());
-    solvers.push_back(solver_on(on, *on.shared));
+    solvers.push_back(solver_on(on, *on.shared, false));
   }
   side_by_side(unknown.size(),
                [&](std::size_t m) { unknown[m]->look(stage.first, stage.last, solvers[m]); });
   bool changed = !unknown.empty();
   const double depth = stage.depth;
   while (solved_ <= most_ && !work_.request().stop.stop_requested()) {
-    const OnMesh& least = *std::min_element(
+    OnMesh& least = *std::min_element(
         size.meshes.begin(), size.meshes.end(),
         [&](const OnMesh& a, const OnMesh& b) { return a.step(stage) < b.step(stage); });
     if (least.step(stage) >= price) break;
     MeshBounds &shared = *least.shared, &own = *least.own;
     const BoundRun run{stage.first, stage.last, depth};
-    const MeshBounds::Solver solver = solver_on(least, own);
+    const MeshBounds::Solver solver = solver_on(least, own, true);
     if (shared.price_bytes({stage.first, stage.last, depth / least.times}, price,
-                           solver_on(least, shared))) {
+                           solver_on(least, shared, true))) {
       changed = true;
       continue;
     }
     if (!own.is_known(stage.first, stage.last)) {
-      own.look(stage.first, stage.last, solver);
+      own.look(stage.first, stage.last, solver_on(least, own, false));
     } else if (!own.price_bytes(run, price, solver) && !own.refine(run, solver)) {
       break;
     }
@@ -307,11 +329,11 @@ bool SpaceBound::look_at(const Stage& stage, OfSize& size, double price) {
 bool SpaceBound::look_at_fill(const Stage& stage, OfSize& size) {
   std::vector<MeshBounds*> unknown;
   std::vector<MeshBounds::Solver> solvers;
-  for (const OnMesh& on : size.meshes) {
+  for (OnMesh& on : size.meshes) {
     MeshBounds& bounds = on.own->is_known(stage.first, stage.last) ? *on.own : *on.shared;
     if (bounds.is_each_known(stage.first, stage.last)) continue;
     unknown.push_back(&bounds);
-    solvers.push_back(solver_on(on, bounds));
+    solvers.push_back(solver_on(on, bounds, false));
   }
   side_by_side(unknown.size(), [&](std::size_t m) {
     unknown[m]->look_at_each(stage.first, stage.last, solvers[m]);
@@ -321,7 +343,6 @@ bool SpaceBound::look_at_fill(const Stage& stage, OfSize& size) {
 
 /// At the stages of the least structure of a family.
 bool SpaceBound::look_closer(Family& family, double price) {
-  work_.recompute(family.recompute);
   bool changed = false;
   for (const Stage& stage : family.stages) {
     changed = look_at(stage, family.sizes[stage.size], price) || changed;
@@ -333,24 +354,22 @@ bool SpaceBound::look_closer(Family& family, double price) {
   return changed;
 }
 
-/// Families of one recomputation that may hold better plans share what is known of the one whose
-/// number of microbatches stands for theirs.
+/// Families that may hold better plans share what is known of the one whose number of microbatches
+/// stands for theirs.
 void SpaceBound::share_bounds(double price) {
-  std::map<std::vector<Recompute>, std::map<int, Family*>> open;
+  std::map<int, Family*> open;
   for (const auto& family : families_) {
-    if (family->bound < price) open[family->recompute][family->microbatches] = family.get();
+    if (family->bound < price) open[family->microbatches] = family.get();
   }
-  for (const auto& [recompute, by_count] : open) {
-    std::vector<int> counts;
-    for (const auto& [count, family] : by_count) counts.push_back(count);
-    for (const auto& [count, of] : representatives(counts, together_)) {
-      Family& family = *by_count.at(count);
-      const Family& other = *by_count.at(of);
-      for (std::size_t s = 0; s < family.sizes.size(); ++s) {
-        for (std::size_t m = 0; m < family.sizes[s].meshes.size(); ++m) {
-          family.sizes[s].meshes[m].shared = other.sizes[s].meshes[m].own;
-          family.sizes[s].meshes[m].times = static_cast<double>(count) / of;
-        }
+  std::vector<int> counts;
+  for (const auto& [count, family] : open) counts.push_back(count);
+  for (const auto& [count, of] : representatives(counts, together_)) {
+    Family& family = *open.at(count);
+    const Family& other = *open.at(of);
+    for (std::size_t s = 0; s < family.sizes.size(); ++s) {
+      for (std::size_t m = 0; m < family.sizes[s].meshes.size(); ++m) {
+        family.sizes[s].meshes[m].shared = other.sizes[s].meshes[m].own;
+        family.sizes[s].meshes[m].times = static_cast<double>(count) / of;
       }
     }
   }
@@ -376,7 +395,8 @@ double SpaceBound::below(double price) {
       family.seen = solved_;
       family.bound = std::max(family.bound, least_structure(family, enough, family.stages));
       work_.tell("bound", family.bound / price);
-    } else if (!look_closer(family, enough)) {
+    } else if (!look_closer(family, std::min(enough, kAhead * family.bound)) &&
+               !look_closer(family, enough)) {
       break;
     }
   }

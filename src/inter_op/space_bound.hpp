@@ -1,7 +1,9 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "mesh_bounds.hpp"
@@ -14,13 +16,14 @@ namespace alpa {
 /// A stage of layers i..j on n devices takes at least what `MeshBounds` says of whichever mesh of n
 /// devices takes least. With t the time of a microbatch and w >= B t that of the step, a pipeline
 /// takes at least max_s (sum of t of the stages before + w_s): the least of that over all cuts and
-/// sizes is found by dynamic programming, for each recomputation and number of microbatches. Sizes
-/// begin with what their kernels take at the best rate; of the least structure of all, stages are
-/// looked at more closely, until it costs as much as the best plan, nothing is left to look at, or
-/// the work is spent.
+/// sizes is found by dynamic programming, for each number of microbatches. Each layer computes
+/// again what is best for it. Sizes begin with what their kernels take at the best rate; of the
+/// least structure of all, stages are looked at more closely, until it costs as much as the best
+/// plan, nothing is left to look at, or the work is spent.
 class SpaceBound {
  public:
-  /// @param recomputations of which every plan has one
+  /// @param recomputations what layers may compute again, by layer of the line: each does as one of
+  /// them, of which the first computes least again
   /// @param fills whether a stage waits for the first microbatch to pass those before it, forward
   /// and backward, as under GPipe and 1F1B; without, zero-bubble pipelines are bounded too
   SpaceBound(SearchWork& work, const std::vector<std::vector<Recompute>>& recomputations,
@@ -43,12 +46,16 @@ class SpaceBound {
   void share_bounds(double price);
   [[nodiscard]] double least_structure(const Family& family, double price,
                                        std::vector<Stage>& stages) const;
-  [[nodiscard]] MeshBounds::Solver solver_on(const OnMesh& on, const MeshBounds& bounds);
+  /// @param bytes whether they are priced
+  [[nodiscard]] MeshBounds::Solver solver_on(OnMesh& on, const MeshBounds& bounds, bool bytes);
   [[nodiscard]] bool look_at(const Stage& stage, OfSize& size, double price);
   [[nodiscard]] bool look_at_fill(const Stage& stage, OfSize& size);
   [[nodiscard]] bool look_closer(Family& family, double price);
 
   SearchWork& work_;
+  std::vector<std::vector<Recompute>> recomputations_;
+  std::vector<std::vector<bool>> has_copies_;       ///< [recomputation][layer of the line]
+  std::map<int, std::optional<int>> first_prices_;  ///< by devices of a stage
   bool fills_;
   int most_;       ///< layers that may be solved
   bool together_;  ///< numbers of microbatches share bounds

@@ -34,62 +34,59 @@ std::vector<int> nodes_of(const RunContext& run) {
   return node_of;
 }
 
-class Builder {
+}  // namespace
+
+/// Fills a BoundProblem.
+class BoundBuilder {
  public:
-  Builder(const RunContext& run, const Uses& uses, const StageConstraints& constraints,
-          const StageWeights& w, const CopyShares& shares, bool joined)
-      : run_(run),
+  BoundBuilder(BoundProblem& made, const Uses& uses, const StageConstraints& constraints,
+               bool joined)
+      : made_(made),
+        run_(made.run_),
         uses_(uses),
         constraints_(constraints),
-        weights_(w),
-        shares_(shares),
         joined_(joined),
-        of_phase_{w.prepare, w.forward, w.backward, w.reduce, w.update},
-        node_of_(nodes_of(run)) {}
+        node_of_(nodes_of(made.run_)) {}
 
-  Problem run() {
+  void run() {
     for (const int o : run_.view.ops) add_operator(o);
     for (const SharedSum& sum : run_.view.sums) {
       for (std::size_t p = 0; p < options(sum.op).size(); ++p) {
-        cost(sum.op, p) += weight(op(sum.op).phase) * sum_seconds(options(sum.op)[p], sum, 0);
+        cost(sum.op, unit(op(sum.op).phase), p) += sum_seconds(options(sum.op)[p], sum, 0);
       }
     }
     for (std::size_t f = 0; f < run_.view.flows.size(); ++f) add_flow(f);
-    return std::move(problem_);
   }
 
  private:
+  using Unit = BoundProblem::Unit;
+  using Copies = BoundProblem::Copies;
+
   [[nodiscard]] const Operator& op(int o) const {
     return run_.graph.operators[static_cast<std::size_t>(o)];
   }
   [[nodiscard]] const Options& options(int o) const {
     return run_.options.options(static_cast<std::size_t>(o));
   }
-  [[nodiscard]] double weight(Phase phase) const {
-    return of_phase_[static_cast<std::size_t>(phase)];
-  }
+  [[nodiscard]] static Unit unit(Phase phase) { return static_cast<Unit>(phase); }
   [[nodiscard]] int node(int o) const { return node_of_[static_cast<std::size_t>(o)]; }
-  double& cost(int o, std::size_t option) {
-    return problem_.nodes[static_cast<std::size_t>(node(o))].costs[option];
+  double& cost(int o, Unit unit, std::size_t option) {
+    std::vector<double>& costs = made_.linear_[{node(o), unit}];
+    if (costs.empty()) costs.assign(made_.sizes_[static_cast<std::size_t>(node(o))], 0.0);
+    return costs[option];
   }
 
   void add_operator(int o) {
     const Operator& each = op(o);
-    const bool copy = each.copy_of.valid();
-    std::vector<double> costs;
-    for (const Option& option : options(o)) {
-      double seconds = option.sum_seconds.empty() ? weight(each.phase) * option.seconds : 0.0;
+    if (!each.copy_of.valid()) made_.sizes_.push_back(options(o).size());
+    for (std::size_t p = 0; p < options(o).size(); ++p) {
+      const Option& option = options(o)[p];
+      if (option.sum_seconds.empty()) cost(o, unit(each.phase), p) += option.seconds;
       for (std::size_t r = 0; r < each.results.size(); ++r) {
         if (run_.graph.tensor(each.results[r]).role != Role::optimizer_state) continue;
         const std::int64_t bytes = run_.options.layouts(each.results[r]).bytes(option.results[r]);
-        seconds += weights_.state_byte * static_cast<double>(placed_bytes(bytes));
+        cost(o, Unit::state_byte, p) += static_cast<double>(placed_bytes(bytes));
       }
-      costs.push_back(seconds);
-    }
-    if (copy) {  // one choice for both
-      for (std::size_t p = 0; p < costs.size(); ++p) cost(o, p) += costs[p];
-    } else {
-      problem_.nodes.push_back({std::move(costs), {}});
     }
   }
 
@@ -105,9 +102,10 @@ class Builder {
       return;
     }
     if (flow.source == Flow::Source::made) hold_state(flow);
-    const double share = 1.0 / static_cast<double>(flow.readers.size() + (flow.sent ? 1 : 0));
-    if (flow.sent && flow.source == Flow::Source::made && !flow.weight) send(flow, share);
-    for (std::size_t r = 0; r < flow.readers.size(); ++r) connect(f, r, share);
+    if (flow.sent && flow.source == Flow::Source::made && !flow.weight) {
+      send(flow, 1.0 / static_cast<double>(flow.readers.size() + 1));
+    }
+    for (std::size_t r = 0; r < flow.readers.size(); ++r) connect(f, r);
   }
 
   /// Whether what `reduce` makes is there, as it is made, until operators of `update` read it: with
@@ -141,8 +139,8 @@ class Builder {
     const LayoutTable& layouts = run_.options.layouts(flow.tensor);
     for (std::size_t p = 0; p < options(flow.maker).size(); ++p) {
       const int source = options(flow.maker)[p].results[static_cast<std::size_t>(flow.result)];
-      cost(flow.maker, p) +=
-          weights_.state_byte * static_cast<double>(placed_bytes(layouts.bytes(source)));
+      cost(flow.maker, Unit::state_byte, p) +=
+          static_cast<double>(placed_bytes(layouts.bytes(source)));
     }
   }
 
@@ -158,15 +156,16 @@ class Builder {
     const Tensor& tensor = run_.graph.tensor(flow.tensor);
     const std::int64_t devices = num_devices(run_.options.costs().mesh());
     const std::int64_t least = bytes_of(tensor.shape, tensor.dtype).value / devices;
-    auto& costs = problem_.nodes[static_cast<std::size_t>(node(flow.readers.front().op))].costs;
-    for (double& c : costs) c += weights_.stash_byte * static_cast<double>(least);
+    const int reader = flow.readers.front().op;
+    for (std::size_t p = 0; p < options(reader).size(); ++p) {
+      cost(reader, Unit::stash_byte, p) += static_cast<double>(least);
+    }
   }
 
   /// What it takes to bring it, from each layout in which it may be made, into one that other
   /// layers can take, or whole to another stage.
   void send(const Flow& flow, double share) {
     LayoutTable& layouts = run_.options.layouts(flow.tensor);
-    const double each = std::min(weight(Phase::forward), weight(Phase::backward)) * share;
     const bool microbatch = flow.made_in == Phase::forward || flow.made_in == Phase::backward;
     if (!microbatch) return;
     std::map<int, double> known;
@@ -174,192 +173,114 @@ class Builder {
       const int source = options(flow.maker)[p].results[static_cast<std::size_t>(flow.result)];
       if (layouts.whole(source) == source) continue;
       const auto [it, is_new] = known.try_emplace(source);
-      double& dearest = it->second;
-      if (!is_new) {
-        cost(flow.maker, p) += each * dearest;
-        continue;
-      }
-      for (const auto& [reader, operand] : uses_.readers[flow.tensor.index()]) {
-        if (run_.view.holds(op(reader).layer)) continue;
-        std::set<int> taken;
-        for (const Option& option : options(reader)) {
-          taken.insert(option.operands[static_cast<std::size_t>(operand)]);
-        }
-        double least = kInfinity;
-        for (const int layout : taken) {
-          least = std::min(least, seconds_of(layouts, source, layout));
-        }
-        dearest = std::max(dearest, least);
-      }
-      dearest = std::min(dearest, seconds_of(layouts, source, layouts.whole(source)));
-      cost(flow.maker, p) += each * dearest;
+      if (is_new) it->second = sending(flow, layouts, source);
+      cost(flow.maker, Unit::microbatch, p) += share * it->second;
     }
   }
 
-  /// What copies of a tensor for one of its readers may cost.
-  struct Copying {
-    const Flow& flow;
-    const Reader& reader;
-    double share = 1.0;
-    std::vector<Retention> retentions;  ///< of a weight
-    double in_scope = 0.0;              ///< readers in the reader's scope
-    double in_forward = 0.0, in_backward = 0.0;
-    std::size_t flow_number = 0, reader_number = 0;
-  };
-
-  /// Share of the bytes of a replica that prepare makes and microbatches read, as it is or to make
-  /// copies.
-  [[nodiscard]] double held_cost(const Copying& of, bool by_name, std::int64_t bytes) const {
-    const Scope scope = scope_of(of.reader.phase);
-    const bool microbatch = scope == Scope::forward || scope == Scope::backward;
-    const bool replica = run_.graph.tensor(of.flow.tensor).role == Role::replica;
-    if (of.flow.source != Flow::Source::made || !replica || !microbatch || by_name) return 0.0;
-    return weights_.state_byte * static_cast<double>(placed_bytes(bytes)) /
-           (of.in_forward + of.in_backward);
-  }
-
-  /// Share of what the copy of a weight takes, for the step or made again.
-  /// @param held what it takes to have the source in microbatches  @param as_it_is wanted, too
-  [[nodiscard]] double weight_cost(const Copying& of, double seconds, std::int64_t bytes,
-                                   double held, bool as_it_is) const {
-    if (bytes == 0) return held;
-    const Phase phase = of.reader.phase;
-    double least = kInfinity;
-    for (const Retention r : of.retentions) {
-      const bool step = r == Retention::step;
-      const double beside = step ? static_cast<double>(of.flow.readers.size()) : of.in_scope;
-      const double all =
-          step ? weight(Phase::prepare) * seconds + weights_.state_byte * static_cast<double>(bytes)
-               : weight(phase) * seconds;
-      const double copy = r == Retention::keep ? of.share * weight(phase) * seconds : all / beside;
-      least = std::min(least, copy + (step && !as_it_is ? 0.0 : held));
+  [[nodiscard]] double sending(const Flow& flow, LayoutTable& layouts, int source) const {
+    double dearest = 0.0;
+    for (const auto& [reader, operand] : uses_.readers[flow.tensor.index()]) {
+      if (run_.view.holds(op(reader).layer)) continue;
+      std::set<int> taken;
+      for (const Option& option : options(reader)) {
+        taken.insert(option.operands[static_cast<std::size_t>(operand)]);
+      }
+      double least = kInfinity;
+      for (const int layout : taken) least = std::min(least, seconds_of(layouts, source, layout));
+      dearest = std::max(dearest, least);
     }
-    return least;
+    return std::min(dearest, seconds_of(layouts, source, layouts.whole(source)));
   }
 
-  /// Of a copy that is no weight's, by its reader's share of the seconds.
-  [[nodiscard]] double copy_cost(const Copying& of, double seconds) const {
-    const Phase phase = of.reader.phase;
-    const bool once = phase == Phase::prepare || scope_of(phase) == Scope::finish;
-    return seconds *
-           (once ? weight(phase) : std::min(weight(Phase::forward), weight(Phase::backward)));
-  }
-
-  /// Costs by source and by list of wanted layouts, row-major.
-  [[nodiscard]] std::vector<double> copy_costs(const Copying& of, const std::vector<int>& sources,
-                                               const std::vector<LayoutList>& lists) const {
-    LayoutTable& layouts = run_.options.layouts(of.flow.tensor);
+  /// Moves from each source to each layout that is wanted.
+  void add_moves(Copies& of, const Flow& flow, const std::vector<int>& sources,
+                 const std::vector<LayoutList>& lists) const {
+    LayoutTable& layouts = run_.options.layouts(flow.tensor);
     Numbering targets;
     for (const LayoutList& list : lists) {
-      for (const int layout : list) targets.add(layout);
+      of.columns.emplace_back();
+      for (const int layout : list)
+        of.columns.back().push_back(static_cast<int>(targets.add(layout)));
     }
     const auto paths = layouts.paths(sources, targets.values());
     const auto source_bytes = layouts.bytes(sources);
     const auto target_bytes = layouts.bytes(targets.values());
-    const bool stashes =
-        scope_of(of.flow.made_in) == Scope::forward && scope_of(of.reader.phase) == Scope::backward;
-    std::vector<double> shares;
-    for (const int layout : targets.values()) {
-      shares.push_back(
-          of.flow.weight ? 1.0 : shares_.of(run_.view, of.flow_number, of.reader_number, layout));
+    for (std::size_t t = 0; t < targets.size(); ++t) {
+      of.targets.push_back({targets.values()[t], static_cast<double>(target_bytes[t]),
+                            static_cast<double>(placed_bytes(target_bytes[t]))});
     }
-    std::vector<double> costs;
-    costs.reserve(sources.size() * lists.size());
+    const Scope scope = scope_of(of.phase);
+    const bool microbatch = scope == Scope::forward || scope == Scope::backward;
+    const bool replica = run_.graph.tensor(flow.tensor).role == Role::replica;
     for (std::size_t s = 0; s < sources.size(); ++s) {
-      const bool by_name =
-          made_by_name(run_.graph, of.flow, layouts.whole(sources[s]) != sources[s]);
-      for (const LayoutList& list : lists) {
-        bool as_it_is = false;
-        double seconds = 0.0;
-        std::int64_t copied = 0;
-        std::int64_t kept = 0;
-        for (const int layout : list) {
-          const std::size_t t = targets.at(layout);
-          const PathPrice& path = paths[s * targets.size() + t];
-          as_it_is = as_it_is || layout == sources[s];
-          if (layout != sources[s]) {
-            const double all = joined_ ? layouts.least_seconds(sources[s], layout) : path.seconds;
-            seconds = std::max(seconds, shares[t] * all);
-            copied = std::max(copied, placed_bytes(target_bytes[t]));
-            if (!path.reads) continue;
-          }
-          kept = std::max(kept, std::min(source_bytes[s], target_bytes[t]));
-        }
-        double cost = of.flow.weight
-                          ? weight_cost(of, seconds, copied,
-                                        held_cost(of, by_name, source_bytes[s]), as_it_is)
-                          : copy_cost(of, seconds);
-        // Share of the bytes that are kept for a reader in backward.
-        if (stashes) cost += weights_.stash_byte * static_cast<double>(kept) / of.in_backward;
-        costs.push_back(cost);
+      const bool by_name = made_by_name(run_.graph, flow, layouts.whole(sources[s]) != sources[s]);
+      const bool held =
+          flow.source == Flow::Source::made && replica && microbatch && !by_name && of.weight;
+      of.sources.push_back({static_cast<double>(source_bytes[s]),
+                            held ? static_cast<double>(placed_bytes(source_bytes[s])) : 0.0});
+      for (std::size_t t = 0; t < targets.size(); ++t) {
+        const int layout = targets.values()[t];
+        const PathPrice& path = paths[s * targets.size() + t];
+        const bool there = layout == sources[s];
+        of.reads.push_back(there || path.reads);
+        of.seconds.push_back(there     ? -1.0
+                             : joined_ ? layouts.least_seconds(sources[s], layout)
+                                       : path.seconds);
       }
     }
-    return costs;
   }
 
-  void connect(std::size_t f, std::size_t r, double share) {
+  void connect(std::size_t f, std::size_t r) {
     const Flow& flow = run_.view.flows[f];
     const Reader& reader = flow.readers[r];
     LayoutTable& layouts = run_.options.layouts(flow.tensor);
     const Tensor& tensor = run_.graph.tensor(flow.tensor);
+    Copies of;
+    of.flow = f;
+    of.reader = r;
+    of.weight = flow.weight;
+    of.phase = reader.phase;
     // Options that agree about the tensor cost the same.
     Numbering rows;
-    std::vector<std::size_t> row_of;
     if (flow.source == Flow::Source::stored) {
-      row_of.push_back(rows.add(layouts.number(replicated(tensor.shape.size()))));
+      of.row_of.push_back(
+          static_cast<int>(rows.add(layouts.number(replicated(tensor.shape.size())))));
     } else {
       for (const Option& option : options(flow.maker)) {
-        row_of.push_back(rows.add(option.results[static_cast<std::size_t>(flow.result)]));
+        const int layout = option.results[static_cast<std::size_t>(flow.result)];
+        of.row_of.push_back(static_cast<int>(rows.add(layout)));
       }
     }
     std::vector<LayoutList> lists;
-    std::vector<std::size_t> column_of;
     for (const Option& option : options(reader.op)) {
       LayoutList list = wanted(option, reader.operands);
       const auto found = std::find(lists.begin(), lists.end(), list);
-      column_of.push_back(static_cast<std::size_t>(found - lists.begin()));
+      of.column_of.push_back(static_cast<int>(found - lists.begin()));
       if (found == lists.end()) lists.push_back(std::move(list));
     }
-    const Copying of{flow,
-                     reader,
-                     share,
-                     retentions_of(tensor, constraints_),
-                     static_cast<double>(readers_in(flow, scope_of(reader.phase))),
-                     static_cast<double>(readers_in(flow, Scope::forward)),
-                     static_cast<double>(readers_in(flow, Scope::backward)),
-                     f,
-                     r};
-    const std::vector<double> distinct = copy_costs(of, rows.values(), lists);
-    if (std::all_of(distinct.begin(), distinct.end(), [](double c) { return c == 0.0; })) return;
-    const auto cost_of = [&](std::size_t p, std::size_t q) {
-      return distinct[row_of[p] * lists.size() + column_of[q]];
-    };
-    if (flow.source == Flow::Source::stored || node(flow.maker) == node(reader.op)) {
-      for (std::size_t q = 0; q < column_of.size(); ++q) {
-        cost(reader.op, q) += cost_of(row_of.size() == 1 ? 0 : q, q);
-      }
-      return;
-    }
-    std::vector<double> costs;
-    costs.reserve(row_of.size() * column_of.size());
-    for (std::size_t p = 0; p < row_of.size(); ++p) {
-      for (std::size_t q = 0; q < column_of.size(); ++q) costs.push_back(cost_of(p, q));
-    }
-    problem_.edges.push_back({node(flow.maker), node(reader.op), std::move(costs)});
+    of.readers = static_cast<double>(flow.readers.size());
+    of.share = 1.0 / (of.readers + (flow.sent ? 1.0 : 0.0));
+    of.in_scope = static_cast<double>(readers_in(flow, scope_of(reader.phase)));
+    of.in_backward = static_cast<double>(readers_in(flow, Scope::backward));
+    of.in_microbatch = static_cast<double>(readers_in(flow, Scope::forward)) + of.in_backward;
+    if (of.weight) of.retentions = retentions_of(tensor, constraints_);
+    of.stashes =
+        scope_of(flow.made_in) == Scope::forward && scope_of(reader.phase) == Scope::backward;
+    of.to = node(reader.op);
+    const bool alone = flow.source == Flow::Source::stored || node(flow.maker) == node(reader.op);
+    if (!alone) of.from = node(flow.maker);
+    add_moves(of, flow, rows.values(), lists);
+    made_.copies_.push_back(std::move(of));
   }
 
+  BoundProblem& made_;
   const RunContext& run_;
   const Uses& uses_;
   const StageConstraints& constraints_;
-  StageWeights weights_;
-  const CopyShares& shares_;
   bool joined_;
-  std::array<double, 5> of_phase_;
   std::vector<int> node_of_;
-  Problem problem_;
 };
-
-}  // namespace
 
 double CopyShares::of(const RunView& view, std::size_t flow, std::size_t reader, int layout) const {
   const auto known = shares_.find({flow, layout});
@@ -405,9 +326,123 @@ bool CopyShares::lean(const RunContext& run, const std::vector<int>& choice, dou
   return changed;
 }
 
-Problem bound_problem(const RunContext& run, const Uses& uses, const StageConstraints& constraints,
-                      const StageWeights& weights, const CopyShares& shares, bool joined) {
-  return Builder(run, uses, constraints, weights, shares, joined).run();
+BoundProblem::BoundProblem(const Graph& graph, const OperatorOptions& options, RunView view,
+                           int num_microbatches, const Uses& uses,
+                           const StageConstraints& constraints, bool joined)
+    : view_(std::move(view)), run_{graph, options, view_, num_microbatches} {
+  BoundBuilder(*this, uses, constraints, joined).run();
+}
+
+bool BoundProblem::contradicts() const {
+  return std::any_of(sizes_.begin(), sizes_.end(), [](std::size_t size) { return size == 0; });
+}
+
+BoundProblem::Copied BoundProblem::copied(const Copies& of, std::size_t source,
+                                          const std::vector<int>& targets,
+                                          const std::vector<double>& shares) {
+  Copied found;
+  for (const int target : targets) {
+    const auto t = static_cast<std::size_t>(target);
+    const std::size_t move = source * of.targets.size() + t;
+    if (of.seconds[move] < 0.0) {
+      found.as_it_is = true;
+    } else {
+      found.seconds = std::max(found.seconds, shares[t] * of.seconds[move]);
+      found.placed = std::max(found.placed, of.targets[t].placed);
+    }
+    if (of.reads[move]) {
+      found.kept = std::max(found.kept, std::min(of.sources[source].bytes, of.targets[t].bytes));
+    }
+  }
+  return found;
+}
+
+/// Share of what the copy of a weight takes, for the step or made again, and of the bytes of a
+/// replica that prepare makes and microbatches read, as it is or to make copies.
+double BoundProblem::weight_cost(const Copies& of, const Copies::Source& source,
+                                 const Copied& copied, const Weights& weights) {
+  const auto weight = [&](Unit unit) { return weights[static_cast<std::size_t>(unit)]; };
+  const double held =
+      source.held > 0.0 ? weight(Unit::state_byte) * source.held / of.in_microbatch : 0.0;
+  if (copied.placed == 0.0) return held;
+  const double again = weight(static_cast<Unit>(of.phase)) * copied.seconds;
+  double least = kInfinity;
+  for (const Retention r : of.retentions) {
+    const bool step = r == Retention::step;
+    const double once =
+        weight(Unit::prepare) * copied.seconds + weight(Unit::state_byte) * copied.placed;
+    const double copy = r == Retention::keep ? of.share * again
+                        : step               ? once / of.readers
+                                             : again / of.in_scope;
+    least = std::min(least, copy + (step && !copied.as_it_is ? 0.0 : held));
+  }
+  return least;
+}
+
+double BoundProblem::cost_of(const Copies& of, const Copies::Source& source, const Copied& copied,
+                             const Weights& weights) {
+  const auto weight = [&](Unit unit) { return weights[static_cast<std::size_t>(unit)]; };
+  double cost = 0.0;
+  if (of.weight) {
+    cost = weight_cost(of, source, copied, weights);
+  } else {
+    const bool once = of.phase == Phase::prepare || scope_of(of.phase) == Scope::finish;
+    cost = copied.seconds * weight(once ? static_cast<Unit>(of.phase) : Unit::microbatch);
+  }
+  // Share of the bytes that are kept for a reader in backward.
+  if (of.stashes) cost += weight(Unit::stash_byte) * copied.kept / of.in_backward;
+  return cost;
+}
+
+Problem BoundProblem::with(const StageWeights& w, const CopyShares& shares) const {
+  const Weights weights{w.prepare, w.forward,    w.backward,   w.reduce,
+                        w.update,  w.state_byte, w.stash_byte, std::min(w.forward, w.backward)};
+  Problem problem;
+  for (const std::size_t size : sizes_) {
+    problem.nodes.push_back({std::vector<double>(size, 0.0), {}});
+  }
+  const auto costs_of = [&](int node) -> std::vector<double>& {
+    return problem.nodes[static_cast<std::size_t>(node)].costs;
+  };
+  for (const auto& [key, values] : linear_) {
+    const double weight = weights[static_cast<std::size_t>(key.second)];
+    std::vector<double>& costs = costs_of(key.first);
+    for (std::size_t p = 0; p < values.size(); ++p) costs[p] += weight * values[p];
+  }
+  std::vector<double> distinct, shares_of;
+  for (const Copies& of : copies_) {
+    distinct.clear();
+    shares_of.clear();
+    for (const Copies::Target& target : of.targets) {
+      shares_of.push_back(of.weight ? 1.0 : shares.of(view_, of.flow, of.reader, target.layout));
+    }
+    bool none = true;
+    for (std::size_t s = 0; s < of.sources.size(); ++s) {
+      for (const std::vector<int>& targets : of.columns) {
+        distinct.push_back(cost_of(of, of.sources[s], copied(of, s, targets, shares_of), weights));
+        none = none && distinct.back() == 0.0;
+      }
+    }
+    if (none) continue;
+    const auto row = [&](int r) {
+      return distinct.data() + static_cast<std::size_t>(r) * of.columns.size();
+    };
+    if (of.from < 0) {
+      std::vector<double>& costs = costs_of(of.to);
+      for (std::size_t q = 0; q < of.column_of.size(); ++q) {
+        costs[q] += row(of.row_of[of.row_of.size() == 1 ? 0 : q])[of.column_of[q]];
+      }
+      continue;
+    }
+    std::vector<double> costs;
+    costs.reserve(of.row_of.size() * of.column_of.size());
+    for (const int r : of.row_of) {
+      const double* const of_row = row(r);
+      for (const int column : of.column_of) costs.push_back(of_row[column]);
+    }
+    problem.edges.push_back({of.from, of.to, std::move(costs)});
+  }
+  return problem;
 }
 
 }  // namespace alpa::intra_op

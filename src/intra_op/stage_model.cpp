@@ -515,21 +515,28 @@ const Strategy& StageModel::strategy(const StageAnswer& answer, int op, int laye
 }
 
 double StageModel::bound(int first_layer, int last_layer, const StageWeights& weights,
-                         const SolveLimits& limits, int rounds, bool joined) const {
-  const RunView view = tables_->view(first_layer, last_layer);
-  const RunContext run{tables_->graph, tables_->options, view, tables_->microbatches};
-  intra_op::CopyShares shares;
+                         const SolveLimits& limits, int rounds, bool joined,
+                         BoundHints* hints) const {
+  BoundHints known = hints != nullptr ? *hints : BoundHints{};
+  if (!known.problem) {
+    known.problem = std::make_shared<const intra_op::BoundProblem>(
+        tables_->graph, tables_->options, tables_->view(first_layer, last_layer),
+        tables_->microbatches, tables_->index->uses, tables_->constraints, joined);
+  }
+  if (known.problem->contradicts()) return kForbidden;
+  intra_op::CopyShares shares = known.shares ? *known.shares : intra_op::CopyShares{};
   double bound = 0.0;
-  for (int round = 1; round <= rounds; ++round) {
-    const Problem problem = intra_op::bound_problem(run, tables_->index->uses, tables_->constraints,
-                                                    weights, shares, joined);
-    const bool none = std::any_of(problem.nodes.begin(), problem.nodes.end(),
-                                  [](const Problem::Node& n) { return n.costs.empty(); });
-    if (none) return kForbidden;
-    const Solution solution = alpa::solve(problem, limits);
+  for (int round = 0; round < rounds; ++round) {
+    const Solution solution = alpa::solve(known.problem->with(weights, shares), limits);
     bound = std::max(bound, solution.lower_bound);
-    if (solution.choice.empty() || round == rounds) break;
-    if (!shares.lean(run, solution.choice, 1.0 / std::sqrt(round + 1.0))) break;
+    if (solution.choice.empty()) break;
+    ++known.rounds;
+    if (!shares.lean(known.problem->run(), solution.choice, 1.0 / std::sqrt(known.rounds + 1.0)))
+      break;
+  }
+  if (hints != nullptr) {
+    known.shares = std::make_shared<const intra_op::CopyShares>(std::move(shares));
+    *hints = std::move(known);
   }
   return bound;
 }

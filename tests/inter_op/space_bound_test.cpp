@@ -22,14 +22,16 @@ struct Choice {
 
 /// Layers that all have these choices.
 MeshBounds::Solver solver_of(const std::vector<int>& classes, const std::vector<Choice>& choices) {
-  return {classes, [&choices](const StageWeights& w, int /*layer*/, int /*rounds*/) {
+  return {classes, 1,
+          [&choices](const StageWeights& w, int /*layer*/, std::size_t, BoundHints&) {
             double least = std::numeric_limits<double>::infinity();
             for (const Choice& c : choices) {
               least = std::min(
                   least, w.forward * c.seconds + w.state_byte * c.state + w.stash_byte * c.stash);
             }
             return least;
-          }};
+          },
+          [](int /*layer*/, std::size_t /*way*/) { return true; }};
 }
 
 TEST(MeshBounds, PricesOfBytesProveMostOfWhatFits) {
@@ -76,6 +78,48 @@ TEST(MeshBounds, PricesOfBytesProveMostOfWhatFits) {
   }
 }
 
+// Layers that may do in one of several ways prove no more than the mixes of ways that fit, and no
+// less than what each way's choices prove together.
+TEST(MeshBounds, EachLayerTakesItsOwnWay) {
+  constexpr int kLayers = 12;
+  std::mt19937_64 random(9);
+  std::uniform_real_distribution<double> uniform(0.0, 1.0);
+  const std::vector<int> classes(kLayers, 0);
+  const std::vector<double> floor(kLayers + 1, 0.0);
+  int raised = 0;
+  for (int trial = 0; trial < 100; ++trial) {
+    // The first way takes least without bytes.
+    const std::vector<Choice> ways{{1.0 + uniform(random), 4.0, 20.0 + 10.0 * uniform(random)},
+                                   {2.0 + uniform(random), 4.0, 6.0 + 5.0 * uniform(random)},
+                                   {3.0 + uniform(random), 4.0, 3.0 * uniform(random)}};
+    int asked = 0;
+    const MeshBounds::Solver each{
+        classes, ways.size(),
+        [&](const StageWeights& w, int /*layer*/, std::size_t way, BoundHints&) {
+          ++asked;
+          return w.forward * ways[way].seconds + w.state_byte * ways[way].state +
+                 w.stash_byte * ways[way].stash;
+        },
+        [](int /*layer*/, std::size_t /*way*/) { return true; }};
+    const MeshBounds::Solver together = solver_of(classes, ways);
+    const BoundRun run{0, kLayers - 1, 2.0};
+    const double room = kLayers * (8.0 + 40.0 * uniform(random));
+    MeshBounds by_way(1, room, 1.0, floor);
+    MeshBounds at_once(1, room, 1.0, floor);
+    const double enough = std::numeric_limits<double>::infinity();
+    by_way.look(0, kLayers - 1, each);
+    at_once.look(0, kLayers - 1, together);
+    const double without = by_way.step(run);
+    EXPECT_EQ(without, at_once.step(run));
+    (void)by_way.price_bytes(run, enough, each);
+    (void)at_once.price_bytes(run, enough, together);
+    EXPECT_NEAR(by_way.step(run), at_once.step(run), 1e-9 * without);
+    if (by_way.step(run) > without) ++raised;
+    EXPECT_GT(asked, 0);
+  }
+  EXPECT_GT(raised, 30);
+}
+
 TEST(MeshBounds, MoreStashesProveNoLess) {
   const std::vector<int> classes(8, 0);
   const std::vector<Choice> choices{{1.0, 10.0, 5.0}, {2.0, 8.0, 1.0}};
@@ -100,7 +144,7 @@ TEST(LeastBytes, NoArenaHoldsLess) {
         const Plan plan = law::random_plan(test, 2 + static_cast<int>(random() % 6), random);
         if (chunks_per_stage(plan) > 1) continue;
         const Graph graph = law::graph_of(test, plan);
-        const LeastBytes bytes(graph, LayerLine(graph.num_layers));
+        const LeastBytes bytes({&graph}, LayerLine(graph.num_layers));
         const PlanPrice truth = price(graph, plan, cluster, no_workspace);
         const int count = static_cast<int>(plan.stages.size());
         for (int s = 0; s < count; ++s) {

@@ -82,11 +82,21 @@ struct StageFigures {
 [[nodiscard]] double weighted(const StageFigures& figures, const StageWeights& weights);
 
 namespace intra_op {
+class BoundProblem;
+class CopyShares;
 class StageProblem;
 struct GraphIndex;
 struct LayerChoices;
 struct RunContext;
 }  // namespace intra_op
+
+/// What bounds of a run of layers have found that makes others of the same closer and faster,
+/// whatever their weights. For one model, as long as that lives.
+struct BoundHints {
+  std::shared_ptr<const intra_op::BoundProblem> problem;
+  std::shared_ptr<const intra_op::CopyShares> shares;
+  int rounds = 0;  ///< in which they were found
+};
 
 /// Layers that choose as a model has answered for them or for equal ones, whatever was computed
 /// again there.
@@ -191,8 +201,10 @@ class StageModel {
   /// @param rounds times that the relaxation is solved and then made closer
   /// @param joined it holds for plans too whose microbatches are up to kMostJoined equal parts of
   /// these, in weights by microbatch of these
+  /// @param hints from earlier bounds of the same layers, for these and later ones
   [[nodiscard]] double bound(int first_layer, int last_layer, const StageWeights& weights,
-                             const SolveLimits& limits, int rounds = 1, bool joined = false) const;
+                             const SolveLimits& limits, int rounds = 1, bool joined = false,
+                             BoundHints* hints = nullptr) const;
 
   /// The answer in which the layers of a run choose as parts say that cover it, parts of answers of
   /// models on this mesh for these or equal layers: two at most, where the graph holds only some
