@@ -9,6 +9,18 @@ bool lives_all_step(Role role) {
   return role == Role::parameter || role == Role::accumulator || role == Role::optimizer_state;
 }
 
+/// Gradient sums that are added to another's before the update: all may lie in that one's buffer.
+std::vector<bool> added_up(const Graph& graph) {
+  std::vector<bool> added(graph.tensors.size(), false);
+  for (const Operator& op : graph.operators) {
+    if (op.phase != Phase::reduce || op.operands.size() < 2) continue;
+    for (std::size_t i = 1; i < op.operands.size(); ++i) {
+      added[op.operands[i].index()] = graph.tensor(op.operands[i]).role == Role::accumulator;
+    }
+  }
+  return added;
+}
+
 struct ByLayer {
   std::vector<double> state, stash;
 };
@@ -30,6 +42,7 @@ ByLayer bytes_by_layer(const Graph& graph) {
       if (op.layer == layer && op.phase == Phase::backward) kept[t.index()] = true;
     }
   }
+  const std::vector<bool> added = added_up(graph);
   std::vector<bool> made(graph.tensors.size(), false);
   for (const Operator& op : graph.operators) {
     if (op.phase != Phase::forward) continue;
@@ -38,7 +51,8 @@ ByLayer bytes_by_layer(const Graph& graph) {
   for (std::size_t t = 0; t < graph.tensors.size(); ++t) {
     const Tensor& tensor = graph.tensors[t];
     const auto size = static_cast<double>(bytes_of(tensor.shape, tensor.dtype).value);
-    if (lives_all_step(tensor.role)) bytes.state[static_cast<std::size_t>(tensor.layer)] += size;
+    if (lives_all_step(tensor.role) && !added[t])
+      bytes.state[static_cast<std::size_t>(tensor.layer)] += size;
     if (tensor.role == Role::activation && made[t] && kept[t]) {
       bytes.stash[static_cast<std::size_t>(keeper[t])] += size;
     }

@@ -51,6 +51,7 @@ class BoundBuilder {
   void run() {
     for (const int o : run_.view.ops) add_operator(o);
     for (const SharedSum& sum : run_.view.sums) {
+      if (adds_others(op(sum.op))) continue;
       for (std::size_t p = 0; p < options(sum.op).size(); ++p) {
         cost(sum.op, unit(op(sum.op).phase), p) += sum_seconds(options(sum.op)[p], sum, 0);
       }
@@ -132,10 +133,25 @@ class BoundBuilder {
     });
   }
 
+  /// Whether a sum takes gradient sums of other layers, whose buffer may be that of those here.
+  [[nodiscard]] bool adds_others(const Operator& sum) const {
+    return is_sum_of_accumulators(run_.graph, sum) &&
+           std::any_of(sum.operands.begin(), sum.operands.end(), [&](TensorId t) {
+             const int maker = uses_.maker[t.index()].first;
+             return maker < 0 || !run_.view.holds(op(maker).layer);
+           });
+  }
+
+  /// Whether the buffer of a gradient sum, or of several that are added up, may be another layer's.
+  [[nodiscard]] bool may_be_elsewhere(const Flow& flow) const {
+    if (adds_others(op(flow.maker))) return true;
+    return run_.graph.tensor(flow.tensor).role == Role::accumulator && flow.sent;
+  }
+
   void hold_state(const Flow& flow) {
     const Tensor& tensor = run_.graph.tensor(flow.tensor);
     const bool stored = tensor.role == Role::parameter || tensor.role == Role::accumulator;
-    if (flow.total || (!stored && !is_held_for_update(flow))) return;
+    if (flow.total || (!stored && !is_held_for_update(flow)) || may_be_elsewhere(flow)) return;
     const LayoutTable& layouts = run_.options.layouts(flow.tensor);
     for (std::size_t p = 0; p < options(flow.maker).size(); ++p) {
       const int source = options(flow.maker)[p].results[static_cast<std::size_t>(flow.result)];
@@ -218,7 +234,8 @@ class BoundBuilder {
       const bool held =
           flow.source == Flow::Source::made && replica && microbatch && !by_name && of.weight;
       of.sources.push_back({static_cast<double>(source_bytes[s]),
-                            held ? static_cast<double>(placed_bytes(source_bytes[s])) : 0.0});
+                            held ? static_cast<double>(placed_bytes(source_bytes[s])) : 0.0,
+                            layouts.whole(sources[s]) != sources[s]});
       for (std::size_t t = 0; t < targets.size(); ++t) {
         const int layout = targets.values()[t];
         const PathPrice& path = paths[s * targets.size() + t];
@@ -302,6 +319,7 @@ bool CopyShares::lean(const RunContext& run, const std::vector<int>& choice, dou
     const bool shared = flow.source == Flow::Source::made && !flow.weight && flow.leader < 0;
     if (!shared || readers < 2) continue;
     const int source = chosen(flow.maker).results[static_cast<std::size_t>(flow.result)];
+    if (run.options.layouts(flow.tensor).whole(source) != source) continue;
     std::map<int, std::vector<std::size_t>> takers;  // by layout
     for (std::size_t r = 0; r < readers; ++r) {
       for (const int layout : wanted(chosen(flow.readers[r].op), flow.readers[r].operands)) {
@@ -347,7 +365,8 @@ BoundProblem::Copied BoundProblem::copied(const Copies& of, std::size_t source,
     if (of.seconds[move] < 0.0) {
       found.as_it_is = true;
     } else {
-      found.seconds = std::max(found.seconds, shares[t] * of.seconds[move]);
+      const double share = of.sources[source].partial && !of.weight ? of.share : shares[t];
+      found.seconds = std::max(found.seconds, share * of.seconds[move]);
       found.placed = std::max(found.placed, of.targets[t].placed);
     }
     if (of.reads[move]) {

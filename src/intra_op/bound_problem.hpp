@@ -14,7 +14,8 @@
 namespace alpa::intra_op {
 
 /// How much of a tensor's copies in a layout each reader pays. They cost no less than any mean over
-/// the readers of what these want; at first all pay the same.
+/// the readers of what these want; at first all pay the same. Where the source is partial, all
+/// always do: one reduction in place may be part of the copies in several layouts.
 class CopyShares {
  public:
   /// @param flow of a run  @param reader of the flow
@@ -82,6 +83,7 @@ class BoundProblem {
     struct Source {
       double bytes = 0.0;
       double held = 0.0;  ///< bytes of a replica that microbatches read
+      bool partial = false;
     };
     struct Target {
       int layout = 0;
