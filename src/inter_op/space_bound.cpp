@@ -16,7 +16,8 @@ namespace alpa {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr int kMostSolved = 48'000;  ///< layers over devices: larger meshes take longer
+constexpr int kMostSolved = 12'000;  ///< layers, on few devices
+constexpr int kFewDevices = 8;       ///< of more there are more meshes, larger ones: less is solved
 constexpr int kFewestSolved = 500;
 constexpr int kWorkOfTwoAxes = 4;       ///< of a layer, to one on a mesh of one axis
 constexpr int kMostLayers = 128;        ///< of models that are looked at so closely
@@ -27,6 +28,11 @@ constexpr int kMostCells = 8'192;       ///< layers times devices: of more only 
 constexpr double kLittleStash = 0.002;  ///< of all memory, for a microbatch: not worth a depth
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
+
+int most_solved(int devices) {
+  const double more = std::max(1.0, static_cast<double>(devices) / kFewDevices);
+  return std::max(kFewestSolved, static_cast<int>(kMostSolved / (more * more)));
+}
 
 /// Numbers of stages, from a stage to the last, that are told apart: one between two of them counts
 /// as the smaller, and all from `most` on as one.
@@ -129,7 +135,7 @@ SpaceBound::SpaceBound(SearchWork& work, const std::vector<std::vector<Recompute
     : work_(work),
       recomputations_(recomputations),
       fills_(fills),
-      most_(std::max(kFewestSolved, kMostSolved / std::max(1, work.devices()))),
+      most_(most_solved(work.devices())),
       together_(rates_grow(work.cluster()) && !work.stage_constraints().strategies &&
                 !work.stage_constraints().retentions) {
   if (work.layers() > kMostLayers) return;
