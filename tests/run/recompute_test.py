@@ -97,7 +97,8 @@ class Recompute(RunTest):
         need = int(self.memory("kept")["total"] * 0.8)
         self.run_program("again", "parallel.method=auto", "parallel.microbatches=1",
                          f"parallel.memory_limit={need}")
-        self.plan_says("again", "      full: [[0, 3]]\n")
+        self.plan_says("again", "      full: [[")
+        self.assertNotIn("full: [[0, 3]]", self.plan("again"))  # fewer layers do
         self.assert_close(losses(self.folder / "again"), losses(self.folder / "kept"), 1e-9)
 
     def test_attention_needs_a_model_that_has_some(self):
