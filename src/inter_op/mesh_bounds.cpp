@@ -14,13 +14,13 @@ namespace {
 
 constexpr int kRounds = 3;  ///< of making the bound of a layer closer
 constexpr int kMostRoundsOfLayer = 10;
-constexpr double kGain = 1.0005;     ///< by which prices of bytes must raise a bound
-constexpr int kMostPairs = 7;        ///< of prices tried
-constexpr double kFirstShare = 0.1;  ///< of a stage's time over its memory: first price tried
-constexpr double kLeastShare = 1e-3;
-constexpr double kPriceStep = 1.25;  ///< from price to price
-constexpr int kWide = 8;             ///< steps between the first prices
-constexpr int kNear = 2;             ///< the same where a good price is known
+constexpr double kGain = 1.0005;      ///< by which prices of bytes must raise a bound
+constexpr int kMostPairs = 7;         ///< of prices tried
+constexpr double kFirstShare = 0.1;   ///< of a stage's time over its memory: first price tried
+constexpr double kLeastShare = 1e-3;  ///< of it: last one
+constexpr double kPriceStep = 1.25;   ///< from price to price
+constexpr int kWide = 8;              ///< steps between the first prices
+constexpr int kNear = 2;              ///< the same where a good price is known
 constexpr double kMore = 0.02;  ///< of a proof: where it falls so much, prices between are tried
 constexpr double kStashSteps = 4.0;  ///< to a doubling of the stashes that are told apart
 constexpr double kRounding = 1e-9;   ///< of logarithms
@@ -129,8 +129,8 @@ void MeshBounds::know(Priced& priced, const BoundRun& run, int rounds, const Sta
           known.ways.assign(solver.ways, 0.0);
           known.solved.assign(solver.ways, false);
           for (std::size_t way = 1; way < solver.ways; ++way) {
-            if (!solver.has_way(layer, way))
-              known.ways[way] = std::numeric_limits<double>::infinity();
+            if (solver.has_way(layer, way)) continue;
+            known.ways[way] = std::numeric_limits<double>::infinity();
           }
           for (const LayerHints::Seen& seen : hints.seen) {
             if (seen.state_byte <= weights.state_byte && seen.stash_byte <= weights.stash_byte) {

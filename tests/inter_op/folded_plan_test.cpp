@@ -15,21 +15,7 @@ namespace {
 
 constexpr int kDevices = 4;
 
-RunConfig deep(Preset preset, int layers, Precision precision) {
-  RunConfig config;
-  config.model = preset_defaults(preset);
-  auto& shape = std::get<TransformerConfig>(config.model.shape);
-  shape.layers = layers;
-  shape.hidden = 32;
-  shape.heads = 4;
-  shape.feed_forward = 64;
-  shape.vocabulary = 64;
-  shape.sequence = 16;
-  config.training.global_batch = 32;
-  config.training.precision = precision;
-  if (shape.moe) shape.moe->group = 16;
-  return config;
-}
+constexpr int kBatch = 32;
 
 /// Devices that know all precisions.
 ClusterSpec devices() {
@@ -143,7 +129,8 @@ TEST(FoldedPlan, IsPricedAndPackedAsTheWholeOne) {
       SCOPED_TRACE(std::to_string(static_cast<int>(preset)) + " " +
                    std::string(name_of(by.method)) + " pipeline " + std::to_string(by.pipeline) +
                    " recompute " + std::to_string(static_cast<int>(by.recompute)));
-      const RunConfig config = deep(preset, preset == Preset::moe ? 58 : 34, by.precision);
+      RunConfig config = search_tests::deep(preset, preset == Preset::moe ? 58 : 34, kBatch);
+      config.training.precision = by.precision;
       const auto plan = plan_for(config, by);
       const std::int64_t microbatch = config.training.global_batch / plan->num_microbatches;
       const Graph whole = with_recomputation(build_graph(config, microbatch), plan->recompute);

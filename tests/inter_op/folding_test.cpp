@@ -19,22 +19,10 @@ namespace alpa {
 namespace {
 
 using search_tests::cluster;
+using search_tests::deep;
 using search_tests::request_of;
 
-RunConfig deep(Preset preset, int layers) {
-  RunConfig config;
-  config.model = preset_defaults(preset);
-  auto& shape = std::get<TransformerConfig>(config.model.shape);
-  shape.layers = layers;
-  shape.hidden = 32;
-  shape.heads = 4;
-  shape.feed_forward = 64;
-  shape.vocabulary = 64;
-  shape.sequence = 16;
-  config.training.global_batch = 8;
-  if (shape.moe) shape.moe->group = 16;
-  return config;
-}
+constexpr int kBatch = 8;
 
 LayerLine line_of(const RunConfig& config) {
   const LayerLine folded = folded_line(layer_kinds(config.model));
@@ -55,7 +43,7 @@ SearchRequest request_for(const RunConfig& config, const ClusterSpec& spec, bool
 }
 
 TEST(Folding, LinesKeepBothEndsAndWholePeriods) {
-  const LayerLine line = folded_line(layer_kinds(deep(Preset::moe, 101).model));
+  const LayerLine line = folded_line(layer_kinds(deep(Preset::moe, 101, kBatch).model));
   ASSERT_EQ(line.runs().size(), 1U);
   const LayerLine::Run& run = line.runs().front();
   EXPECT_EQ(run.period, 2);
@@ -73,7 +61,7 @@ TEST(Folding, LinesKeepBothEndsAndWholePeriods) {
 }
 
 TEST(Folding, WhatReachesBeyondTheNextLayerIsNotFolded) {
-  const RunConfig config = deep(Preset::gpt, 20);
+  const RunConfig config = deep(Preset::gpt, 20, kBatch);
   const LayerLine folded = folded_line(layer_kinds(config.model));
   Graph graph = build_graph(config, 2, kept_layers(folded));
   ASSERT_FALSE(checked_line(folded, graph).is_whole());
@@ -103,7 +91,7 @@ void expect_equal(const StageFigures& a, const StageFigures& b) {
 // Layers before any layer of a run computed again in one way, the others in another.
 TEST(Folding, PartsComputedAgainInTwoWaysTakeWhatTheyTakeOnTheWholeGraph) {
   for (const Preset preset : {Preset::gpt, Preset::moe}) {
-    const RunConfig config = deep(preset, preset == Preset::moe ? 46 : 30);
+    const RunConfig config = deep(preset, preset == Preset::moe ? 46 : 30, kBatch);
     const LayerLine line = line_of(config);
     const Graph whole = build_graph(config, 2);
     const Graph some = build_graph(config, 2, kept_layers(folded_line(layer_kinds(config.model))));
@@ -151,7 +139,7 @@ TEST(Folding, PartsComputedAgainInTwoWaysTakeWhatTheyTakeOnTheWholeGraph) {
 // Runs of layers that begin and end anywhere, chosen as one and joined of two answers.
 TEST(Folding, StagesAreChosenAsOnTheWholeGraph) {
   for (const Preset preset : {Preset::gpt, Preset::moe}) {
-    const RunConfig config = deep(preset, preset == Preset::moe ? 46 : 30);
+    const RunConfig config = deep(preset, preset == Preset::moe ? 46 : 30, kBatch);
     const LayerLine line = line_of(config);
     ASSERT_FALSE(line.is_whole());
     const Graph whole = build_graph(config, 2);
@@ -208,7 +196,7 @@ TEST(Folding, StagesAreChosenAsOnTheWholeGraph) {
 }
 
 TEST(Folding, BoundsAndBordersAreThoseOfTheWholeGraph) {
-  const RunConfig config = deep(Preset::moe, 46);
+  const RunConfig config = deep(Preset::moe, 46, kBatch);
   const LayerLine line = line_of(config);
   const Graph whole = build_graph(config, 2);
   const Graph some = build_graph(config, 2, kept_layers(folded_line(layer_kinds(config.model))));
@@ -234,7 +222,7 @@ TEST(Folding, BoundsAndBordersAreThoseOfTheWholeGraph) {
 
 TEST(Folding, PlansByHandTakeWhatTheyTakeOnTheWholeGraph) {
   for (const Preset preset : {Preset::gpt, Preset::moe}) {
-    const RunConfig config = deep(preset, preset == Preset::moe ? 46 : 30);
+    const RunConfig config = deep(preset, preset == Preset::moe ? 46 : 30, kBatch);
     const LayerLine line = line_of(config);
     const std::vector<int> kept = kept_layers(folded_line(layer_kinds(config.model)));
     const ClusterSpec spec = cluster(2, 2);
@@ -266,7 +254,7 @@ TEST(Folding, PlansByHandTakeWhatTheyTakeOnTheWholeGraph) {
 
 TEST(Folding, SearchFindsThePlanOfTheWholeGraph) {
   for (const Preset preset : {Preset::gpt, Preset::moe}) {
-    const RunConfig config = deep(preset, preset == Preset::moe ? 28 : 16);
+    const RunConfig config = deep(preset, preset == Preset::moe ? 28 : 16, kBatch);
     const ClusterSpec spec = cluster(1, 2);
     const SearchRequest whole = request_for(config, spec, false);
     const SearchRequest folding = request_for(config, spec, true);
@@ -282,7 +270,7 @@ TEST(Folding, SearchFindsThePlanOfTheWholeGraph) {
 
 // The plan of a deep model holds every operator: its programs go together, its price is theirs.
 TEST(Folding, PlansOfDeepModelsAreWhole) {
-  const RunConfig config = deep(Preset::gpt, 40);
+  const RunConfig config = deep(Preset::gpt, 40, kBatch);
   const SearchRequest request = request_for(config, cluster(1, 2), true);
   const SearchResult result = search(request);
   ASSERT_TRUE(result.plan);

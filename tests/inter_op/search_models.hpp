@@ -46,6 +46,22 @@ inline GraphOfMicrobatch transformer(int layers, int hidden) {
   };
 }
 
+/// A transformer of small layers.
+inline RunConfig deep(Preset preset, int layers, std::int64_t batch) {
+  RunConfig config;
+  config.model = preset_defaults(preset);
+  auto& shape = std::get<TransformerConfig>(config.model.shape);
+  shape.layers = layers;
+  shape.hidden = 32;
+  shape.heads = 4;
+  shape.feed_forward = 64;
+  shape.vocabulary = 64;
+  shape.sequence = 16;
+  config.training.global_batch = batch;
+  if (shape.moe) shape.moe->group = 16;
+  return config;
+}
+
 /// Devices of 1 GFLOP/s in hosts.
 inline ClusterSpec cluster(int hosts, int devices_per_host, double between = 1e8) {
   ClusterSpec spec;
