@@ -74,7 +74,6 @@ Plan assemble(const Draft& draft, const std::vector<const StageAnswer*>& answers
   ALPA_CHECK(answers.size() == draft.stages.size());
   Plan plan;
   plan.method = "auto";
-  plan.graph_fingerprint = fingerprint(graph);
   plan.world_size = num_devices(cluster);
   plan.num_microbatches = draft.microbatches;
   plan.schedule = draft.schedule;

@@ -40,7 +40,7 @@ struct Draft {
 /// Stable text of a draft, to tell drafts apart.
 [[nodiscard]] std::string key_of(const Draft& draft);
 
-/// The plan of a draft whose stages have chosen.
+/// The plan of a draft whose stages have chosen, but for the fingerprint.
 [[nodiscard]] Plan assemble(const Draft& draft, const std::vector<const StageAnswer*>& answers,
                             const Graph& graph, const ClusterSpec& cluster);
 

@@ -141,43 +141,50 @@ void run(Job& job) {
 
 }  // namespace
 
-LayerTable::LayerTable(const std::vector<StageFigures>& by_layer) : sums_(1) {
+LayerTable::LayerTable(const std::vector<StageFigures>& by_layer) {
+  auto line = std::make_shared<Line>();
   std::vector<const StageFigures*> kinds;
   for (const StageFigures& layer : by_layer) {
     const auto like = std::find_if(kinds.begin(), kinds.end(),
                                    [&](const StageFigures* kind) { return *kind == layer; });
-    kind_.push_back(static_cast<int>(like - kinds.begin()));
+    line->kind.push_back(static_cast<int>(like - kinds.begin()));
     if (like == kinds.end()) kinds.push_back(&layer);
   }
+  auto& each = line->transient.emplace_back();
   for (const StageFigures& layer : by_layer) {
-    Sums next = sums_.back();
+    Sums next = line->sums.back();
     next.times = plus(next.times, layer.times);
     next.state += layer.state.value;
     next.stash += layer.stash.value;
     next.reduced += layer.reduced.value;
-    sums_.push_back(next);
+    line->sums.push_back(next);
+    if (each.empty() || each.back() != layer.transient.value) {
+      each.push_back(layer.transient.value);
+    }
+    line->run.push_back(static_cast<int>(each.size()) - 1);
   }
-  auto& each = transient_.emplace_back();
-  for (const StageFigures& layer : by_layer) each.push_back(layer.transient.value);
-  for (std::size_t width = 1; 2 * width <= by_layer.size(); width *= 2) {
-    const std::vector<std::int64_t> half = transient_.back();
-    auto& row = transient_.emplace_back();
-    for (std::size_t first = 0; first + 2 * width <= by_layer.size(); ++first) {
+  for (std::size_t width = 1; 2 * width <= line->transient.front().size(); width *= 2) {
+    const std::vector<std::int64_t> half = line->transient.back();
+    auto& row = line->transient.emplace_back();
+    for (std::size_t first = 0; first + width < half.size(); ++first) {
       row.push_back(std::max(half[first], half[first + width]));
     }
   }
+  line_ = std::move(line);
 }
 
 StageFigures LayerTable::of(int first, int last) const {
-  const auto begin = static_cast<std::size_t>(first);
-  const auto end = static_cast<std::size_t>(last) + 1;
+  const Sums& before = line_->sums[static_cast<std::size_t>(first)];
+  const Sums& after = line_->sums[static_cast<std::size_t>(last) + 1];
+  const auto begin = static_cast<std::size_t>(line_->run[static_cast<std::size_t>(first)]);
+  const auto end = static_cast<std::size_t>(line_->run[static_cast<std::size_t>(last)]) + 1;
   const auto k = static_cast<std::size_t>(std::bit_width(end - begin)) - 1;
-  const std::size_t width = std::size_t{1} << k;
-  const std::int64_t reduced = sums_[end].reduced - sums_[begin].reduced;
-  return {minus(sums_[end].times, sums_[begin].times),
-          {sums_[end].state - sums_[begin].state},
-          {sums_[end].stash - sums_[begin].stash},
-          {std::max({transient_[k][begin], transient_[k][end - width], reduced})},
+  const std::vector<std::int64_t>& transient = line_->transient[k];
+  const std::int64_t reduced = after.reduced - before.reduced;
+  return {minus(after.times, before.times),
+          {after.state - before.state},
+          {after.stash - before.stash},
+          {std::max({transient[begin], transient[end - (std::size_t{1} << k)], reduced})},
           {reduced}};
 }
 

@@ -19,11 +19,11 @@ class LayerTable {
 
   /// Figures of layers first..last.
   [[nodiscard]] StageFigures of(int first, int last) const;
-  [[nodiscard]] int layers() const { return static_cast<int>(sums_.size()) - 1; }
+  [[nodiscard]] int layers() const { return static_cast<int>(line_->sums.size()) - 1; }
 
   /// Whether two layers have the same figures.
   [[nodiscard]] bool alike(int a, int b) const {
-    return kind_[static_cast<std::size_t>(a)] == kind_[static_cast<std::size_t>(b)];
+    return line_->kind[static_cast<std::size_t>(a)] == line_->kind[static_cast<std::size_t>(b)];
   }
 
  private:
@@ -31,10 +31,14 @@ class LayerTable {
     StageTimes times;
     std::int64_t state = 0, stash = 0, reduced = 0;
   };
-  std::vector<Sums> sums_;  ///< of the layers before
-  /// [k][first]: the largest of 2^k layers from there on.
-  std::vector<std::vector<std::int64_t>> transient_;
-  std::vector<int> kind_;  ///< [layer] equal for equal figures
+  struct Line {
+    std::vector<Sums> sums{1};  ///< of the layers before
+    std::vector<int> run;       ///< [layer] number of its run of layers with equal transients
+    /// [k][first]: the largest transient of 2^k runs from there on.
+    std::vector<std::vector<std::int64_t>> transient;
+    std::vector<int> kind;  ///< [layer] equal for equal figures
+  };
+  std::shared_ptr<const Line> line_;  ///< copies share it
 };
 
 /// A choice for all layers: its table, and what it is where it was found by tied choices.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <map>
 #include <optional>
 #include <set>
 
@@ -18,22 +17,27 @@ constexpr double kWorse = 1.1;       ///< than the best: fewer microbatches are 
 constexpr double kFarAbove = 1.25;   ///< the best: drafts that are not worth choosing
 constexpr double kOverrated = 1.25;  ///< what cuts are chosen by may be so far above the makespan
 constexpr int kVain = 2;             ///< numbers of microbatches for which nothing fits
+constexpr double kGain = 0.999;      ///< of the time with fewer tables: other numbers may gain too
 
 class Scan {
  public:
-  Scan(SearchWork& work, LayerTables& tables, double hopeless, std::map<int, double>& known)
-      : work_(work), tables_(tables), hopeless_(hopeless), known_(known) {}
+  Scan(SearchWork& work, LayerTables& tables, double hopeless, const ScanStart& start,
+       Scanned& known)
+      : work_(work), tables_(tables), hopeless_(hopeless), start_(start), known_(known) {}
 
-  /// @param near numbers of microbatches to begin with; empty: all that may matter
-  std::vector<RatedDraft> run(const std::vector<int>& near) {
+  std::vector<RatedDraft> run() {
     std::set<std::string> meshes;
     for (const int size : submesh_sizes(work_.cluster(), 0)) {
       for (const DeviceMesh& mesh : work_.meshes(size)) meshes.insert(work_.costs(0, mesh).key());
     }
     const auto& counts = work_.microbatch_counts();
     large_ = work_.operators(counts.front()) > kManyOperators;
-    if (large_ || counts.size() * meshes.size() > kManyTables) {
-      look_where_it_matters(near);
+    if (large_ && !known_.best.empty()) {
+      look_again();
+    } else if (large_ && !start_.microbatches.empty()) {
+      look_from_start();
+    } else if (large_ || counts.size() * meshes.size() > kManyTables) {
+      look_where_it_matters();
     } else {
       for (std::size_t b = 0; b < counts.size(); ++b) (void)look(b, {});
     }
@@ -48,36 +52,76 @@ class Scan {
   }
 
  private:
-  void look_where_it_matters(const std::vector<int>& near) {
+  /// Less room makes nothing faster: what took longer before is no better now.
+  void look_again() {
+    const Sizes sizes{.regular = false, .one_axis = true, .two_axes = known_.two_axes};
+    const auto& counts = work_.microbatch_counts();
+    const auto before = known_.best;
+    std::vector<std::size_t> order;
+    for (std::size_t b = 0; b < counts.size(); ++b) {
+      const auto it = before.find(counts[b]);
+      if (it != before.end() && it->second.time < kInfinity) order.push_back(b);
+    }
+    const auto time_of = [&](std::size_t b) { return before.at(counts[b]).time; };
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return time_of(a) < time_of(b); });
+    for (const std::size_t b : order) {
+      if (time_of(b) < least_) {
+        (void)look(b, sizes);
+      } else {
+        drafts_.push_back(before.at(counts[b]));
+      }
+    }
+  }
+
+  void look_from_start() {
+    known_.two_axes = start_.two_axes;
+    const Sizes sizes{.regular = false, .one_axis = true, .two_axes = start_.two_axes};
+    look_at(start_.microbatches, sizes);
+    if (least_ < kGain * start_.time) look_beside(sizes);
+  }
+
+  void look_at(const std::vector<int>& microbatches, const Sizes& sizes) {
+    for (std::size_t b = 0; b < work_.microbatch_counts().size(); ++b) {
+      const int count = work_.microbatch_counts()[b];
+      const bool wanted =
+          std::find(microbatches.begin(), microbatches.end(), count) != microbatches.end();
+      if (wanted) (void)once(b, sizes);
+    }
+  }
+
+  void look_beside(const Sizes& sizes) {
+    while (!work_.stopped() && least_ < kInfinity) {
+      const std::size_t best = best_;
+      if (best > 0) (void)once(best - 1, sizes);
+      if (best + 1 < work_.microbatch_counts().size()) (void)once(best + 1, sizes);
+      if (best_ == best) break;
+    }
+  }
+
+  std::optional<double> once(std::size_t b, const Sizes& sizes) {
+    if (looked_.contains(b)) return std::nullopt;
+    return look(b, sizes);
+  }
+
+  void look_where_it_matters() {
+    const auto& near = start_.microbatches;
     const std::size_t all = work_.microbatch_counts().size();
     Sizes sizes{.regular = true, .one_axis = large_};
-    std::set<std::size_t> looked;
     int vain = 0;
-    const auto once = [&](std::size_t b) -> std::optional<double> {
-      if (!looked.insert(b).second) return std::nullopt;
-      return look(b, sizes);
-    };
-    for (std::size_t b = 0; b < all; ++b) {
-      const int count = work_.microbatch_counts()[b];
-      if (std::find(near.begin(), near.end(), count) != near.end()) (void)once(b);
-    }
+    look_at(near, sizes);
     // Without a pipeline few microbatches may be best, with one many: from both ends.
     for (std::size_t b = 0; near.empty() && b < all; b += 2) {
-      const auto found = once(b);
+      const auto found = once(b, sizes);
       if (large_ && found && *found < kInfinity) break;
     }
     for (std::size_t back = 0; near.empty() && back < all && vain < kVain; back += 2) {
-      const auto found = once(all - 1 - back);
+      const auto found = once(all - 1 - back, sizes);
       if (!found) continue;
       if (*found == kInfinity) ++vain;
       if (*found > kWorse * least_ && least_ < kInfinity) break;
     }
-    while (!work_.stopped() && least_ < kInfinity) {
-      const std::size_t best = best_;
-      if (best > 0) (void)once(best - 1);
-      if (best + 1 < all) (void)once(best + 1);
-      if (best_ == best) break;
-    }
+    look_beside(sizes);
     if (least_ > hopeless_ || drafts_.empty()) return;
     sizes.regular = false;
     (void)look(best_, sizes);
@@ -89,16 +133,18 @@ class Scan {
       const int size = num_devices(stage.mesh);
       if (work_.meshes(size).size() > 1) sizes.two_axes.insert(size);
     }
+    known_.two_axes = sizes.two_axes;
     if (!sizes.two_axes.empty()) (void)look(best_, sizes);
   }
 
   /// Time of the best draft with a number of microbatches; infinite if none fits. Nothing if its
   /// kernels alone take too long.
   std::optional<double> look(std::size_t b, const Sizes& sizes) {
+    const bool first_look = looked_.insert(b).second;
     if (work_.stopped()) return std::nullopt;
     const int microbatches = work_.microbatch_counts()[b];
-    if (const auto known = known_.find(microbatches); known != known_.end()) {
-      if (known->second > hopeless_) return known->second;
+    if (const auto known = known_.best.find(microbatches); known != known_.best.end()) {
+      if (known->second.time > hopeless_) return known->second.time;
     }
     const KernelBound kernels(work_.graph(microbatches), work_.line(), work_.cluster(),
                               microbatches);
@@ -106,13 +152,13 @@ class Scan {
       return std::nullopt;
     }
     work_.tell("stages", 0.0);
-    double least = kInfinity;
+    RatedDraft best{kInfinity, {}};
     const double limit = kOverrated * std::min(hopeless_, kFarAbove * least_);
     auto schedules = work_.schedules(work_.stage_counts().second, microbatches);
     if (large_) schedules.resize(1);
     for (const PipelineKind schedule : schedules) {
       for (RatedDraft& draft : rated_drafts(work_, tables_, microbatches, schedule, sizes, limit)) {
-        least = std::min(least, draft.time);
+        if (draft.time < best.time) best = draft;
         if (draft.time < least_) {
           least_ = draft.time;
           best_ = b;
@@ -120,17 +166,20 @@ class Scan {
         drafts_.push_back(std::move(draft));
       }
     }
-    const auto [known, is_new] = known_.try_emplace(microbatches, least);
-    known->second = std::min(known->second, least);
+    const double least = best.time;
+    auto& known = known_.best[microbatches];
+    if (first_look || least < known.time) known = std::move(best);
     return least;
   }
 
   SearchWork& work_;
   LayerTables& tables_;
   double hopeless_;
-  std::map<int, double>& known_;  ///< [microbatches]
+  const ScanStart& start_;
+  Scanned& known_;
   bool large_ = false;
   std::vector<RatedDraft> drafts_;
+  std::set<std::size_t> looked_;  ///< places of numbers of microbatches
   double least_ = kInfinity;
   std::size_t best_ = 0;  ///< place of the best draft's number of microbatches
 };
@@ -138,14 +187,8 @@ class Scan {
 }  // namespace
 
 std::vector<RatedDraft> scan(SearchWork& work, LayerTables& tables, double hopeless,
-                             std::map<int, double>& known) {
-  return Scan(work, tables, hopeless, known).run({});
-}
-
-std::vector<RatedDraft> scan_near(SearchWork& work, LayerTables& tables, double hopeless,
-                                  const std::vector<int>& microbatches) {
-  std::map<int, double> nothing;
-  return Scan(work, tables, hopeless, nothing).run(microbatches);
+                             const ScanStart& start, Scanned& known) {
+  return Scan(work, tables, hopeless, start, known).run();
 }
 
 }  // namespace alpa

@@ -145,7 +145,6 @@ bool offer(SearchWork& work, const FoldedPlan& folded, const Reschedule& resched
   if (!made) return false;
   made->plan.num_microbatches = microbatches;
   const Graph& graph = work.graph_of(*made);
-  if (made->line.is_whole()) made->plan.graph_fingerprint = fingerprint(graph);
   try {
     validate(made->plan, graph);
   } catch (const PlanError&) {  // a microbatch is too small for a strategy

@@ -153,7 +153,11 @@ const Graph& SearchWork::graph_of(const FoldedPlan& folded) {
 
 std::optional<Plan> SearchWork::unfold(const std::optional<FoldedPlan>& folded) {
   if (!folded) return std::nullopt;
-  if (folded->line.is_whole()) return folded->plan;
+  if (folded->line.is_whole()) {
+    Plan plan = folded->plan;
+    plan.graph_fingerprint = fingerprint(graph_of(*folded));
+    return plan;
+  }
   const Graph& some = graph_of(*folded);
   const int microbatches = folded->plan.num_microbatches;
   const Clock clock(*this, "names");

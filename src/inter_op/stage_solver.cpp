@@ -47,6 +47,33 @@ StageTimes times_as_long(StageTimes times, double factor) {
   return times;
 }
 
+/// [layer] equal numbers where layers are of one class and choose alike in every answer.
+std::vector<int> kinds_of_layers(const StageModel& model, const MeshTables& tables) {
+  std::vector<int> kinds = model.layer_classes();
+  for (const LineAnswer& answer : tables) {
+    StageAnswer of_line;
+    of_line.parts = answer.parts;
+    const std::vector<int> choices = model.kinds_of_choices(of_line);
+    std::map<std::pair<int, int>, int> numbers;
+    for (std::size_t l = 0; l < kinds.size(); ++l) {
+      const auto next = static_cast<int>(numbers.size());
+      kinds[l] = numbers.try_emplace({kinds[l], choices[l]}, next).first->second;
+    }
+  }
+  return kinds;
+}
+
+/// The first layer from which on as many layers have the same kinds as first..last.
+int first_like(const std::vector<int>& kinds, int first, int last) {
+  const auto begin = kinds.begin() + first;
+  for (auto like = kinds.begin(); like != begin; ++like) {
+    if (std::equal(begin, kinds.begin() + last + 1, like)) {
+      return static_cast<int>(like - kinds.begin());
+    }
+  }
+  return first;
+}
+
 /// What is computed again in all layers of an answer, if that is one thing.
 std::optional<Recompute> same_recompute(const std::optional<StageAnswer>& answer) {
   if (!answer) return std::nullopt;
@@ -101,7 +128,7 @@ const std::optional<StageAnswer>& StageSolver::solve(const Draft& draft, std::si
   const StageQuestion question = question_of(draft, s, memory);
   auto& answer = answers_[key];
   if (!tied && mixed) return answer = solve_mixed(draft, stage, question);
-  if (follow || mixed) answer = follow_tables(draft, stage, question);
+  if (follow || mixed) answer = follow_like(draft, stage, question);
   const auto kind = mixed ? same_recompute(answer) : std::nullopt;
   if (follow || (mixed && !kind)) return answer;
   work_.solved(key);
@@ -154,6 +181,34 @@ const StageModel& StageSolver::model_of(const Draft& draft, const DraftStage& st
   const int seen = model({}).seen_split(stage.first_layer, stage.last_layer, split);
   std::fill(of_layer.begin() + seen, of_layer.end(), after);
   return model(std::move(of_layer));
+}
+
+std::optional<StageAnswer> StageSolver::follow_like(const Draft& draft, const DraftStage& stage,
+                                                    const StageQuestion& question) {
+  const auto& tables = tables_.of(draft.microbatches, stage.first_device, stage.mesh);
+  const auto [it, is_new] = followed_.try_emplace(&tables);
+  Followed& known = it->second;
+  const StageModel& model = work_.model(draft.microbatches, stage.first_device, stage.mesh);
+  if (is_new) known.kinds = kinds_of_layers(model, tables);
+  DraftStage like = stage;
+  like.first_layer = first_like(known.kinds, stage.first_layer, stage.last_layer);
+  const int shift = stage.first_layer - like.first_layer;
+  like.last_layer -= shift;
+  const auto [followed, is_first] = known.answers.try_emplace(
+      {like.first_layer, like.last_layer, question.memory->value, question.in_flight});
+  if (is_first) {
+    StageQuestion of_like = question;
+    of_like.first_layer = like.first_layer;
+    of_like.last_layer = like.last_layer;
+    followed->second = follow_tables(draft, like, of_like);
+  }
+  std::optional<StageAnswer> answer = followed->second;
+  if (!answer) return answer;
+  for (ChosenLayers& part : answer->parts) {
+    part.first += shift;
+    part.last += shift;
+  }
+  return answer;
 }
 
 /// As cuts were chosen, or otherwise if layers may be computed again in several ways and that is

@@ -56,6 +56,9 @@ class StageSolver {
 
   [[nodiscard]] std::optional<std::vector<const StageAnswer*>> solve_all(
       const Draft& draft, const std::vector<Bytes>& rooms, Care care);
+  /// As `follow_tables`, which is asked once for stages that are alike wherever they begin.
+  [[nodiscard]] std::optional<StageAnswer> follow_like(const Draft& draft, const DraftStage& stage,
+                                                       const StageQuestion& question);
   [[nodiscard]] std::optional<StageAnswer> follow_tables(const Draft& draft,
                                                          const DraftStage& stage,
                                                          const StageQuestion& question);
@@ -111,6 +114,13 @@ class StageSolver {
   /// flight; nothing where there is no choice.
   std::map<std::tuple<const StageModel*, std::vector<int>, int>, std::optional<Bytes>> smallest_;
   std::map<std::string, std::optional<StageAnswer>> answers_;
+  /// Of the first stage of those that are alike, by layers, memory and microbatches in flight.
+  using FollowKey = std::tuple<int, int, std::int64_t, int>;
+  struct Followed {
+    std::vector<int> kinds;  ///< [layer] equal where all answers of the tables choose alike
+    std::map<FollowKey, std::optional<StageAnswer>> answers;
+  };
+  std::map<const MeshTables*, Followed> followed_;
   std::map<std::string, std::optional<double>> modelled_;
   std::map<int, std::vector<CrossTensor>> cross_;  ///< by microbatches
   std::optional<Bytes> seen_packing_;              ///< the least of stages that did not fit

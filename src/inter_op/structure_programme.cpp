@@ -4,9 +4,10 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
 
 #include "side_by_side.hpp"
-#include "stage_points.hpp"
+#include "stage_sites.hpp"
 #include "warm_up.hpp"
 
 namespace alpa {
@@ -14,8 +15,6 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kMostStages = 32;
-constexpr int kMostBlocks = 128;   ///< of layers, between which cuts are looked for
-constexpr int kMostPlaces = 64;    ///< where stages may begin
 constexpr double kCapStep = 1.02;  ///< where there is much to do
 constexpr std::size_t kCapsAtOnce = 4;
 constexpr int kFewCells = 512;          ///< (layers x devices), where every cap is tried
@@ -23,45 +22,24 @@ constexpr std::size_t kMostRated = 32;  ///< drafts that are handed on
 constexpr double kWorthRating = 1.25;   ///< times the best
 constexpr double kRoomSlack = 1.05;     ///< of a cap: more stashes may make other tables best
 constexpr int kMostDepthsRated = 4;     ///< of one cut, where memory is short
-constexpr int kLongestPeriod = 4;       ///< of blocks that repeat themselves
+
+using Run = StageSites::Runs::Run;
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
-
-/// The best of a submesh's logical meshes and tables for a run of blocks.
-struct Candidate {
-  StageTimes times;
-  const DeviceMesh* mesh = nullptr;
-};
-
-/// Runs of blocks on a submesh with so many stashes, [first * blocks + last].
-struct Candidates {
-  std::vector<double> both;  ///< t; infinite where nothing fits
-  std::vector<double> rest;  ///< (B - 1) t + u
-};
-
-/// A submesh at some places: its meshes with their tables.
-struct Site {
-  int units = 0;  ///< of devices
-  Bytes room;
-  std::vector<DeviceMesh> meshes;
-  std::vector<const MeshTables*> tables;
-  std::vector<int> places;  ///< where it may begin
-  int period = 1;
-  /// [block] from it on so many have the same figures as those `period` before.
-  std::vector<int> repeats;
-  std::vector<Candidates> candidates;  ///< [depth], when first asked for
-};
 
 /// First stage of a list of stages.
 struct FirstStage {
   int last = -1;  ///< block
   int site = -1;
+  friend auto operator<=>(const FirstStage&, const FirstStage&) = default;
 };
 
 /// The best lists of stages, [stages left][block][place].
 struct Cells {
-  std::vector<double> sum, most;  ///< of t; largest (B - 1) t + u
+  std::vector<double> sum;   ///< of t; infinite: no list, and nothing said of it elsewhere
+  std::vector<double> most;  ///< largest (B - 1) t + u
   std::vector<FirstStage> begins;
+  std::vector<std::pair<int, int>> finite;  ///< [stages left][block] first and last such place
 };
 
 class Programme {
@@ -72,36 +50,18 @@ class Programme {
         work_(work),
         microbatches_(microbatches),
         schedule_(schedule),
+        sites_(work, tables, microbatches, schedule, sizes),
+        blocks_(sites_.blocks()),
+        places_(sites_.places()),
         most_stages_(
             std::max(work.stage_counts().first, std::min(work.stage_counts().second, kMostStages))),
-        sizes_(sizes),
-        traffic_(border_traffic(work.graph(microbatches), work.line())) {
-    const int layers = work.layers();
-    const int in_block = (layers + kMostBlocks - 1) / kMostBlocks;
-    for (int l = 0; l < layers; l += in_block) begin_.push_back(l);
-    begin_.push_back(layers);
-    blocks_ = static_cast<int>(begin_.size()) - 1;
-    while (work.devices() / unit_ > kMostPlaces) unit_ *= 2;
-    places_ = (work.devices() + unit_ - 1) / unit_;
+        traffic_(border_traffic(work.graph(microbatches), work.line())),
+        cells_(kCapsAtOnce) {
+    sites_.limit(limit);
     most_stages_ = std::min({most_stages_, blocks_, places_});
-    std::vector<std::vector<int>> sizes_at(at(places_));
-    std::vector<PlacedMesh> wanted;
-    for (int p = 0; p < places_; ++p) {
-      for (const int size : submesh_sizes(work.cluster(), p * unit_)) {
-        const bool divides = work.devices() % size == 0;
-        if ((sizes.regular || unit_ > 1) && !divides) continue;
-        if (size % unit_ != 0) continue;
-        sizes_at[at(p)].push_back(size);
-        for (const DeviceMesh& mesh : meshes(size)) {
-          if (may_hold_a_layer(p * unit_, mesh)) wanted.push_back({p * unit_, mesh});
-        }
-      }
-    }
-    tables.prepare(microbatches, wanted);
-    add_sites(tables, sizes_at);
     std::vector<Link> into(at(places_));
     for (int p = 1; p < places_; ++p) {
-      into[at(p)] = link_between(work.cluster(), p * unit_ - 1, p * unit_);
+      into[at(p)] = link_between(work.cluster(), sites_.device(p) - 1, sites_.device(p));
     }
     for (int first = 0; first <= blocks_; ++first) {
       for (int p = 0; p < places_; ++p) {
@@ -117,8 +77,7 @@ class Programme {
     } else {
       raise_caps();
     }
-    std::vector<RatedDraft> rated;
-    for (auto& [key, draft] : found_) rated.push_back(std::move(draft));
+    std::vector<RatedDraft> rated = std::move(found_);
     std::stable_sort(rated.begin(), rated.end(),
                      [](const RatedDraft& a, const RatedDraft& b) { return a.time < b.time; });
     if (rated.size() > kMostRated) rated.resize(kMostRated);
@@ -133,12 +92,9 @@ class Programme {
   };
 
   Pass pass(double cap) {
-    side_by_side(sites_.size(), [&](std::size_t s) {
-      for (int left = 1; left <= most_stages_; ++left) (void)candidates(sites_[s], left);
-    });
-    Cells cells;
-    fill(cap, cells);
-    return look(cells);
+    sites_.make_runs(most_stages_);
+    fill(cap, cells_.front());
+    return look(cells_.front());
   }
 
   Pass look(const Cells& cells) {
@@ -174,7 +130,7 @@ class Programme {
     Pass all = pass(limit_);
     if (all.least_sum == kInfinity && limit_ < kInfinity) {
       limit_ = kInfinity;
-      for (Site& site : sites_) site.candidates.clear();
+      sites_.limit(limit_);
       all = pass(limit_);
     }
     if (all.least_sum == kInfinity) return;
@@ -197,162 +153,9 @@ class Programme {
         caps.push_back(cap);
       }
       if (caps.empty()) break;
-      std::vector<Cells> cells(caps.size());
-      side_by_side(caps.size(), [&](std::size_t c) { fill(caps[c], cells[c]); });
-      for (const Cells& under : cells) (void)look(under);
+      side_by_side(caps.size(), [&](std::size_t c) { fill(caps[c], cells_[c]); });
+      for (std::size_t c = 0; c < caps.size(); ++c) (void)look(cells_[c]);
     }
-  }
-
-  void add_sites(LayerTables& tables, const std::vector<std::vector<int>>& sizes_at) {
-    std::map<std::vector<const MeshTables*>, std::size_t> known;
-    for (int p = 0; p < places_; ++p) {
-      for (const int size : sizes_at[at(p)]) {
-        Site site;
-        site.units = size / unit_;
-        for (const DeviceMesh& mesh : meshes(size)) {
-          if (!may_hold_a_layer(p * unit_, mesh)) continue;
-          const MeshTables& of_mesh = tables.of(microbatches_, p * unit_, mesh);
-          if (of_mesh.empty()) continue;
-          site.room = work_.room(p * unit_, mesh);
-          site.meshes.push_back(mesh);
-          site.tables.push_back(&of_mesh);
-        }
-        if (site.meshes.empty()) continue;
-        const auto [it, fresh] = known.try_emplace(site.tables, sites_.size());
-        if (fresh) sites_.push_back(std::move(site));
-        sites_[it->second].places.push_back(p);
-      }
-    }
-    for (Site& site : sites_) find_repeats(site);
-  }
-
-  /// The period with which most blocks repeat themselves.
-  void find_repeats(Site& site) const {
-    std::int64_t most = -1;
-    for (int period = 1; period <= kLongestPeriod; ++period) {
-      std::vector<int> repeats(at(blocks_ + 1), 0);
-      std::int64_t all = 0;
-      for (int block = blocks_ - 1; block >= period; --block) {
-        if (!alike(site, block, block - period)) continue;
-        repeats[at(block)] = repeats[at(block + 1)] + 1;
-        all += repeats[at(block)];
-      }
-      if (all <= most) continue;
-      most = all;
-      site.period = period;
-      site.repeats = std::move(repeats);
-    }
-  }
-
-  /// Whether two blocks have the same figures in all tables.
-  [[nodiscard]] bool alike(const Site& site, int a, int b) const {
-    const int layers = begin_[at(a) + 1] - begin_[at(a)];
-    if (begin_[at(b) + 1] - begin_[at(b)] != layers) return false;
-    for (const MeshTables* tables : site.tables) {
-      for (const LineAnswer& answer : *tables) {
-        for (int l = 0; l < layers; ++l) {
-          if (!answer.table.alike(begin_[at(a)] + l, begin_[at(b)] + l)) return false;
-        }
-      }
-    }
-    return true;
-  }
-
-  [[nodiscard]] std::vector<DeviceMesh> meshes(int size) const {
-    std::vector<DeviceMesh> all = work_.meshes(size);
-    if (sizes_.one_axis && !sizes_.two_axes.contains(size) && all.size() > 1) all.resize(1);
-    return all;
-  }
-
-  /// Whether some layer's state finds room, split as evenly as can be.
-  [[nodiscard]] bool may_hold_a_layer(int device, const DeviceMesh& mesh) {
-    if (least_state_ < 0) {
-      const Graph& graph = work_.graph(microbatches_);
-      std::vector<std::int64_t> states(at(graph.num_layers), 0);
-      for (const Tensor& tensor : graph.tensors) {
-        const bool kept = tensor.role == Role::parameter || tensor.role == Role::optimizer_state;
-        if (kept) states[at(tensor.layer)] += bytes_of(tensor.shape, tensor.dtype).value;
-      }
-      least_state_ = *std::min_element(states.begin(), states.end());
-    }
-    return least_state_ / num_devices(mesh) <= work_.capacity(device, mesh).value;
-  }
-
-  /// Microbatches in flight at the stage with `left - 1` after it.
-  [[nodiscard]] int depth(int left) const {
-    if (schedule_ == PipelineKind::gpipe) return microbatches_;
-    const auto& constraint = work_.request().constraints.warm_up;
-    int depth = left;
-    if (constraint && std::holds_alternative<MostDepth>(*constraint)) depth = 2 * left - 1;
-    if (constraint && std::holds_alternative<std::vector<std::int64_t>>(*constraint)) {
-      const std::vector<int> given = work_.warm_up(work_.stage_counts().first);
-      depth = given[given.size() - at(std::min(left, static_cast<int>(given.size())))];
-    }
-    return std::min(depth, microbatches_);
-  }
-
-  [[nodiscard]] std::size_t run_index(int first, int last) const {
-    return at(first) * at(blocks_) + at(last);
-  }
-
-  const Candidates& candidates(Site& site, int left) {
-    const int stashes = depth(left);
-    const std::size_t d = at(schedule_ == PipelineKind::gpipe ? 0 : stashes - 1);
-    if (site.candidates.size() <= d) site.candidates.resize(d + 1);
-    Candidates& runs = site.candidates[d];
-    if (!runs.both.empty()) return runs;
-    const auto chains = chains_of(site, stashes);
-    const std::size_t all = at(blocks_) * at(blocks_);
-    runs.both.assign(all, kInfinity);
-    runs.rest.assign(all, kInfinity);
-    for (int i = 0; i < blocks_; ++i) {
-      for (int k = i; k < blocks_; ++k) {
-        const std::size_t run = run_index(i, k);
-        if (k - i < site.repeats[at(i)]) {
-          const std::size_t before = run_index(i - site.period, k - site.period);
-          runs.both[run] = runs.both[before];
-          runs.rest[run] = runs.rest[before];
-        } else {
-          const Candidate best = best_of(site, chains, stashes, i, k);
-          if (best.mesh == nullptr) continue;
-          runs.both[run] = both_of(best.times);
-          runs.rest[run] = rest_of(best.times);
-        }
-        const bool fits = runs.rest[run] < kInfinity;
-        if (fits && runs.rest[run] >= limit_ * kRoomSlack) break;  // longer runs take longer
-      }
-    }
-    return runs;
-  }
-
-  static double both_of(const StageTimes& t) { return (t.forward + t.backward).value; }
-  [[nodiscard]] double rest_of(const StageTimes& t) const {
-    return (microbatches_ - 1) * both_of(t) + (t.prepare + t.reduce + t.update).value;
-  }
-
-  [[nodiscard]] std::vector<Chain> chains_of(const Site& site, int stashes) const {
-    std::vector<Chain> chains;
-    for (const MeshTables* of_mesh : site.tables) {
-      chains.push_back(chain_of(*of_mesh, microbatches_, stashes));
-    }
-    return chains;
-  }
-
-  [[nodiscard]] Candidate best_of(const Site& site, const std::vector<Chain>& chains, int stashes,
-                                  int first, int last) const {
-    Candidate best;
-    double least = kInfinity;
-    for (std::size_t m = 0; m < site.meshes.size(); ++m) {
-      const auto found = mixture_within(chains[m], begin_[at(first)], begin_[at(last) + 1] - 1,
-                                        stashes, site.room);
-      if (!found) continue;
-      const StageTimes& times = found->figures.times;
-      const double time = both_of(times) + rest_of(times);
-      if (time >= least) continue;
-      least = time;
-      best = {times, &site.meshes[m]};
-    }
-    return best;
   }
 
   [[nodiscard]] std::size_t cell(int stages, int block, int place) const {
@@ -365,17 +168,19 @@ class Programme {
     std::vector<int> before, after;
   };
 
-  Room least_room(double cap) {
+  [[nodiscard]] Room least_room(double cap) const {
     Room room;
     room.before.assign(at(blocks_ + 1), places_ + 1);
     room.after.assign(at(blocks_ + 1), places_ + 1);
     room.before.front() = room.after.back() = 0;
+    std::vector<const StageSites::Runs*> of_site;  // with the fewest stashes
+    for (int s = 0; s < sites_.count(); ++s) of_site.push_back(&sites_.runs(s, 1));
     const auto each_run = [&](int first, const auto& visit) {
-      for (Site& site : sites_) {
-        const Candidates& runs = candidates(site, 1);  // with the fewest stashes
-        for (int last = first; last < blocks_; ++last) {
-          if (!(runs.rest[run_index(first, last)] < cap * kRoomSlack)) break;
-          visit(last, site.units);
+      for (int s = 0; s < sites_.count(); ++s) {
+        int last = first;
+        for (const Run& run : of_site[at(s)]->from[at(first)]) {
+          if (!(run.rest < cap * kRoomSlack)) break;
+          visit(last++, sites_.site(s).units);
         }
       }
     };
@@ -393,121 +198,140 @@ class Programme {
     return room;
   }
 
-  /// Several threads may do so at once, once all candidates are there.
-  void fill(double cap, Cells& cells) {
+  /// Several threads may do so at once, once all runs are there.
+  void fill(double cap, Cells& cells) const {
+    const std::size_t rows = at(most_stages_ + 1) * at(blocks_ + 1);
+    cells.sum.assign(rows * at(places_ + 1), kInfinity);
+    cells.most.resize(rows * at(places_ + 1));
+    cells.begins.resize(rows * at(places_ + 1));
+    cells.finite.assign(rows, {places_ + 1, -1});
     const Room room = least_room(cap);
-    const std::size_t all = at(most_stages_ + 1) * at(blocks_ + 1) * at(places_ + 1);
-    cells.sum.assign(all, kInfinity);
-    cells.most.assign(all, 0.0);
-    cells.begins.assign(all, FirstStage{});
-    for (int p = 0; p <= places_; ++p) cells.sum[cell(0, blocks_, p)] = 0.0;
+    if (room.after.front() > places_) return;
+    for (int p = 0; p <= places_; ++p) {
+      cells.sum[cell(0, blocks_, p)] = 0.0;
+      cells.most[cell(0, blocks_, p)] = 0.0;
+    }
+    cells.finite[at(blocks_)] = {0, places_};
     for (int left = 1; left <= most_stages_; ++left) {
-      for (std::size_t s = 0; s < sites_.size(); ++s) {
-        const Candidates& runs = candidates(sites_[s], left);
+      for (int s = 0; s < sites_.count(); ++s) {
+        const StageSites::Runs& runs = sites_.runs(s, left);
         for (int first = blocks_ - left; first >= 0; --first) {
-          for (int last = left == 1 ? blocks_ - 1 : first; last <= blocks_ - left; ++last) {
-            const std::size_t run = run_index(first, last);
-            if (!(runs.rest[run] < cap)) break;  // longer runs take longer
-            const int end = first == 0 ? 0 : places_ - sites_[s].units - room.after[at(last) + 1];
-            extend(cells, {left, first, last, static_cast<int>(s)}, {room.before[at(first)], end},
-                   runs.both[run], runs.rest[run]);
-          }
+          if (room.before[at(first)] > places_) continue;
+          extend(cells, room, cap, {left, first, s}, runs.from[at(first)]);
         }
       }
     }
   }
 
-  struct Placed {
-    int left = 0, first = 0, last = 0, site = 0;
+  struct Place {
+    int left = 0, first = 0, site = 0;
   };
 
-  /// Puts a stage before all that may follow it, wherever its submesh may begin among places.
-  void extend(Cells& cells, const Placed& stage, std::pair<int, int> among, double both,
-              double rest) {
-    const auto& [left, first, last, site] = stage;
-    const int units = sites_[at(site)].units;
-    const std::size_t after = cell(left - 1, last + 1, units);
+  /// Puts stages that begin with a block on a site before all that may follow them.
+  void extend(Cells& cells, const Room& room, double cap, const Place& at_block,
+              const std::vector<Run>& runs) const {
+    const auto& [left, first, site] = at_block;
+    const int units = sites_.site(site).units;
+    const int most = std::min(blocks_ - left - first + 1, static_cast<int>(runs.size()));
+    for (int k = left == 1 ? blocks_ - 1 - first : 0; k < most; ++k) {
+      const Run& run = runs[at(k)];
+      if (!(run.rest < cap)) break;  // longer runs take longer
+      const int next = first + k + 1;
+      const auto [low, high] = cells.finite[at(left - 1) * at(blocks_ + 1) + at(next)];
+      const int begin = std::max(room.before[at(first)], low - units);
+      int end = std::min(places_ - room.after[at(next)], high) - units;
+      if (first == 0) end = std::min(end, 0);
+      if (begin <= end) extend(cells, at_block, next - 1, {begin, end}, run);
+    }
+  }
+
+  /// The same of one stage, wherever its submesh may begin among places.
+  void extend(Cells& cells, const Place& at_block, int last, std::pair<int, int> among,
+              const Run& run) const {
+    const auto& [left, first, site] = at_block;
+    const std::size_t after = cell(left - 1, last + 1, sites_.site(site).units);
     const std::size_t here = cell(left, first, 0);
     const double* messages = &message_[at(first) * at(places_)];
     const bool whole = first == 0 && left == 1;
-    const auto& places = sites_[at(site)].places;
-    const int end = std::min(among.second, places_ - units);
+    auto& finite = cells.finite[at(left) * at(blocks_ + 1) + at(first)];
+    const auto& places = sites_.site(site).places;
     for (auto it = std::lower_bound(places.begin(), places.end(), among.first);
-         it != places.end() && *it <= end; ++it) {
+         it != places.end() && *it <= among.second; ++it) {
       const std::size_t p = at(*it);
-      const double sum = both + messages[p] + cells.sum[after + p];
+      if (cells.sum[after + p] == kInfinity) continue;
+      const double sum = run.both + messages[p] + cells.sum[after + p];
       double& least = cells.sum[here + p];
       if (!whole && sum > least) continue;
-      const double most = std::max(rest, cells.most[after + p]);
+      const double most = std::max(run.rest, cells.most[after + p]);
       const bool better = whole ? sum + most < least + cells.most[here + p]
                                 : sum < least || most < cells.most[here + p];
       if (!better) continue;
       least = sum;
       cells.most[here + p] = most;
       cells.begins[here + p] = {last, site};
+      finite = {std::min(finite.first, *it), std::max(finite.second, *it)};
     }
   }
 
   /// Both ways over the link into a stage that begins there, by one device on each side.
   [[nodiscard]] double message_time(int first, const Link& link) const {
-    const std::size_t i = at(begin_[at(first)]);
+    const std::size_t i = at(sites_.first_layer(first));
     return alpa::message_time(traffic_.forward[i] + traffic_.backward[i], link).value;
   }
 
   void rate(const Cells& cells, int stages) {
+    std::vector<FirstStage> list;
+    int block = 0;
+    int place = 0;
+    for (int left = stages; left > 0; --left) {
+      list.push_back(cells.begins[cell(left, block, place)]);
+      block = list.back().last + 1;
+      place += sites_.site(list.back().site).units;
+    }
+    if (!rated_.insert(list).second) return;
     RatedDraft rated;
     Draft& draft = rated.draft;
     draft.microbatches = microbatches_;
     draft.schedule = schedule_;
     if (schedule_ == PipelineKind::one_f_one_b) draft.warm_up = work_.warm_up(stages);
     std::vector<StageTimes> times;
-    std::vector<const Site*> sites;
-    int block = 0;
-    int place = 0;
-    for (int left = stages; left > 0; --left) {
-      const FirstStage& from = cells.begins[cell(left, block, place)];
-      const Site& site = sites_[at(from.site)];
-      const auto chains = chains_of(site, depth(left));
-      const Candidate stage = best_of(site, chains, depth(left), block, from.last);
-      draft.stages.push_back(
-          {begin_[at(block)], begin_[at(from.last) + 1] - 1, place * unit_, *stage.mesh});
+    block = place = 0;
+    for (const FirstStage& from : list) {
+      const int left = stages - static_cast<int>(times.size());
+      const auto stage = sites_.best_of(from.site, sites_.depth(left), block, from.last);
+      draft.stages.push_back({sites_.first_layer(block), sites_.first_layer(from.last + 1) - 1,
+                              sites_.device(place), *stage.mesh});
       times.push_back(stage.times);
-      sites.push_back(&site);
       block = from.last + 1;
-      place += site.units;
+      place += sites_.site(from.site).units;
     }
-    const std::string key = key_of(draft);
-    if (found_.contains(key)) return;
     const auto transfers = estimated_transfers(draft, traffic_, work_.cluster());
     rated.time = modelled_price(work_.cluster(), draft, times, transfers);
-    if (schedule_ == PipelineKind::one_f_one_b) rate_deeper(rated, sites, times, transfers);
+    if (schedule_ == PipelineKind::one_f_one_b) rate_deeper(rated, list, times, transfers);
     rated.time += work_.norm();
-    found_.emplace(key, std::move(rated));
+    found_.push_back(std::move(rated));
   }
 
   /// Depths that hide the messages, with choices that leave room for them, if that is better.
-  void rate_deeper(RatedDraft& rated, const std::vector<const Site*>& sites,
+  void rate_deeper(RatedDraft& rated, const std::vector<FirstStage>& list,
                    const std::vector<StageTimes>& times,
-                   const std::vector<StageTransfer>& transfers) const {
+                   const std::vector<StageTransfer>& transfers) {
     const SteadyState steady(times, transfers);
     if (!work_.deepens() || !deeper_pays(steady, rated.draft.warm_up)) return;
-    std::vector<int> most = useful_warm_up(static_cast<int>(sites.size()), microbatches_);
+    std::vector<int> most = useful_warm_up(static_cast<int>(list.size()), microbatches_);
     for (int attempt = 0; attempt < kMostDepthsRated; ++attempt) {
       RatedDraft deep = rated;
       deep.draft.warm_up = steady.least_depths(most);
       std::vector<StageTimes> of_deep;
-      for (std::size_t s = 0; s < sites.size() && of_deep.size() == s; ++s) {
+      for (std::size_t s = 0; s < list.size() && of_deep.size() == s; ++s) {
         DraftStage& stage = deep.draft.stages[s];
-        const int first = block_of(stage.first_layer);
-        const int last = block_of(stage.last_layer + 1) - 1;
-        const int stashes = in_flight(deep.draft, s);
-        const auto chains = chains_of(*sites[s], stashes);
-        const Candidate best = best_of(*sites[s], chains, stashes, first, last);
+        const auto best = sites_.best_of(list[s].site, in_flight(deep.draft, s),
+                                         sites_.block_of(stage.first_layer), list[s].last);
         if (best.mesh == nullptr) break;
         stage.mesh = *best.mesh;
         of_deep.push_back(best.times);
       }
-      if (of_deep.size() == sites.size()) {
+      if (of_deep.size() == list.size()) {
         deep.time = modelled_price(work_.cluster(), deep.draft, of_deep, transfers);
         if (deep.time < rated.time) rated = std::move(deep);
         return;
@@ -517,26 +341,20 @@ class Programme {
     }
   }
 
-  [[nodiscard]] int block_of(int layer) const {
-    return static_cast<int>(std::lower_bound(begin_.begin(), begin_.end(), layer) - begin_.begin());
-  }
-
   double limit_;
   SearchWork& work_;
   int microbatches_;
   PipelineKind schedule_;
-  std::vector<int> begin_;  ///< [block] its first layer, and the number of layers
-  int blocks_ = 0;
-  int unit_ = 1;  ///< devices between places
-  int places_ = 0;
+  StageSites sites_;
+  int blocks_;
+  int places_;
   int most_stages_;
-  const Sizes& sizes_;
   BorderTraffic traffic_;
   std::vector<double> message_;  ///< [block * places + place]: into a stage that begins there
-  std::vector<Site> sites_;
-  std::int64_t least_state_ = -1;  ///< bytes of the layer with the smallest state
-  double best_ = kInfinity;        ///< sum + most
-  std::map<std::string, RatedDraft> found_;
+  std::vector<Cells> cells_;     ///< of caps that are looked at at once
+  double best_ = kInfinity;      ///< sum + most
+  std::set<std::vector<FirstStage>> rated_;
+  std::vector<RatedDraft> found_;
 };
 
 }  // namespace

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <set>
 #include <vector>
 
 #include "border_traffic.hpp"
 #include "drafts.hpp"
 #include "layer_tables.hpp"
 #include "search_work.hpp"
+#include "stage_sites.hpp"
 
 namespace alpa {
 
@@ -14,13 +14,6 @@ namespace alpa {
 struct RatedDraft {
   double time = 0.0;
   Draft draft;
-};
-
-/// Submeshes that the programme looks at.
-struct Sizes {
-  bool regular = false;         ///< only those whose size divides the cluster
-  bool one_axis = false;        ///< as one axis alone, unless another shape is asked for
-  std::set<int> two_axes = {};  ///< sizes that may have two axes all the same
 };
 
 /// Cuts the layers into stages on consecutive devices for one number of microbatches and one

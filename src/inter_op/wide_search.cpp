@@ -36,16 +36,10 @@ class Variant {
   Variant(SearchWork& work, const std::vector<Variant*>& kinds)
       : work_(work), tables_(work, kinds_of(kinds)), solver_(work, tables_) {}
 
-  void scan(double hopeless) {
+  /// @param start where to begin, if other variants have been looked at
+  void scan(double hopeless, const ScanStart& start = {}) {
     work_.recompute(recompute_);
-    rated_ = alpa::scan(work_, tables_, hopeless, known_);
-    modelled_.clear();
-  }
-
-  /// From the numbers of microbatches that are near the best of the kinds.
-  void scan_near(double hopeless, const std::vector<int>& microbatches) {
-    work_.recompute(recompute_);
-    rated_ = alpa::scan_near(work_, tables_, hopeless, microbatches);
+    rated_ = alpa::scan(work_, tables_, hopeless, start, known_);
     modelled_.clear();
   }
 
@@ -136,6 +130,7 @@ class Variant {
   [[nodiscard]] const std::vector<Recompute>& recompute() const { return recompute_; }
   /// Of the best draft by the tables.  @pre there is one
   [[nodiscard]] int microbatches() const { return rated_.front().draft.microbatches; }
+  [[nodiscard]] const std::set<int>& two_axes() const { return known_.two_axes; }
   /// Whether the best draft by the tables computes anything again.
   [[nodiscard]] bool recomputes() {
     return !rated_.empty() && solver_.recomputes(rated_.front().draft);
@@ -160,8 +155,8 @@ class Variant {
   SearchWork& work_;
   LayerTables tables_;
   StageSolver solver_;
-  std::vector<RatedDraft> rated_;          ///< cheapest first
-  std::map<int, double> known_;            ///< times of scans before, by number of microbatches
+  std::vector<RatedDraft> rated_;  ///< cheapest first
+  Scanned known_;
   std::multimap<double, Draft> modelled_;  ///< by what their figures come to
   /// Keys of those modelled with less known of packing, or without regard to memory.
   std::set<std::string> outdated_;
@@ -177,7 +172,7 @@ class WideSearch {
       all.push_back(kinds_.back().get());
     }
     alike_ = all;
-    if (tied_) alike_.resize(1);
+    if (tied_) alike_.resize(kinds.size() > 1 && work.layers() > kMostBlocks ? 0 : 1);
     variants_ = alike_;
     const std::size_t first = tied_ ? 2 : kinds.size();
     for (std::size_t count = first; kinds.size() > 1 && count <= kinds.size(); ++count) {
@@ -209,11 +204,15 @@ class WideSearch {
     }
     for (const auto& variant : mixed_) {
       if (work_.stopped()) break;
+      if (outdone_.contains(variant.get())) continue;
       scan_mixed(*variant, least * kFarAbove);
       least = std::min(least, variant->rated());
     }
+    if (mixed_.size() == 2 && mixed_.back()->rated() <= mixed_.front()->rated()) {
+      outdone_.insert(mixed_.front().get());
+    }
     for (Variant* variant : variants_) {
-      if (!is_outdone(*variant)) variant->choose(least * kFarAbove);
+      if (!outdone_.contains(variant)) variant->choose(least * kFarAbove);
     }
     for (Variant* variant : variants_) {
       if (variant->modelled() <= nearest() * kNear) variant->climb();
@@ -243,19 +242,16 @@ class WideSearch {
       mixed.scan(hopeless);
       return;
     }
-    std::vector<int> microbatches;
+    ScanStart start{{}, kInfinity, {}};
     for (Variant* variant : variants_) {
       if (variant == &mixed) break;
       const bool near = variant->rated() < kInfinity && variant->rated() <= hopeless;
-      if (near && variant->recomputes()) microbatches.push_back(variant->microbatches());
+      if (!near || !variant->recomputes()) continue;
+      start.microbatches.push_back(variant->microbatches());
+      start.time = std::min(start.time, variant->rated());
+      start.two_axes = variant->two_axes();
     }
-    if (!microbatches.empty()) mixed.scan_near(hopeless, microbatches);
-  }
-
-  /// Whether more kinds look no worse by the tables.
-  [[nodiscard]] bool is_outdone(const Variant& variant) const {
-    return mixed_.size() == 2 && &variant == mixed_.front().get() &&
-           mixed_.back()->rated() <= variant.rated();
+    if (!start.microbatches.empty()) mixed.scan(hopeless, start);
   }
 
   [[nodiscard]] double nearest() const {
@@ -280,11 +276,14 @@ class WideSearch {
   SearchWork& work_;
   bool tied_;
   std::vector<std::unique_ptr<Variant>> kinds_;
-  std::vector<Variant*> alike_;  ///< of all layers alike: cut; of large models the first
+  /// Of all layers alike: cut; of large models the first, of very deep ones, whose cuts take longer
+  /// than tables, none.
+  std::vector<Variant*> alike_;
   /// Large models: of the first two kinds, then of all, as attention alone saves memory between
   /// nothing and everything; small ones: of all.
   std::vector<std::unique_ptr<Variant>> mixed_;
   std::vector<Variant*> variants_;  ///< whose drafts are modelled
+  std::set<Variant*> outdone_;      ///< mixed, where more kinds look no worse by the tables
   Variant* owner_ = nullptr;        ///< of the best plan, if one was found here
 };
 
