@@ -51,6 +51,13 @@ bool is_low_or_single(DType type) {
   return type == DType::bf16 || type == DType::f16 || type == DType::f32;
 }
 
+Graph finished(Graph graph) {
+  std::stable_sort(graph.operators.begin(), graph.operators.end(),
+                   [](const Operator& a, const Operator& b) { return a.phase < b.phase; });
+  validate(graph);
+  return graph;
+}
+
 bool contains(const std::vector<int>& places, std::size_t i) {
   return std::find(places.begin(), places.end(), static_cast<int>(i)) != places.end();
 }
@@ -247,12 +254,8 @@ const Derivative& GraphBuilder::derivative(OperatorId op) const {
   return derivatives_.at(op.index());
 }
 
-Graph GraphBuilder::build() const {
-  Graph graph = graph_;
-  std::stable_sort(graph.operators.begin(), graph.operators.end(),
-                   [](const Operator& a, const Operator& b) { return a.phase < b.phase; });
-  validate(graph);
-  return graph;
-}
+Graph GraphBuilder::build() const& { return finished(graph_); }
+
+Graph GraphBuilder::build() && { return finished(std::move(graph_)); }
 
 }  // namespace alpa

@@ -13,11 +13,12 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr std::size_t kManyTables = 64;  ///< (numbers of microbatches x meshes)
 constexpr std::size_t kManyOperators = 400;
-constexpr double kWorse = 1.1;       ///< than the best: fewer microbatches are no better
-constexpr double kFarAbove = 1.25;   ///< the best: drafts that are not worth choosing
-constexpr double kOverrated = 1.25;  ///< what cuts are chosen by may be so far above the makespan
-constexpr int kVain = 2;             ///< numbers of microbatches for which nothing fits
-constexpr double kGain = 0.999;      ///< of the time with fewer tables: other numbers may gain too
+constexpr double kWorse = 1.1;        ///< than the best: fewer microbatches are no better
+constexpr double kFarAbove = 1.25;    ///< the best: drafts that are not worth choosing
+constexpr double kOverrated = 1.25;   ///< what cuts are chosen by may be so far above the makespan
+constexpr int kVain = 2;              ///< numbers of microbatches for which nothing fits
+constexpr int kRoundsOfPipeline = 2;  ///< microbatches a device: a common number in deep pipelines
+constexpr double kGain = 0.999;       ///< of the time with fewer tables: other numbers may gain too
 
 class Scan {
  public:
@@ -32,10 +33,13 @@ class Scan {
     }
     const auto& counts = work_.microbatch_counts();
     large_ = work_.operators(counts.front()) > kManyOperators;
+    deep_ = large_ && work_.layers() > kMostBlocks;
     if (large_ && !known_.best.empty()) {
       look_again();
     } else if (large_ && !start_.microbatches.empty()) {
       look_from_start();
+    } else if (deep_) {
+      look_about_the_usual();
     } else if (large_ || counts.size() * meshes.size() > kManyTables) {
       look_where_it_matters();
     } else {
@@ -126,15 +130,39 @@ class Scan {
     sizes.regular = false;
     (void)look(best_, sizes);
     if (!large_) return;
+    known_.two_axes = sizes.two_axes = sizes_of_best();
+    if (!sizes.two_axes.empty()) (void)look(best_, sizes);
+  }
+
+  /// Very deep lines need a pipeline: uphill from where one is full most of the time.
+  void look_about_the_usual() {
+    const auto& counts = work_.microbatch_counts();
+    const Sizes regular{.regular = true, .one_axis = true};
+    const auto usual =
+        std::lower_bound(counts.begin(), counts.end(), kRoundsOfPipeline * work_.devices());
+    for (auto b = usual; b != counts.end() && least_ == kInfinity; ++b) {
+      (void)once(static_cast<std::size_t>(b - counts.begin()), regular);
+    }
+    for (auto b = usual; b != counts.begin() && least_ == kInfinity; --b) {
+      (void)once(static_cast<std::size_t>(b - counts.begin()) - 1, regular);
+    }
+    look_beside(regular);
+    if (least_ > hopeless_ || drafts_.empty()) return;
+    known_.two_axes = sizes_of_best();
+    (void)look(best_, {.regular = false, .one_axis = true, .two_axes = known_.two_axes});
+  }
+
+  /// That may have two axes.
+  [[nodiscard]] std::set<int> sizes_of_best() const {
     const auto best =
         std::min_element(drafts_.begin(), drafts_.end(),
                          [](const RatedDraft& a, const RatedDraft& b) { return a.time < b.time; });
+    std::set<int> sizes;
     for (const DraftStage& stage : best->draft.stages) {
       const int size = num_devices(stage.mesh);
-      if (work_.meshes(size).size() > 1) sizes.two_axes.insert(size);
+      if (work_.meshes(size).size() > 1) sizes.insert(size);
     }
-    known_.two_axes = sizes.two_axes;
-    if (!sizes.two_axes.empty()) (void)look(best_, sizes);
+    return sizes;
   }
 
   /// Time of the best draft with a number of microbatches; infinite if none fits. Nothing if its
@@ -177,7 +205,7 @@ class Scan {
   double hopeless_;
   const ScanStart& start_;
   Scanned& known_;
-  bool large_ = false;
+  bool large_ = false, deep_ = false;  ///< many operators; cut between blocks of layers
   std::vector<RatedDraft> drafts_;
   std::set<std::size_t> looked_;  ///< places of numbers of microbatches
   double least_ = kInfinity;

@@ -162,30 +162,25 @@ std::optional<Plan> SearchWork::unfold(const std::optional<FoldedPlan>& folded) 
   const int microbatches = folded->plan.num_microbatches;
   const Clock clock(*this, "names");
   const bool is_ahead = ahead_ && ahead_->first == microbatches;
-  const Graph whole =
-      is_ahead ? ahead_->second.get() : request_.graph(request_.global_batch / microbatches);
+  const WholeGraph whole = is_ahead ? ahead_->second.get() : make_whole_graph(microbatches);
   ahead_.reset();
-  Plan plan;
-  std::uint64_t hash = 0;
-  side_by_side(2, [&](std::size_t part) {
-    if (part == 0) {
-      hash = fingerprint(whole);
-    } else if (keeps_unusually(folded->plan)) {
-      plan = unfolded(*folded, some, with_recomputation(whole, recompute_of(*folded)));
-    } else {
-      plan = unfolded(*folded, some, whole);
-    }
-  });
-  plan.graph_fingerprint = hash;
+  Plan plan = keeps_unusually(folded->plan)
+                  ? unfolded(*folded, some, with_recomputation(whole.graph, recompute_of(*folded)))
+                  : unfolded(*folded, some, whole.graph);
+  plan.graph_fingerprint = whole.hash;
   return plan;
 }
 
-void SearchWork::make_whole_graph_ahead() {
-  if (!best_ || best_->line.is_whole()) return;
-  const int microbatches = best_->plan.num_microbatches;
-  if (ahead_ && ahead_->first == microbatches) return;
+SearchWork::WholeGraph SearchWork::make_whole_graph(int microbatches) const {
+  WholeGraph whole{request_.graph(request_.global_batch / microbatches)};
+  whole.hash = fingerprint(whole.graph);
+  return whole;
+}
+
+void SearchWork::make_whole_graph_ahead(int microbatches) {
+  if (line_.is_whole() || (ahead_ && ahead_->first == microbatches)) return;
   ahead_.emplace(microbatches, std::async(std::launch::async, [this, microbatches] {
-                   return request_.graph(request_.global_batch / microbatches);
+                   return make_whole_graph(microbatches);
                  }));
 }
 

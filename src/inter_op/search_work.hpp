@@ -118,8 +118,8 @@ class SearchWork {
   }
   /// The plan for all layers.
   [[nodiscard]] std::optional<Plan> unfold(const std::optional<FoldedPlan>& folded);
-  /// Begins to make what `unfold` needs for a plan like the best one, beside other work.
-  void make_whole_graph_ahead();
+  /// Begins to make what `unfold` needs for a plan with so many microbatches, beside other work.
+  void make_whole_graph_ahead(int microbatches);
 
   /// A problem was solved, for this question (so that distinct ones can be counted).
   void solved(const std::string& question, int problems = 1);
@@ -170,7 +170,12 @@ class SearchWork {
   [[nodiscard]] const std::shared_ptr<const intra_op::GraphIndex>& index_of(const GraphKey& key);
   std::map<GraphKey, std::unique_ptr<Graph>> graphs_;
   std::optional<std::pair<GraphKey, Graph>> whole_graph_;
-  std::optional<std::pair<int, std::future<Graph>>> ahead_;  ///< by microbatches
+  struct WholeGraph {
+    Graph graph;
+    std::uint64_t hash = 0;  ///< its fingerprint
+  };
+  [[nodiscard]] WholeGraph make_whole_graph(int microbatches) const;
+  std::optional<std::pair<int, std::future<WholeGraph>>> ahead_;  ///< by microbatches
   std::optional<std::tuple<GraphKey, LayerLine, Graph>> some_graph_;
   std::map<GraphKey, std::shared_ptr<const intra_op::GraphIndex>> indices_;
   std::shared_ptr<const intra_op::GraphIndex> first_index_;  ///< beside which the others are made

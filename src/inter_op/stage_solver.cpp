@@ -20,6 +20,7 @@ constexpr std::size_t kMostOnHull = 6;  ///< answers
 constexpr double kSame = 1e-6;          ///< relative gain that is none
 constexpr double kDear = 1e3;           ///< a byte outweighs any time
 constexpr double kSure = 0.999;         ///< share of a modelled price that lowering is not below
+constexpr double kClose = 0.9998;       ///< to the best price: stages alone are not worth lowering
 
 /// Layers before `split` like one answer, those from there on like another.
 StageAnswer joined_at(const StageModel& model, const StageQuestion& question,
@@ -116,7 +117,9 @@ const std::optional<StageAnswer>& StageSolver::solve(const Draft& draft, std::si
       std::to_string(draft.microbatches) + " " + std::to_string(stage.first_layer) + "-" +
       std::to_string(stage.last_layer) + " " + work_.costs(stage.first_device, stage.mesh).key() +
       " x" + std::to_string(stashes);
-  const bool tied = ties(work_, draft.microbatches);
+  const auto [known_tied, is_new] = tied_.try_emplace(draft.microbatches);
+  if (is_new) known_tied->second = ties(work_, draft.microbatches);
+  const bool tied = known_tied->second;
   const bool follow = tied && care == Care::tables;
   const bool mixed = tables_.several_kinds();
   const std::string key =
@@ -194,13 +197,18 @@ std::optional<StageAnswer> StageSolver::follow_like(const Draft& draft, const Dr
   like.first_layer = first_like(known.kinds, stage.first_layer, stage.last_layer);
   const int shift = stage.first_layer - like.first_layer;
   like.last_layer -= shift;
-  const auto [followed, is_first] = known.answers.try_emplace(
-      {like.first_layer, like.last_layer, question.memory->value, question.in_flight});
-  if (is_first) {
+  auto& by_memory = known.answers[{like.first_layer, like.last_layer, question.in_flight}];
+  auto followed = by_memory.lower_bound(question.memory->value);
+  const bool same = followed != by_memory.end() &&
+                    (followed->first == question.memory->value || !followed->second ||
+                     memory_of(followed->second->figures, question.in_flight) <= *question.memory);
+  if (!same) {
     StageQuestion of_like = question;
     of_like.first_layer = like.first_layer;
     of_like.last_layer = like.last_layer;
-    followed->second = follow_tables(draft, like, of_like);
+    followed =
+        by_memory.insert_or_assign(question.memory->value, follow_tables(draft, like, of_like))
+            .first;
   }
   std::optional<StageAnswer> answer = followed->second;
   if (!answer) return answer;
@@ -235,14 +243,21 @@ std::optional<StageAnswer> StageSolver::follow(const Draft& draft, const DraftSt
   const auto fits = [&](const StageAnswer& answer) {
     return memory_of(answer.figures, question.in_flight) <= *question.memory;
   };
+  auto& known = followed_[&tables_.of(draft.microbatches, stage.first_device, stage.mesh)].mixtures;
   const auto mixed = [&](std::size_t small, int large_layers, bool large_first) {
     const LineAnswer& rest = *chain[small];
     const LineAnswer& large = large_layers > 0 ? *chain[small - 1] : rest;
     const int split = first + (large_first ? large_layers : layers - large_layers);
     const LineAnswer& before = large_first ? large : rest;
     const LineAnswer& after = large_first || large_layers == 0 ? rest : large;
-    return joined_at(model_of(draft, stage, before.recompute, after.recompute, split), question,
-                     before.parts, after.parts, split);
+    const auto [it, is_new] =
+        known.try_emplace({&before, &after, first, question.last_layer, split});
+    if (is_new) {
+      it->second = joined_at(model_of(draft, stage, before.recompute, after.recompute, split),
+                             question, before.parts, after.parts, split);
+      it->second.by_layer.clear();
+    }
+    return it->second;
   };
   const auto guess =
       mixture_within(chain, first, question.last_layer, question.in_flight, *question.memory);
@@ -583,7 +598,9 @@ std::optional<double> StageSolver::offer(const Draft& draft, Care care) {
     const std::vector<const StageAnswer*>& answers = chosen->answers;
     // No need to look at what cannot be better.
     const double modelled = price_of(*chosen);
-    if (kSure * modelled >= work_.best_time()) return outcome = modelled;
+    const bool worse = care == Care::alone ? modelled + work_.norm() >= kClose * work_.best_time()
+                                           : kSure * modelled >= work_.best_time();
+    if (worse) return outcome = modelled;
     const auto offered = work_.offer(plan_of(chosen->draft, answers));
     if (offered.fits) {
       outcome = offered.price.step_time.value;

@@ -114,13 +114,17 @@ class StageSolver {
   /// flight; nothing where there is no choice.
   std::map<std::tuple<const StageModel*, std::vector<int>, int>, std::optional<Bytes>> smallest_;
   std::map<std::string, std::optional<StageAnswer>> answers_;
-  /// Of the first stage of those that are alike, by layers, memory and microbatches in flight.
-  using FollowKey = std::tuple<int, int, std::int64_t, int>;
+  /// Of the first stage of those that are alike: layers and microbatches in flight.
+  using FollowKey = std::tuple<int, int, int>;
   struct Followed {
     std::vector<int> kinds;  ///< [layer] equal where all answers of the tables choose alike
-    std::map<FollowKey, std::optional<StageAnswer>> answers;
+    /// Layers like one answer, then like another: both, layers first and last, where those begin.
+    std::map<std::tuple<const LineAnswer*, const LineAnswer*, int, int, int>, StageAnswer> mixtures;
+    /// By memory: what fits in less as well is the answer there too.
+    std::map<FollowKey, std::map<std::int64_t, std::optional<StageAnswer>>> answers;
   };
   std::map<const MeshTables*, Followed> followed_;
+  std::map<int, bool> tied_;  ///< by microbatches
   std::map<std::string, std::optional<double>> modelled_;
   std::map<int, std::vector<CrossTensor>> cross_;  ///< by microbatches
   std::optional<Bytes> seen_packing_;              ///< the least of stages that did not fit

@@ -23,7 +23,7 @@ constexpr double kPoor = 1.5;           ///< times its bound: plans by hand may 
 constexpr int kMostMoves = 12;          ///< improvements of the best draft
 constexpr int kMostLowered = 8;         ///< drafts
 constexpr int kMostRounds = 3;
-constexpr double kClose = 0.9995;  ///< to the best price: not worth lowering
+constexpr double kClose = 0.9999;  ///< to the best price: not worth lowering
 
 /// The search with one thing said about what backward computes again, or with every layer free to
 /// be one or the other.
@@ -92,12 +92,13 @@ class Variant {
     }
   }
 
-  /// Lowers and packs the best draft, which is left out from then on.
-  void confirm_next() {
+  /// Lowers and packs the best draft.
+  void confirm() {
     work_.recompute(recompute_);
     (void)solver_.offer(modelled_.begin()->second);
-    modelled_.erase(modelled_.begin());
   }
+  /// The best draft is left out from then on.
+  void drop_best() { modelled_.erase(modelled_.begin()); }
 
   /// Stages of the best plan, which is of this kind, chosen by themselves.
   void polish() {
@@ -106,8 +107,7 @@ class Variant {
     (void)solver_.offer(draft_of(*work_.best()), StageSolver::Care::alone);
   }
 
-  /// What packing takes beyond figures, where that kept a plan from fitting; then drafts are
-  /// modelled again before they are lowered.
+  /// What packing takes beyond figures, where that kept a plan from fitting.
   [[nodiscard]] bool learn_packing() { return solver_.learn_packing(); }
   void forget() {
     solver_.forget();
@@ -130,6 +130,8 @@ class Variant {
   [[nodiscard]] const std::vector<Recompute>& recompute() const { return recompute_; }
   /// Of the best draft by the tables.  @pre there is one
   [[nodiscard]] int microbatches() const { return rated_.front().draft.microbatches; }
+  /// The same of the best by the figures of its stages.  @pre there is one
+  [[nodiscard]] int modelled_microbatches() const { return modelled_.begin()->second.microbatches; }
   [[nodiscard]] const std::set<int>& two_axes() const { return known_.two_axes; }
   /// Whether the best draft by the tables computes anything again.
   [[nodiscard]] bool recomputes() {
@@ -165,14 +167,16 @@ class Variant {
 class WideSearch {
  public:
   WideSearch(SearchWork& work, const std::vector<std::vector<Recompute>>& kinds)
-      : work_(work), tied_(ties(work, work.microbatch_counts().front())) {
+      : work_(work),
+        tied_(ties(work, work.microbatch_counts().front())),
+        deep_(tied_ && work.layers() > kMostBlocks) {
     std::vector<Variant*> all;
     for (const auto& recompute : kinds) {
       kinds_.push_back(std::make_unique<Variant>(work, recompute));
       all.push_back(kinds_.back().get());
     }
     alike_ = all;
-    if (tied_) alike_.resize(kinds.size() > 1 && work.layers() > kMostBlocks ? 0 : 1);
+    if (tied_) alike_.resize(kinds.size() > 1 && deep_ ? 0 : 1);
     variants_ = alike_;
     const std::size_t first = tied_ ? 2 : kinds.size();
     for (std::size_t count = first; kinds.size() > 1 && count <= kinds.size(); ++count) {
@@ -187,15 +191,15 @@ class WideSearch {
     work_.packing(Bytes{0});
     bool learnt = true;
     for (int round = 0; learnt && round < kMostRounds; ++round) {
-      learnt = search();
-      work_.make_whole_graph_ahead();
+      learnt = search(round == 0);
+      if (work_.has_best()) work_.make_whole_graph_ahead(work_.best()->plan.num_microbatches);
     }
     if (owner_ != nullptr) owner_->polish();
   }
 
  private:
   /// True if something was learnt of packing on the way: other cuts may be better then.
-  bool search() {
+  bool search(bool first) {
     double least = work_.best_time();
     for (Variant* variant : alike_) {
       if (work_.stopped() || is_idle(*variant)) continue;
@@ -214,25 +218,35 @@ class WideSearch {
     for (Variant* variant : variants_) {
       if (!outdone_.contains(variant)) variant->choose(least * kFarAbove);
     }
+    if (Variant* likely = nearest_variant(); first && tied_ && likely->modelled() < kInfinity) {
+      work_.make_whole_graph_ahead(likely->modelled_microbatches());
+      if (deep_ && lower(*likely)) return true;  // before drafts around it are looked at in vain
+    }
     for (Variant* variant : variants_) {
       if (variant->modelled() <= nearest() * kNear) variant->climb();
     }
     bool learnt = false;
     for (int lowered = 0; lowered < kMostLowered && !work_.stopped(); ++lowered) {
       work_.tell("prices", static_cast<double>(lowered) / kMostLowered);
-      for (Variant* variant : variants_) variant->renew_best(work_.best_time() * kClose);
-      const auto next =
-          std::min_element(variants_.begin(), variants_.end(),
-                           [](Variant* a, Variant* b) { return a->modelled() < b->modelled(); });
-      if ((*next)->modelled() >= work_.best_time() * kClose) break;
-      const double before = work_.best_time();
-      (*next)->confirm_next();
-      if (work_.best_time() < before) owner_ = *next;
-      if (!(*next)->learn_packing()) continue;
-      learnt = true;
-      for (Variant* variant : variants_) variant->forget();
+      const double limit = work_.best_time() * kClose - work_.norm();
+      for (Variant* variant : variants_) variant->renew_best(limit);
+      Variant* next = nearest_variant();
+      if (next->modelled() >= limit) break;
+      learnt = lower(*next) || learnt;
+      next->drop_best();
     }
     return learnt;
+  }
+
+  /// Lowers and packs the best draft of a variant. True if something was learnt of packing: then
+  /// drafts are modelled again before they are lowered.
+  bool lower(Variant& variant) {
+    const double before = work_.best_time();
+    variant.confirm();
+    if (work_.best_time() < before) owner_ = &variant;
+    if (!variant.learn_packing()) return false;
+    for (Variant* other : variants_) other->forget();
+    return true;
   }
 
   /// The first one of large models goes through all numbers of microbatches; others begin at those
@@ -252,6 +266,11 @@ class WideSearch {
       start.two_axes = variant->two_axes();
     }
     if (!start.microbatches.empty()) mixed.scan(hopeless, start);
+  }
+
+  [[nodiscard]] Variant* nearest_variant() const {
+    return *std::min_element(variants_.begin(), variants_.end(),
+                             [](Variant* a, Variant* b) { return a->modelled() < b->modelled(); });
   }
 
   [[nodiscard]] double nearest() const {
@@ -275,6 +294,7 @@ class WideSearch {
 
   SearchWork& work_;
   bool tied_;
+  bool deep_;  ///< cut between blocks of layers
   std::vector<std::unique_ptr<Variant>> kinds_;
   /// Of all layers alike: cut; of large models the first, of very deep ones, whose cuts take longer
   /// than tables, none.

@@ -59,7 +59,7 @@ Graph finished(int layers, const OptimizerConfig& optimizer, const ModelOptions&
   const std::vector<TensorId> losses = all_of(build(builder));
   model::check_groups(builder.graph(), optimizer);
   add_training(builder, losses, spec_of(optimizer, options.clip_norm));
-  return builder.build();
+  return std::move(builder).build();
 }
 
 Graph graph_of_line(const model::Line& line, const OptimizerConfig& optimizer,

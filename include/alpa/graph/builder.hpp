@@ -92,7 +92,8 @@ class GraphBuilder {
   [[nodiscard]] const Derivative& derivative(OperatorId op) const;
 
   /// The finished graph: operators in the order of the phases, checked by validate().
-  [[nodiscard]] Graph build() const;
+  [[nodiscard]] Graph build() const&;
+  [[nodiscard]] Graph build() &&;
 
  private:
   TensorId shared_parameter(const std::string& name, const std::string& owner,
