@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
+#include <future>
 
 #include "alpa/base/error.hpp"
 #include "alpa/config/yaml.hpp"
@@ -84,6 +86,19 @@ Seconds one_device_time(const RunConfig& config, const Target& target) {
     return PlanModels(*target.cluster).of(graph, plan).step_time;
   }
   return price(graph, plan, *target.cluster, target.workspace).step_time;
+}
+
+/// Of large models found out beside the search, which is not on all threads at all times.
+struct BesideSearch {
+  std::vector<PricedMethod> methods;
+  Seconds one_device;
+};
+
+/// @pre target.cluster is there
+BesideSearch beside_search(const RunConfig& config, const Target& target) {
+  const auto quietly = [](const std::string&, double) {};
+  return {price_methods(config, target, MethodPricing::modelled, quietly),
+          one_device_time(config, target)};
 }
 
 std::function<void(const std::string&, double)> talk_of(const PlanningTalk& talk) {
@@ -250,14 +265,25 @@ Planned make_plan(const RunConfig& config, const Target& target,
   const auto file = file_of(config, plan_file);
   const bool searches = !file && config.parallel.method == Method::automatic;
   const Deadline deadline(config.parallel.search.seconds);
+  std::future<BesideSearch> beside;
+  if (searches && !compares && folded_model(config)) {
+    beside = std::async(std::launch::async, beside_search, std::cref(config), std::cref(target));
+  }
   Planned made =
       searches ? search_plan(config, target, talk, deadline) : made_by_hand(config, target, file);
   std::vector<std::pair<std::string, Seconds>> inner = std::move(made.phases);
   phases.end(searches ? "search" : "plan");
   if (searches || compares) {
     const bool lowers = compares || made.graph.operators.size() <= kManyOperators;
-    const auto methods = price_methods(
-        config, target, lowers ? MethodPricing::lowered : MethodPricing::modelled, talk_of(talk));
+    std::vector<PricedMethod> methods;
+    if (beside.valid()) {
+      BesideSearch found = beside.get();
+      methods = std::move(found.methods);
+      made.one_device = found.one_device;
+    } else {
+      methods = price_methods(
+          config, target, lowers ? MethodPricing::lowered : MethodPricing::modelled, talk_of(talk));
+    }
     if (searches) take_better(config, target, methods, made);
     phases.end("plans by hand");
     std::optional<Planned> automatic;
@@ -265,7 +291,7 @@ Planned make_plan(const RunConfig& config, const Target& target,
     compare(config, methods, automatic, made);
     phases.end("compare");
   }
-  if (target.cluster) made.one_device = one_device_time(config, target);
+  if (target.cluster && !made.one_device) made.one_device = one_device_time(config, target);
   phases.end("one device");
   made.phases = phases.take();
   for (auto& [name, seconds] : inner) made.phases.emplace_back("search: " + name, seconds);

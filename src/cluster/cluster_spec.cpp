@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "alpa/base/error.hpp"
+#include "alpa/cluster/host_numbers.hpp"
 
 namespace alpa {
 namespace {
@@ -103,6 +103,15 @@ int host_of(const ClusterSpec& cluster, int device) {
   check_failed("device < num_devices(cluster)", SourceLine::here());
 }
 
+std::vector<int> hosts_of_devices(const ClusterSpec& cluster) {
+  std::vector<int> hosts;
+  for (std::size_t h = 0; h < cluster.hosts.size(); ++h) {
+    hosts.insert(hosts.end(), static_cast<std::size_t>(cluster.hosts[h].devices),
+                 static_cast<int>(h));
+  }
+  return hosts;
+}
+
 const DeviceKind& kind_of(const ClusterSpec& cluster, int device) {
   const Host& host = cluster.hosts[static_cast<std::size_t>(host_of(cluster, device))];
   return cluster.kinds.at(static_cast<std::size_t>(host.kind));
@@ -134,18 +143,18 @@ Link link_of_groups(const ClusterSpec& cluster, const std::vector<std::vector<in
     slowest.latency = std::max(slowest.latency, link.latency);
     slowest.bandwidth = std::min(slowest.bandwidth, link.bandwidth);
   };
+  const std::vector<int> host_of_device = hosts_of_devices(cluster);
+  std::vector<int> members(cluster.hosts.size(), 0);
   for (const auto& group : groups) {
-    std::vector<int> members(cluster.hosts.size(), 0);
-    std::set<int> hosts;
+    std::vector<std::size_t> hosts;
     for (const int device : group) {
-      const int host = host_of(cluster, device);
-      ++members[static_cast<std::size_t>(host)];
-      hosts.insert(host);
+      const auto h = static_cast<std::size_t>(host_of_device[static_cast<std::size_t>(device)]);
+      if (members[h]++ == 0) hosts.push_back(h);
     }
-    for (const int host : hosts) {
-      const auto h = static_cast<std::size_t>(host);
+    for (const std::size_t h : hosts) {
       if (members[h] > 1) include(cluster.hosts[h].intra_host);
       if (hosts.size() > 1) ++crossing[h];
+      members[h] = 0;
     }
   }
   for (const int count : crossing) {

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "alpa/base/error.hpp"
+#include "alpa/cluster/host_numbers.hpp"
 
 namespace alpa {
 namespace {
@@ -44,12 +45,19 @@ std::vector<std::vector<int>> groups_along(const DeviceMesh& mesh, const std::ve
   return groups;
 }
 
-int most_hosts(const ClusterSpec& cluster, const std::vector<std::vector<int>>& groups) {
+/// @param host_of_device hosts_of_devices of the cluster
+int most_hosts(const std::vector<int>& host_of_device,
+               const std::vector<std::vector<int>>& groups) {
   std::size_t most = 0;
+  std::vector<int> hosts;
   for (const auto& group : groups) {
-    std::set<int> hosts;
-    for (const int device : group) hosts.insert(host_of(cluster, device));
-    most = std::max(most, hosts.size());
+    hosts.clear();
+    for (const int device : group) {
+      hosts.push_back(host_of_device[static_cast<std::size_t>(device)]);
+    }
+    std::sort(hosts.begin(), hosts.end());
+    const auto end = std::unique(hosts.begin(), hosts.end());
+    most = std::max(most, static_cast<std::size_t>(end - hosts.begin()));
   }
   return static_cast<int>(most);
 }
@@ -71,10 +79,15 @@ MeshCosts::MeshCosts(const ClusterSpec& cluster, std::vector<int> devices, Devic
     : cluster_(cluster), devices_(std::move(devices)), mesh_(std::move(mesh)) {
   ALPA_CHECK(devices_.size() == static_cast<std::size_t>(num_devices(mesh_)));
   capacity_ = {std::numeric_limits<std::int64_t>::max()};
+  const std::vector<int> host_of_device = hosts_of_devices(cluster_);
   std::set<int> kinds;
   for (const int device : devices_) {
-    kinds.insert(cluster_.hosts[static_cast<std::size_t>(host_of(cluster_, device))].kind);
-    capacity_ = std::min(capacity_, alpa::capacity(kind_of(cluster_, device)));
+    const int host = host_of_device.at(static_cast<std::size_t>(device));
+    kinds.insert(cluster_.hosts[static_cast<std::size_t>(host)].kind);
+  }
+  for (const int kind : kinds) {
+    const DeviceKind& device = cluster_.kinds.at(static_cast<std::size_t>(kind));
+    capacity_ = std::min(capacity_, alpa::capacity(device));
   }
   kinds_.assign(kinds.begin(), kinds.end());
   for (const int extent : mesh_.extents) key_ += std::to_string(extent) + " ";
@@ -82,8 +95,8 @@ MeshCosts::MeshCosts(const ClusterSpec& cluster, std::vector<int> devices, Devic
   const std::size_t sets = std::size_t{1} << mesh_.extents.size();
   for (std::size_t bits = 0; bits < sets; ++bits) {
     const auto groups = groups_along(mesh_, devices_, axes_of(bits));
-    const AxesPrice price{static_cast<int>(groups.front().size()), most_hosts(cluster_, groups),
-                          link_of_groups(cluster_, groups)};
+    const AxesPrice price{static_cast<int>(groups.front().size()),
+                          most_hosts(host_of_device, groups), link_of_groups(cluster_, groups)};
     prices_.push_back(price);
     key_ += std::to_string(price.hosts) + " hosts " + exact_text(price.link.latency.value) + " " +
             exact_text(price.link.bandwidth) + " ";

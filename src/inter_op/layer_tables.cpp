@@ -92,10 +92,21 @@ std::optional<HullPoint> solve(Job& job, double price) {
   return HullPoint{std::move(*answer), cost, bytes};
 }
 
+/// Whether any layer finds room with one stash.
+bool fits_somewhere(const Job& job, const HullPoint& point) {
+  return std::any_of(point.answer.by_layer.begin(), point.answer.by_layer.end(),
+                     [&](const StageFigures& layer) { return memory_of(layer, 1) <= job.room; });
+}
+
 /// Between two neighbours on the hull, at the price at which they cost the same, until nothing new
-/// comes up (columns of a linear programme with one memory row).
+/// comes up (columns of a linear programme with one memory row). Not among those that are of no use
+/// to any layer.
 void refine(Job& job, std::vector<HullPoint>& hull) {
   for (std::size_t i = 0; i + 1 < hull.size() && hull.size() < kMostTables;) {
+    if (!fits_somewhere(job, hull[i + 1])) {
+      ++i;
+      continue;
+    }
     const double saved = hull[i].bytes - hull[i + 1].bytes;
     const double price = (hull[i + 1].cost - hull[i].cost) / saved;
     const double level = hull[i].cost + price * hull[i].bytes;
@@ -293,20 +304,26 @@ bool ties(SearchWork& work, int microbatches) {
 
 void LayerTables::prepare_kinds(int microbatches, const std::vector<PlacedMesh>& meshes) {
   const std::vector<Recompute> before = work_.recompute();
+  std::vector<PlacedMesh> wanted;
+  for (const PlacedMesh& at : meshes) {
+    const auto [it, is_new] =
+        tables_.try_emplace({microbatches, work_.costs(at.first_device, at.mesh).key()});
+    if (is_new) wanted.push_back(at);
+  }
   for (const Kind& kind : kinds_) {
     work_.recompute(kind.recompute);
-    kind.tables->prepare(microbatches, meshes);
+    kind.tables->prepare(microbatches, wanted);
+    std::erase_if(wanted, [&](const PlacedMesh& at) {
+      const MeshTables& of = kind.tables->of(microbatches, at.first_device, at.mesh);
+      MeshTables& all = tables_.at({microbatches, work_.costs(at.first_device, at.mesh).key()});
+      all.insert(all.end(), of.begin(), of.end());
+      // To compute something again is of no use where nothing is short of room.
+      return kind.recompute.empty() && of.size() == 1 &&
+             memory_of(of.front().table.of(0, work_.layers() - 1), microbatches) <=
+                 work_.capacity(at.first_device, at.mesh);
+    });
   }
   work_.recompute(before);
-  for (const PlacedMesh& at : meshes) {
-    const std::string& mesh = work_.costs(at.first_device, at.mesh).key();
-    const auto [it, is_new] = tables_.try_emplace({microbatches, mesh});
-    if (!is_new) continue;
-    for (const Kind& kind : kinds_) {
-      const MeshTables& of = kind.tables->of(microbatches, at.first_device, at.mesh);
-      it->second.insert(it->second.end(), of.begin(), of.end());
-    }
-  }
 }
 
 void LayerTables::prepare(int microbatches, const std::vector<PlacedMesh>& meshes) {

@@ -24,7 +24,13 @@ class Scan {
  public:
   Scan(SearchWork& work, LayerTables& tables, double hopeless, const ScanStart& start,
        Scanned& known)
-      : work_(work), tables_(tables), hopeless_(hopeless), start_(start), known_(known) {}
+      : work_(work),
+        tables_(tables),
+        hopeless_(hopeless),
+        start_(start),
+        known_(known),
+        large_(work.operators(work.microbatch_counts().front()) > kManyOperators),
+        deep_(large_ && work.layers() > kMostBlocks) {}
 
   std::vector<RatedDraft> run() {
     std::set<std::string> meshes;
@@ -32,8 +38,6 @@ class Scan {
       for (const DeviceMesh& mesh : work_.meshes(size)) meshes.insert(work_.costs(0, mesh).key());
     }
     const auto& counts = work_.microbatch_counts();
-    large_ = work_.operators(counts.front()) > kManyOperators;
-    deep_ = large_ && work_.layers() > kMostBlocks;
     if (large_ && !known_.best.empty()) {
       look_again();
     } else if (large_ && !start_.microbatches.empty()) {
@@ -42,6 +46,7 @@ class Scan {
       look_about_the_usual();
     } else if (large_ || counts.size() * meshes.size() > kManyTables) {
       look_where_it_matters();
+      look_at_all_sizes();
     } else {
       for (std::size_t b = 0; b < counts.size(); ++b) (void)look(b, {});
     }
@@ -53,6 +58,11 @@ class Scan {
       if (keys.insert(key_of(draft.draft)).second) distinct.push_back(std::move(draft));
     }
     return distinct;
+  }
+
+  RatedDraft glance() {
+    look_where_it_matters();
+    return drafts_.empty() ? RatedDraft{kInfinity, {}} : best_draft();
   }
 
  private:
@@ -108,10 +118,11 @@ class Scan {
     return look(b, sizes);
   }
 
+  /// On submeshes that divide the cluster.
   void look_where_it_matters() {
     const auto& near = start_.microbatches;
     const std::size_t all = work_.microbatch_counts().size();
-    Sizes sizes{.regular = true, .one_axis = large_};
+    const Sizes sizes{.regular = true, .one_axis = large_};
     int vain = 0;
     look_at(near, sizes);
     // Without a pipeline few microbatches may be best, with one many: from both ends.
@@ -125,9 +136,14 @@ class Scan {
       if (*found == kInfinity) ++vain;
       if (*found > kWorse * least_ && least_ < kInfinity) break;
     }
+    if (start_.also > 0) look_at({start_.also}, sizes);
     look_beside(sizes);
+  }
+
+  /// With the best number of microbatches.
+  void look_at_all_sizes() {
     if (least_ > hopeless_ || drafts_.empty()) return;
-    sizes.regular = false;
+    Sizes sizes{.one_axis = large_};
     (void)look(best_, sizes);
     if (!large_) return;
     known_.two_axes = sizes.two_axes = sizes_of_best();
@@ -154,15 +170,19 @@ class Scan {
 
   /// That may have two axes.
   [[nodiscard]] std::set<int> sizes_of_best() const {
-    const auto best =
-        std::min_element(drafts_.begin(), drafts_.end(),
-                         [](const RatedDraft& a, const RatedDraft& b) { return a.time < b.time; });
     std::set<int> sizes;
-    for (const DraftStage& stage : best->draft.stages) {
+    for (const DraftStage& stage : best_draft().draft.stages) {
       const int size = num_devices(stage.mesh);
       if (work_.meshes(size).size() > 1) sizes.insert(size);
     }
     return sizes;
+  }
+
+  /// @pre there is one
+  [[nodiscard]] const RatedDraft& best_draft() const {
+    return *std::min_element(
+        drafts_.begin(), drafts_.end(),
+        [](const RatedDraft& a, const RatedDraft& b) { return a.time < b.time; });
   }
 
   /// Time of the best draft with a number of microbatches; infinite if none fits. Nothing if its
@@ -205,7 +225,7 @@ class Scan {
   double hopeless_;
   const ScanStart& start_;
   Scanned& known_;
-  bool large_ = false, deep_ = false;  ///< many operators; cut between blocks of layers
+  bool large_, deep_;  ///< many operators; cut between blocks of layers
   std::vector<RatedDraft> drafts_;
   std::set<std::size_t> looked_;  ///< places of numbers of microbatches
   double least_ = kInfinity;
@@ -217,6 +237,12 @@ class Scan {
 std::vector<RatedDraft> scan(SearchWork& work, LayerTables& tables, double hopeless,
                              const ScanStart& start, Scanned& known) {
   return Scan(work, tables, hopeless, start, known).run();
+}
+
+RatedDraft glance(SearchWork& work, LayerTables& tables) {
+  const ScanStart start;
+  Scanned nothing;
+  return Scan(work, tables, kInfinity, start, nothing).glance();
 }
 
 }  // namespace alpa

@@ -17,9 +17,10 @@ struct Scanned {
 
 /// Where to begin, if fewer tables have been looked at.
 struct ScanStart {
-  std::vector<int> microbatches;  ///< that were best; empty: all numbers that may matter
-  double time = 0.0;              ///< of the best
-  std::set<int> two_axes;         ///< as in Scanned
+  std::vector<int> microbatches = {};  ///< that were best; empty: all numbers that may matter
+  double time = 0.0;                   ///< of the best
+  std::set<int> two_axes = {};         ///< as in Scanned
+  int also = 0;                        ///< looked at beside all numbers that may matter; 0: none
 };
 
 /// Cuts of the layers for the numbers of microbatches that matter, each once, cheapest first as the
@@ -35,5 +36,9 @@ struct ScanStart {
 /// @param known of these tables; what is found is put there
 [[nodiscard]] std::vector<RatedDraft> scan(SearchWork& work, LayerTables& tables, double hopeless,
                                            const ScanStart& start, Scanned& known);
+
+/// The best draft that a scan of a large graph finds on submeshes that divide the cluster, of one
+/// axis; time infinite if none fits.
+[[nodiscard]] RatedDraft glance(SearchWork& work, LayerTables& tables);
 
 }  // namespace alpa

@@ -6,7 +6,6 @@
 #include <tuple>
 
 #include "alpa/intra_op/folding.hpp"
-#include "alpa/simulate/message_times.hpp"
 
 #include "stage_points.hpp"
 #include "warm_up.hpp"
@@ -460,13 +459,21 @@ FoldedPlan StageSolver::plan_of(const Draft& draft,
   return {assemble(of_kept, chosen, graph, work_.cluster()), line};
 }
 
+StageSolver::Chosen StageSolver::chosen(const Draft& draft,
+                                        std::vector<const StageAnswer*> answers) {
+  Chosen found{std::move(answers), {}, {}, draft};
+  found.traffic = traffic(draft, found.answers);
+  found.messages = message_times(found.traffic.messages, work_.cluster());
+  return found;
+}
+
 std::optional<StageSolver::Chosen> StageSolver::choose(const Draft& draft,
                                                        std::vector<Bytes>& rooms, Care care) {
   const std::vector<Bytes> given = rooms;
   for (int attempt = 0;; ++attempt) {
     const auto answers = solve_all(draft, rooms, care);
     if (!answers) return std::nullopt;
-    Chosen found{*answers, traffic(draft, *answers), draft};
+    Chosen found = chosen(draft, *answers);
     bool fits = true;
     for (std::size_t s = 0; s < rooms.size(); ++s) {
       const Bytes left = given[s] - found.traffic.buffers(s);
@@ -485,7 +492,7 @@ void StageSolver::deepen(Chosen& chosen, const std::vector<Bytes>& caps) {
   if (draft.schedule != PipelineKind::one_f_one_b || !work_.deepens()) return;
   std::vector<StageTimes> times;
   for (const StageAnswer* answer : chosen.answers) times.push_back(answer->figures.times);
-  const MessageTimes messages = message_times(chosen.traffic.messages, work_.cluster());
+  const MessageTimes& messages = chosen.messages;
   const SteadyState steady(times, messages.transfers);
   if (!deeper_pays(steady, draft.warm_up)) return;
   std::vector<int> most = useful_warm_up(static_cast<int>(draft.stages.size()), draft.microbatches);
@@ -508,6 +515,7 @@ void StageSolver::deepen(Chosen& chosen, const std::vector<Bytes>& caps) {
     }
     if (deep.draft == draft) return;
     deep.traffic = traffic(deep.draft, deep.answers);
+    deep.messages = message_times(deep.traffic.messages, work_.cluster());
     bool all_fit = true;
     for (std::size_t s = 0; s < most.size(); ++s) {
       const int depth = deep.draft.warm_up[s];
@@ -570,9 +578,9 @@ std::optional<double> StageSolver::hoped_for(const Draft& draft) {
     if (least == kForbidden) return std::nullopt;
     times.back() = times_as_long(times.back(), std::max(1.0, least / answer.cost));
   }
-  Chosen chosen{*answers, traffic(draft, *answers), draft};
-  deepen(chosen, free);
-  return price_of(chosen, times);
+  Chosen found = chosen(draft, *answers);
+  deepen(found, free);
+  return price_of(found, times);
 }
 
 double StageSolver::price_of(const Chosen& chosen) const {
@@ -582,9 +590,8 @@ double StageSolver::price_of(const Chosen& chosen) const {
 }
 
 double StageSolver::price_of(const Chosen& chosen, const std::vector<StageTimes>& times) const {
-  const MessageTimes messages = message_times(chosen.traffic.messages, work_.cluster());
-  return modelled_price(work_.cluster(), chosen.draft, times, messages.transfers) +
-         messages.once.value;
+  return modelled_price(work_.cluster(), chosen.draft, times, chosen.messages.transfers) +
+         chosen.messages.once.value;
 }
 
 std::optional<double> StageSolver::offer(const Draft& draft, Care care) {
@@ -593,33 +600,33 @@ std::optional<double> StageSolver::offer(const Draft& draft, Care care) {
   auto& outcome = offered_[key];
   std::vector<Bytes> rooms = rooms_of(draft);
   std::vector<Bytes> caps = rooms;
-  auto chosen = choose(draft, rooms, care);
-  for (int attempt = 0; chosen && attempt < kMostAttempts && !work_.stopped(); ++attempt) {
-    const std::vector<const StageAnswer*>& answers = chosen->answers;
+  auto found = choose(draft, rooms, care);
+  for (int attempt = 0; found && attempt < kMostAttempts && !work_.stopped(); ++attempt) {
+    const std::vector<const StageAnswer*>& answers = found->answers;
     // No need to look at what cannot be better.
-    const double modelled = price_of(*chosen);
+    const double modelled = price_of(*found);
     const bool worse = care == Care::alone ? modelled + work_.norm() >= kClose * work_.best_time()
                                            : kSure * modelled >= work_.best_time();
     if (worse) return outcome = modelled;
-    const auto offered = work_.offer(plan_of(chosen->draft, answers));
+    const auto offered = work_.offer(plan_of(found->draft, answers));
     if (offered.fits) {
       outcome = offered.price.step_time.value;
       return outcome;
     }
     for (std::size_t s = 0; s < rooms.size(); ++s) {
       if (offered.over[s] <= Bytes{0}) continue;
-      const Bytes figures = memory_of(answers[s]->figures, in_flight(chosen->draft, s));
+      const Bytes figures = memory_of(answers[s]->figures, in_flight(found->draft, s));
       // Less depth first, then other choices.
-      const bool deeper = in_flight(chosen->draft, s) > in_flight(draft, s);
-      caps[s] = figures + chosen->traffic.buffers(s) - offered.over[s];
+      const bool deeper = in_flight(found->draft, s) > in_flight(draft, s);
+      caps[s] = figures + found->traffic.buffers(s) - offered.over[s];
       if (!deeper) rooms[s] = std::min(rooms[s], figures) - offered.over[s];
-      const Bytes more = offered.price.arenas[s] - figures - chosen->traffic.buffers(s);
+      const Bytes more = offered.price.arenas[s] - figures - found->traffic.buffers(s);
       seen_packing_ = std::min(seen_packing_.value_or(more), more);
     }
     const auto again = solve_all(draft, rooms, care);
     if (!again) return outcome;
-    chosen = Chosen{*again, traffic(draft, *again), draft};
-    deepen(*chosen, caps);
+    found = chosen(draft, *again);
+    deepen(*found, caps);
   }
   return outcome;
 }

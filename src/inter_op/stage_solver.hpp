@@ -6,6 +6,8 @@
 #include <tuple>
 #include <vector>
 
+#include "alpa/simulate/message_times.hpp"
+
 #include "drafts.hpp"
 #include "layer_tables.hpp"
 #include "memory_answers.hpp"
@@ -76,8 +78,10 @@ class StageSolver {
   struct Chosen {
     std::vector<const StageAnswer*> answers;
     CrossTraffic traffic;
+    MessageTimes messages;  ///< of the traffic
     Draft draft;
   };
+  [[nodiscard]] Chosen chosen(const Draft& draft, std::vector<const StageAnswer*> answers);
   /// Deeper warm-up than the draft's where messages make it pay.
   /// @param caps what figures and buffers of each stage may come to
   void deepen(Chosen& chosen, const std::vector<Bytes>& caps);

@@ -20,7 +20,10 @@ class MessageCosts {
   [[nodiscard]] Seconds time(Bytes size, int from, int to) const;
 
  private:
+  [[nodiscard]] int host(int rank) const { return hosts_[static_cast<std::size_t>(rank)]; }
+
   const ClusterSpec cluster_;
+  std::vector<int> hosts_;                     ///< [rank]
   std::map<std::pair<int, int>, int> shares_;  ///< of a host's link, by ranks
 };
 
