@@ -210,7 +210,7 @@ class WideSearch {
     // than tables.
     if (alike_.empty() && first && !deep_) {
       const RatedDraft best = kinds_.front()->glance();
-      least = best.time;
+      least = std::min(least, best.time);
       also_ = best.draft.microbatches;
     }
     for (Variant* variant : alike_) {
