@@ -65,7 +65,7 @@ KernelBound::KernelBound(const Graph& graph, LayerLine line, const ClusterSpec& 
   }
 }
 
-std::vector<double> KernelBound::sums(int devices, bool step) const {
+std::vector<double> KernelBound::sums(int devices, double microbatches, double updates) const {
   std::vector<double> seconds;
   for (const KernelWork& work : works_) {
     double least = std::numeric_limits<double>::infinity();
@@ -79,8 +79,7 @@ std::vector<double> KernelBound::sums(int devices, bool step) const {
     double all = 0.0;
     for (const auto& [work, count] : layer) {
       const auto& [place, once] = work;
-      const double times = once ? (step ? 1.0 : 0.0) : (step ? microbatches_ : 1.0);
-      all += count * times * seconds[static_cast<std::size_t>(place)];
+      all += count * (once ? updates : microbatches) * seconds[static_cast<std::size_t>(place)];
     }
     of_layer.push_back(all);
   }

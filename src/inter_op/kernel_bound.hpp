@@ -26,12 +26,16 @@ class KernelBound {
   KernelBound(const Graph& graph, LayerLine line, const ClusterSpec& cluster, int microbatches);
 
   /// Of `devices` together, for a step: B microbatches and the update. [layer] of layers before it.
-  [[nodiscard]] std::vector<double> step(int devices) const { return sums(devices, true); }
+  [[nodiscard]] std::vector<double> step(int devices) const {
+    return sums(devices, microbatches_, 1.0);
+  }
   /// The same for forward and backward of one microbatch.
-  [[nodiscard]] std::vector<double> each(int devices) const { return sums(devices, false); }
+  [[nodiscard]] std::vector<double> each(int devices) const { return sums(devices, 1.0, 0.0); }
+  /// The same for the update.
+  [[nodiscard]] std::vector<double> once(int devices) const { return sums(devices, 0.0, 1.0); }
 
  private:
-  [[nodiscard]] std::vector<double> sums(int devices, bool step) const;
+  [[nodiscard]] std::vector<double> sums(int devices, double microbatches, double updates) const;
 
   LayerLine line_;
   const ClusterSpec& cluster_;

@@ -60,31 +60,52 @@ ByLayer bytes_by_layer(const Graph& graph) {
   return bytes;
 }
 
-}  // namespace
-
-std::vector<double> LeastBytes::sums(const std::vector<double>& by_layer, const LayerLine& line) {
+/// Of those before each.
+std::vector<double> sums_of(const std::vector<double>& by_layer) {
   std::vector<double> sums{0.0};
-  for (int l = 0; l < line.length(); ++l) {
-    sums.push_back(sums.back() + by_layer[static_cast<std::size_t>(line.like(l))]);
-  }
+  for (const double bytes : by_layer) sums.push_back(sums.back() + bytes);
   return sums;
 }
 
-LeastBytes::LeastBytes(const std::vector<const Graph*>& graphs, const LayerLine& line) {
-  std::vector<double> state, stash;
+std::vector<double> on_line(const std::vector<double>& by_graph_layer, const LayerLine& line) {
+  std::vector<double> all;
+  for (int l = 0; l < line.length(); ++l) {
+    all.push_back(by_graph_layer[static_cast<std::size_t>(line.like(l))]);
+  }
+  return all;
+}
+
+std::vector<double> least_of(std::vector<double> least, const std::vector<double>& other) {
+  for (std::size_t l = 0; l < least.size(); ++l) least[l] = std::min(least[l], other[l]);
+  return least;
+}
+
+LeastBytes of_line(const std::vector<const Graph*>& graphs, const LayerLine& line) {
+  std::vector<double> state;
+  std::vector<std::vector<double>> stashes;
   for (const Graph* graph : graphs) {
     const ByLayer bytes = bytes_by_layer(*graph);
-    if (state.empty()) {
-      state = bytes.state;
-      stash = bytes.stash;
-    }
-    for (std::size_t l = 0; l < stash.size(); ++l) {
-      state[l] = std::min(state[l], bytes.state[l]);
-      stash[l] = std::min(stash[l], bytes.stash[l]);
-    }
+    const std::vector<double> of_graph = on_line(bytes.state, line);
+    state = state.empty() ? of_graph : least_of(std::move(state), of_graph);
+    stashes.push_back(on_line(bytes.stash, line));
   }
-  state_ = sums(state, line);
-  stash_ = sums(stash, line);
+  return {state, stashes};
 }
+
+}  // namespace
+
+LeastBytes::LeastBytes(const std::vector<double>& state,
+                       const std::vector<std::vector<double>>& stashes)
+    : state_(sums_of(state)) {
+  std::vector<double> least = stashes.front();
+  for (const std::vector<double>& stash : stashes) {
+    least = least_of(std::move(least), stash);
+    stashes_.push_back(sums_of(stash));
+  }
+  stash_ = sums_of(least);
+}
+
+LeastBytes::LeastBytes(const std::vector<const Graph*>& graphs, const LayerLine& line)
+    : LeastBytes(of_line(graphs, line)) {}
 
 }  // namespace alpa

@@ -15,21 +15,27 @@ class LeastBytes {
   /// @param graphs of one step, of which each layer does as one
   /// @param line of layers that the graphs hold
   LeastBytes(const std::vector<const Graph*>& graphs, const LayerLine& line);
+  /// @param state [layer]  @param stashes [graph][layer]
+  LeastBytes(const std::vector<double>& state, const std::vector<std::vector<double>>& stashes);
 
   [[nodiscard]] double of(int first, int last, int in_flight) const {
     return sum(state_, first, last) + in_flight * sum(stash_, first, last);
   }
-  [[nodiscard]] double stash() const { return stash_.back(); }
+  /// [layer] of those before it.
+  [[nodiscard]] const std::vector<double>& state() const { return state_; }
+  [[nodiscard]] const std::vector<double>& stash() const { return stash_; }
+  /// The same where all layers do as one of the graphs.
+  [[nodiscard]] const std::vector<double>& stash_of(std::size_t graph) const {
+    return stashes_[graph];
+  }
 
  private:
-  /// By layer of the graph to those before a layer of the line.
-  [[nodiscard]] static std::vector<double> sums(const std::vector<double>& by_layer,
-                                                const LayerLine& line);
   [[nodiscard]] static double sum(const std::vector<double>& sums, int first, int last) {
     return sums[static_cast<std::size_t>(last) + 1] - sums[static_cast<std::size_t>(first)];
   }
 
-  std::vector<double> state_, stash_;  ///< [layer] of those before it
+  std::vector<double> state_, stash_;         ///< [layer] of those before it
+  std::vector<std::vector<double>> stashes_;  ///< [graph] the same of each
 };
 
 }  // namespace alpa

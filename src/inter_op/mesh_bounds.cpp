@@ -22,7 +22,7 @@ constexpr double kPriceStep = 1.25;   ///< from price to price
 constexpr int kWide = 8;              ///< steps between the first prices
 constexpr int kNear = 2;              ///< the same where a good price is known
 constexpr double kMore = 0.02;  ///< of a proof: where it falls so much, prices between are tried
-constexpr double kStashSteps = 4.0;  ///< to a doubling of the stashes that are told apart
+constexpr double kStashSteps = 1.0;  ///< to a doubling of the stashes that are priced
 constexpr double kRounding = 1e-9;   ///< of logarithms
 
 }  // namespace
@@ -44,21 +44,25 @@ bool RunBounds::are_known(int first, int last) const {
                      [&](int kind) { return known_[static_cast<std::size_t>(kind)].rounds >= 0; });
 }
 
-void RunBounds::know(int first, int last, int rounds,
+void RunBounds::know(int first, int last, int rounds, double enough,
                      const std::function<void(int layer, int kind, Known& known)>& ask) {
-  bool changed = false;
+  std::map<int, std::pair<int, int>> of_kind;  // how many, the first of them
   for (int l = first; l <= last; ++l) {
-    const int kind = kind_of_[static_cast<std::size_t>(l)];
+    ++of_kind.try_emplace(kind_of_[static_cast<std::size_t>(l)], 0, l).first->second.first;
+  }
+  std::vector<std::pair<int, int>> order;  // how many, kind
+  for (const auto& [kind, layers] : of_kind) order.emplace_back(-layers.first, kind);
+  std::sort(order.begin(), order.end());
+  for (const auto& [count, kind] : order) {
     Known& known = known_[static_cast<std::size_t>(kind)];
     if (known.rounds >= rounds) continue;
-    ask(l, kind, known);
+    if (of(first, last) >= enough) return;
+    ask(of_kind.at(kind).second, kind, known);
     known.rounds = rounds;
-    changed = true;
-  }
-  if (!changed) return;
-  for (std::size_t l = 0; l < kind_of_.size(); ++l) {
-    sums_[l + 1] =
-        sums_[l] + std::max(floor_[l], known_[static_cast<std::size_t>(kind_of_[l])].bound);
+    for (std::size_t l = 0; l < kind_of_.size(); ++l) {
+      sums_[l + 1] =
+          sums_[l] + std::max(floor_[l], known_[static_cast<std::size_t>(kind_of_[l])].bound);
+    }
   }
 }
 
@@ -74,54 +78,120 @@ double MeshBounds::step(const BoundRun& run) const {
   const auto sum = [&](const std::vector<double>& sums) {
     return sums[static_cast<std::size_t>(run.last) + 1] - sums[static_cast<std::size_t>(run.first)];
   };
-  double most = share_ * (step_ ? step_->of(run.first, run.last) : sum(floor_));
+  double most = share_ * (free_.empty() ? sum(floor()) : free_.front().of(run.first, run.last));
+  if (fitting_) {
+    most =
+        std::max(most, share_ * fitting_->of(run.first, run.last, run.stashes, room_ * devices_));
+  }
+  const Priced* best = nullptr;  // of no more stashes
+  double of_best = 0.0;
   for (const Priced* priced : counted_) {
-    if (priced->stashes <= run.stashes) most = std::max(most, proof(*priced, run));
+    if (priced->stashes > run.stashes) continue;
+    const double proved = proof(*priced, run);
+    if (best == nullptr || proved > of_best) {
+      best = priced;
+      of_best = proved;
+    }
+  }
+  if (best == nullptr) return most;
+  most = std::max(most, of_best);
+  // Together with one of more stashes, in shares that count as many as there are in the mean.
+  for (const Priced* more : counted_) {
+    if (more->stashes <= run.stashes) continue;
+    const double share = best->price * (run.stashes - best->stashes);
+    const double of_more = more->price * (more->stashes - run.stashes);
+    most = std::max(most, (of_more * of_best + share * proof(*more, run)) / (of_more + share));
   }
   return most;
 }
 
-void MeshBounds::look(int first, int last, const Solver& solver) {
-  if (!step_) step_.emplace(solver.classes, floor_);
-  step_->know(first, last, 0, [&](int layer, int kind, RunBounds::Known& known) {
-    LayerHints& hints = hints_[kind];
-    hints.ways.resize(1);
-    known.bound = solver.bound(weights(), layer, 0, hints.ways.front());
-    hints.seen.push_back({0.0, 0.0, 0, known.bound});
-  });
+bool MeshBounds::know_way(std::size_t way, const BoundRun& run, double enough,
+                          const Solver& solver) {
+  bool asked = false;
+  free_[way].know(run.first, run.last, 0, enough,
+                  [&](int layer, int kind, RunBounds::Known& known) {
+                    if (way > 0 && !solver.has_way(layer, way)) return;
+                    LayerHints& hints = hints_[kind];
+                    hints.ways.resize(std::max(hints.ways.size(), way + 1));
+                    known.bound = solver.bound(weights(), layer, way, hints.ways[way]);
+                    hints.seen.push_back({0.0, 0.0, way, known.bound});
+                    asked = true;
+                  });
+  return asked;
+}
+
+void MeshBounds::look(int first, int last, double enough, const Solver& solver) {
+  if (free_.empty()) {
+    for (const std::vector<double>& of_way : floors_->seconds) {
+      free_.emplace_back(solver.classes, of_way);
+    }
+  }
+  know_way(0, {first, last}, enough / share_, solver);
+}
+
+bool MeshBounds::look_at_ways(const BoundRun& run, double enough, const Solver& solver) {
+  const double all = room_ * devices_;
+  const auto update = [&]() {
+    std::vector<std::vector<double>> seconds;
+    for (std::size_t way = 0; way < free_.size(); ++way) {
+      seconds.push_back({0.0});
+      for (int l = 0; l + 1 < static_cast<int>(floor().size()); ++l) {
+        const auto of_layer = [l](const std::vector<double>& sums) {
+          return sums[static_cast<std::size_t>(l) + 1] - sums[static_cast<std::size_t>(l)];
+        };
+        // What is computed again takes its kernels' time on top.
+        const double on_top = of_layer(floors_->seconds[way]) - of_layer(floor());
+        const double least = std::max(free_[way].of(l, l), free_.front().of(l, l) + on_top);
+        seconds.back().push_back(seconds.back().back() + least);
+      }
+    }
+    fitting_.emplace(seconds, *floors_->bytes);
+  };
+  if (!fitting_) update();
+  bool asked = false;
+  for (std::size_t way = free_.size() - 1; way > 0; --way) {
+    const double now = share_ * fitting_->of(run.first, run.last, run.stashes, all);
+    if (now >= enough || now <= share_ * free_.front().of(run.first, run.last) * kGain) break;
+    if (!know_way(way, run, std::numeric_limits<double>::infinity(), solver)) continue;
+    asked = true;
+    update();
+  }
+  return asked;
 }
 
 void MeshBounds::look_at_each(int first, int last, const Solver& solver) {
   StageWeights weights;
   weights.prepare = weights.reduce = weights.update = 0.0;
-  if (!each_) each_.emplace(solver.classes, std::vector<double>(floor_.size(), 0.0));
-  each_->know(first, last, 0, [&](int layer, int kind, RunBounds::Known& known) {
-    BoundHints hints = hints_[kind].ways.empty() ? BoundHints{} : hints_[kind].ways.front();
-    for (int round = 0; round <= kRounds; ++round) {
-      known.bound = std::max(known.bound, solver.bound(weights, layer, 0, hints));
-    }
-  });
+  if (!each_) each_.emplace(solver.classes, std::vector<double>(floor().size(), 0.0));
+  each_->know(first, last, 0, std::numeric_limits<double>::infinity(),
+              [&](int layer, int kind, RunBounds::Known& known) {
+                BoundHints hints =
+                    hints_[kind].ways.empty() ? BoundHints{} : hints_[kind].ways.front();
+                for (int round = 0; round <= kRounds; ++round) {
+                  known.bound = std::max(known.bound, solver.bound(weights, layer, 0, hints));
+                }
+              });
 }
 
-std::pair<int, double> MeshBounds::step_of(double stashes) {
-  const int step = static_cast<int>(std::floor(kStashSteps * std::log2(stashes) + kRounding));
-  return {step, std::exp2(step / kStashSteps) * (1.0 - kRounding)};
+double MeshBounds::stashes_of(int step) {
+  return std::exp2(step / kStashSteps) * (1.0 - kRounding);
 }
 
 double MeshBounds::price_of(int step) const { return std::pow(kPriceStep, step) / room_; }
 
 MeshBounds::Priced& MeshBounds::at(const Point& point, const Solver& solver) {
-  const auto [found, is_new] =
-      points_.try_emplace(point, Priced{price_of(point.second),
-                                        std::exp2(point.first / kStashSteps) * (1.0 - kRounding),
-                                        RunBounds(solver.classes, floor_)});
+  const auto [found, is_new] = points_.try_emplace(
+      point,
+      Priced{price_of(point.second), stashes_of(point.first), RunBounds(solver.classes, floor())});
   return found->second;
 }
 
-void MeshBounds::know(Priced& priced, const BoundRun& run, int rounds, const StageWeights& weights,
-                      const Solver& solver, Hints& hints_of) {
+void MeshBounds::know(Priced& priced, const BoundRun& run, int rounds, double enough,
+                      const Solver& solver, Hints& hints_of) const {
+  const StageWeights weights = this->weights(priced.price, priced.stashes);
+  const double base = enough / share_ + priced.price * room_;
   priced.bounds.know(
-      run.first, run.last, rounds, [&](int layer, int kind, RunBounds::Known& known) {
+      run.first, run.last, rounds, base, [&](int layer, int kind, RunBounds::Known& known) {
         LayerHints& hints = hints_of[kind];
         hints.ways.resize(solver.ways);
         if (known.ways.empty()) {
@@ -150,41 +220,60 @@ void MeshBounds::know(Priced& priced, const BoundRun& run, int rounds, const Sta
       });
 }
 
-void MeshBounds::count(const Point& point, const BoundRun& run, double now) {
+void MeshBounds::count(const Point& point, const BoundRun& run) {
   const Priced& priced = points_.at(point);
-  if (proof(priced, run) <= now * kGain) return;
-  if (std::find(counted_.begin(), counted_.end(), &priced) == counted_.end()) {
-    counted_.push_back(&priced);
+  double most = share_ * free_.front().of(run.first, run.last);
+  for (const Priced* counted : counted_) {
+    if (counted == &priced) return;
+    if (counted->stashes == priced.stashes) most = std::max(most, proof(*counted, run));
   }
+  if (proof(priced, run) > most * kGain) counted_.push_back(&priced);
 }
 
-bool MeshBounds::refine(const BoundRun& run, const Solver& solver) {
-  const int stashes = step_of(run.stashes).first;
-  const auto tried = tried_.find({run.first, run.last, stashes});
-  if (tried == tried_.end() || !tried->second) return false;
+std::array<int, 2> MeshBounds::steps_of(double stashes) {
+  const double exact = kStashSteps * std::log2(stashes);
+  return {static_cast<int>(std::floor(exact + kRounding)),
+          static_cast<int>(std::ceil(exact - kRounding))};
+}
+
+bool MeshBounds::refine(const BoundRun& run, double enough, const Solver& solver) {
   const double now = step(run);
-  const Point point{stashes, *std::exchange(tried->second, std::nullopt)};
-  Priced& priced = at(point, solver);
-  know(priced, run, kMostRoundsOfLayer, weights(priced.price, priced.stashes), solver, hints_);
-  count(point, run, now);
-  return step(run) > now;
+  for (const int stashes : steps_of(run.stashes)) {
+    const auto tried = tried_.find({run.first, run.last, stashes});
+    if (tried == tried_.end() || !tried->second) continue;
+    const Point point{stashes, *std::exchange(tried->second, std::nullopt)};
+    Priced& priced = at(point, solver);
+    know(priced, run, kMostRoundsOfLayer, enough, solver, hints_);
+    count(point, run);
+    if (step(run) > now) return true;
+  }
+  return false;
 }
 
 bool MeshBounds::price_bytes(const BoundRun& run, double enough, const Solver& solver) {
-  const int stashes = step_of(run.stashes).first;
-  const auto [tried, is_new] = tried_.try_emplace({run.first, run.last, stashes}, std::nullopt);
-  if (!is_new) return false;
   const double now = step(run);
-  const double base = step_->of(run.first, run.last);
+  const auto [below, above] = steps_of(run.stashes);
+  price_bytes(below, run, enough, solver);
+  if (step(run) > now || above == below) return step(run) > now;
+  // In the mean with what that proves.
+  const double farther = stashes_of(above) - run.stashes;
+  const double nearer = run.stashes - stashes_of(below);
+  price_bytes(above, run, enough + (enough - now) * farther / nearer, solver);
+  return step(run) > now;
+}
+
+void MeshBounds::price_bytes(int stashes, const BoundRun& run, double enough,
+                             const Solver& solver) {
+  const auto [tried, is_new] = tried_.try_emplace({run.first, run.last, stashes}, std::nullopt);
+  if (!is_new) return;
+  const double base = free_.front().of(run.first, run.last);
   std::map<int, double> proofs;  // by step of the price
   const auto try_prices = [&](const std::array<int, 2>& steps) {
     const std::array<Priced*, 2> points{&at({stashes, steps[0]}, solver),
                                         &at({stashes, steps[1]}, solver)};
     std::array<Hints, 2> hints{hints_, hints_};
-    side_by_side(points.size(), [&](std::size_t k) {
-      const Priced& priced = *points[k];
-      know(*points[k], run, 0, weights(priced.price, priced.stashes), solver, hints[k]);
-    });
+    side_by_side(points.size(),
+                 [&](std::size_t k) { know(*points[k], run, 0, enough, solver, hints[k]); });
     for (std::size_t k = 0; k < points.size(); ++k) proofs[steps[k]] = proof(*points[k], run);
     for (auto& [kind, found] : hints[0]) {
       const auto before = static_cast<std::ptrdiff_t>(hints_[kind].seen.size());
@@ -193,8 +282,11 @@ bool MeshBounds::price_bytes(const BoundRun& run, double enough, const Solver& s
     }
     hints_ = std::move(hints[1]);
   };
-  const auto found = best_.find(stashes);
-  std::optional<int> hint = found != best_.end() ? std::optional(found->second) : std::nullopt;
+  std::optional<int> hint;
+  for (const int near : {stashes, stashes - 1, stashes + 1}) {
+    const auto found = best_.find(near);
+    if (!hint && found != best_.end()) hint = found->second;
+  }
   if (!hint && solver.first_price != nullptr) hint = *solver.first_price;
   const int first =
       hint ? *hint
@@ -237,12 +329,11 @@ bool MeshBounds::price_bytes(const BoundRun& run, double enough, const Solver& s
   if (best->second < enough) {
     tried->second = best->first;
     Priced& priced = at(point, solver);
-    know(priced, run, kRounds, weights(priced.price, priced.stashes), solver, hints_);
+    know(priced, run, kRounds, enough, solver, hints_);
   } else {
     tried_.erase(tried);
   }
-  count(point, run, now);
-  return step(run) > now;
+  count(point, run);
 }
 
 }  // namespace alpa

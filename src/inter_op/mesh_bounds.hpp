@@ -1,13 +1,17 @@
 #pragma once
 
+#include <array>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include "alpa/intra_op/stage_model.hpp"
+
+#include "fitting_bound.hpp"
 
 namespace alpa {
 
@@ -30,9 +34,11 @@ class RunBounds {
   [[nodiscard]] double of(int first, int last) const {
     return sums_[static_cast<std::size_t>(last) + 1] - sums_[static_cast<std::size_t>(first)];
   }
+  [[nodiscard]] const std::vector<double>& sums() const { return sums_; }
   [[nodiscard]] bool are_known(int first, int last) const;
-  /// Asks about those layers whose bounds were not made closer so often.
-  void know(int first, int last, int rounds,
+  /// Asks about those layers whose bounds were not made closer so often, of the kind first of which
+  /// there are most, until the run is known to take as long as `enough`.
+  void know(int first, int last, int rounds, double enough,
             const std::function<void(int layer, int kind, Known& known)>& ask);
 
  private:
@@ -48,6 +54,13 @@ struct BoundRun {
   double stashes = 1.0;  ///< that it holds at the least, of microbatches of the bounds' size
 };
 
+/// What is known of layers without a look, on so many devices.
+struct LayerFloors {
+  /// [way to compute again][layer] seconds of the layers before it, as RunBounds takes them
+  std::vector<std::vector<double>> seconds;
+  std::shared_ptr<const LeastBytes> bytes;  ///< of the same ways
+};
+
 /// What runs of layers take at the least on one mesh, with one number of microbatches. For any
 /// price p of a byte a stage that must do with M bytes takes no less than the sum of its layers'
 /// bounds with bytes priced, less p M (Lagrange).
@@ -55,9 +68,14 @@ class MeshBounds {
  public:
   /// @param room bytes of a device
   /// @param share of its time that a stage takes at the least
-  /// @param floor as RunBounds takes it, of a step
-  MeshBounds(int microbatches, double room, double share, std::vector<double> floor)
-      : microbatches_(microbatches), room_(room), share_(share), floor_(std::move(floor)) {}
+  /// @param floors of a step
+  MeshBounds(int microbatches, int devices, double room, double share,
+             std::shared_ptr<const LayerFloors> floors)
+      : microbatches_(microbatches),
+        devices_(devices),
+        room_(room),
+        share_(share),
+        floors_(std::move(floors)) {}
 
   [[nodiscard]] int microbatches() const { return microbatches_; }
   /// Of a whole step.
@@ -81,9 +99,14 @@ class MeshBounds {
   };
   /// Without memory.
   [[nodiscard]] bool is_known(int first, int last) const {
-    return step_ && step_->are_known(first, last);
+    return !free_.empty() && free_.front().are_known(first, last);
   }
-  void look(int first, int last, const Solver& solver);
+  /// Some layers, if that is enough to know that the run takes as long as `enough`.
+  void look(int first, int last, double enough, const Solver& solver);
+  /// The same for what is computed again where there is no room, as long as the run may take less
+  /// than `enough`. True if something was asked.
+  /// @pre is_known
+  bool look_at_ways(const BoundRun& run, double enough, const Solver& solver);
   [[nodiscard]] bool is_each_known(int first, int last) const {
     return each_ && each_->are_known(first, last);
   }
@@ -95,7 +118,7 @@ class MeshBounds {
   /// @pre is_known
   bool price_bytes(const BoundRun& run, double enough, const Solver& solver);
   /// Looks more closely at the price that price_bytes has found, once.
-  bool refine(const BoundRun& run, const Solver& solver);
+  bool refine(const BoundRun& run, double enough, const Solver& solver);
 
  private:
   /// With a price of a byte.
@@ -121,19 +144,27 @@ class MeshBounds {
     return share_ * (priced.bounds.of(run.first, run.last) - priced.price * room_);
   }
   [[nodiscard]] StageWeights weights(double price = 0.0, double stashes = 0.0) const;
-  /// A step of the stashes, others with which share what is found, and how many it counts.
-  [[nodiscard]] static std::pair<int, double> step_of(double stashes);
+  /// The steps of the stashes next to so many, below and above.
+  [[nodiscard]] static std::array<int, 2> steps_of(double stashes);
+  [[nodiscard]] static double stashes_of(int step);
   [[nodiscard]] double price_of(int step) const;
   Priced& at(const Point& point, const Solver& solver);
-  static void know(Priced& priced, const BoundRun& run, int rounds, const StageWeights& weights,
-                   const Solver& solver, Hints& hints);
-  /// Counts a point from now on if it proves more than `now`.
-  void count(const Point& point, const BoundRun& run, double now);
+  void know(Priced& priced, const BoundRun& run, int rounds, double enough, const Solver& solver,
+            Hints& hints) const;
+  /// Counts a point from now on if it proves more than others of so many stashes.
+  void count(const Point& point, const BoundRun& run);
+  void price_bytes(int stashes, const BoundRun& run, double enough, const Solver& solver);
 
-  int microbatches_;
+  /// Asks for bounds without memory in one way.
+  bool know_way(std::size_t way, const BoundRun& run, double enough, const Solver& solver);
+  [[nodiscard]] const std::vector<double>& floor() const { return floors_->seconds.front(); }
+
+  int microbatches_, devices_;
   double room_, share_;
-  std::vector<double> floor_;
-  std::optional<RunBounds> step_, each_;
+  std::shared_ptr<const LayerFloors> floors_;
+  std::vector<RunBounds> free_;          ///< [way] of a step; empty: nothing is known
+  std::optional<FittingBound> fitting_;  ///< of them, where ways are known
+  std::optional<RunBounds> each_;
   Hints hints_;
   std::map<Point, Priced> points_;      ///< all that were asked
   std::vector<const Priced*> counted_;  ///< those of them that prove most of a run

@@ -1,11 +1,13 @@
 #include "space_bound.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <string>
 #include <tuple>
 
+#include "fitting_bound.hpp"
 #include "kernel_bound.hpp"
 #include "layer_tables.hpp"
 #include "least_bytes.hpp"
@@ -18,7 +20,7 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kMostSolved = 12'000;  ///< layers, on few devices
 constexpr int kFewDevices = 8;       ///< of more there are more meshes, larger ones: less is solved
-constexpr int kFewestSolved = 500;
+constexpr int kFewestSolved = 200;
 constexpr int kWorkOfTwoAxes = 4;       ///< of a layer, to one on a mesh of one axis
 constexpr int kMostLayers = 128;        ///< of models that are looked at so closely
 constexpr double kEnough = 0.999;       ///< of the price: proved
@@ -31,13 +33,13 @@ std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
 int most_solved(int devices) {
   const double more = std::max(1.0, static_cast<double>(devices) / kFewDevices);
-  return std::max(kFewestSolved, static_cast<int>(kMostSolved / (more * more)));
+  return std::max(kFewestSolved, static_cast<int>(kMostSolved / std::pow(more, 1.5)));
 }
 
 /// Numbers of stages, from a stage to the last, that are told apart: one between two of them counts
 /// as the smaller, and all from `most` on as one.
 std::vector<int> depth_classes(int most, bool exactly) {
-  constexpr int kEach = 8;    // all of those
+  constexpr int kEach = 16;   // all of those
   constexpr int kOfEach = 4;  // steps to the double above
   std::vector<int> depths{1};
   while (depths.back() < most) {
@@ -94,22 +96,22 @@ struct SpaceBound::OnMesh {
 
 struct SpaceBound::OfSize {
   int size = 0;
-  double share = 1.0;                         ///< the least of its meshes
-  double room = 0.0;                          ///< the most bytes of all its devices
-  std::vector<double> kernels, kernels_each;  ///< prefix sums over layers
-  std::vector<int> places;                    ///< devices at which it may begin
+  double share = 1.0;        ///< the least of its meshes
+  double room = 0.0;         ///< the most bytes of all its devices
+  std::vector<double> once;  ///< [layer] of those before it, once a step
+  FittingBound fitting;
+  std::vector<int> places;  ///< devices at which it may begin
   std::vector<OnMesh> meshes;
 
   /// Seconds of a step and of forward and backward of a microbatch.
   struct Least {
     double step = 0.0, each = 0.0;
   };
-  [[nodiscard]] Least least(const Stage& stage, const LeastBytes& bytes) const {
-    if (bytes.of(stage.first, stage.last, stage.depth) > room) return {kInfinity, kInfinity};
-    const auto sum = [&](const std::vector<double>& sums) {
-      return share * (sums[at(stage.last) + 1] - sums[at(stage.first)]);
-    };
-    const Least by_kernels{sum(kernels), sum(kernels_each)};
+  [[nodiscard]] Least least(const Stage& stage, int microbatches) const {
+    const double all = fitting.of(stage.first, stage.last, stage.depth, room);
+    if (all == kInfinity) return {kInfinity, kInfinity};
+    const double of_step = once[at(stage.last) + 1] - once[at(stage.first)];
+    const Least by_kernels{share * all, share * (all - of_step) / microbatches};
     Least least{kInfinity, kInfinity};
     for (const OnMesh& on : meshes) {
       least.step = std::min(least.step, std::max(by_kernels.step, on.step(stage)));
@@ -122,7 +124,7 @@ struct SpaceBound::OfSize {
 /// Plans of one number of microbatches.
 struct SpaceBound::Family {
   int microbatches = 1;
-  LeastBytes bytes;
+  std::shared_ptr<const LeastBytes> bytes;
   std::vector<int> depths;  ///< that are told apart
   std::vector<OfSize> sizes;
   double bound = 0.0;
@@ -167,20 +169,32 @@ SpaceBound::SpaceBound(SearchWork& work, const std::vector<std::vector<Recompute
     for (const auto& recompute : recomputations) {
       graphs.push_back(&work.graph(microbatches, recompute));
     }
-    auto family = std::make_unique<Family>(
-        Family{microbatches, LeastBytes(graphs, work.line()), {}, {}, 0.0, -1, {}});
-    const KernelBound kernels(*graphs.front(), work.line(), work.cluster(), microbatches);
+    auto family =
+        std::make_unique<Family>(Family{microbatches,
+                                        std::make_shared<const LeastBytes>(graphs, work.line()),
+                                        {},
+                                        {},
+                                        0.0,
+                                        -1,
+                                        {}});
+    std::vector<KernelBound> kernels;
+    for (const Graph* graph : graphs) {
+      kernels.emplace_back(*graph, work.line(), work.cluster(), microbatches);
+    }
     for (const auto& [size, meshes] : sizes) {
+      std::vector<std::vector<double>> seconds;
+      for (const KernelBound& of_way : kernels) seconds.push_back(of_way.step(size));
       OfSize made{.size = size,
-                  .kernels = kernels.step(size),
-                  .kernels_each = kernels.each(size),
+                  .once = kernels.front().once(size),
+                  .fitting = FittingBound(seconds, *family->bytes),
                   .places = places[size],
                   .meshes = {}};
+      const auto floors = std::make_shared<const LayerFloors>(LayerFloors{seconds, family->bytes});
       for (const auto& [key, place] : meshes) {
         const auto& [first_device, mesh] = place;
         const double share = least_share(work.cluster(), {0, 0, first_device, mesh});
         const auto room = static_cast<double>(work.capacity(first_device, mesh).value);
-        auto own = std::make_shared<MeshBounds>(microbatches, room, share, made.kernels);
+        auto own = std::make_shared<MeshBounds>(microbatches, size, room, share, floors);
         made.meshes.push_back({first_device, mesh, own, own, 1.0});
         made.share = std::min(made.share, share);
         made.room = std::max(made.room, room * size);
@@ -199,7 +213,8 @@ void SpaceBound::choose_depths(Family& family) const {
     all = std::max(all, size.room * work_.devices() / size.size);
   }
   const bool small = work_.layers() * work_.devices() <= kMostCells;
-  const bool by_depth = fewest == most || (small && family.bytes.stash() > kLittleStash * all);
+  const bool by_depth =
+      fewest == most || (small && family.bytes->stash().back() > kLittleStash * all);
   family.depths = depth_classes(
       by_depth ? std::min(most, std::max(fewest, family.microbatches)) : 1, fewest == most);
 }
@@ -230,7 +245,7 @@ double SpaceBound::least_structure(const Family& family, double price,
         const OfSize& size = family.sizes[s];
         Stage stage{first, first, std::min(depths[row], family.microbatches), s};
         for (; stage.last < layers; ++stage.last) {
-          const OfSize::Least least = size.least(stage, family.bytes);
+          const OfSize::Least least = size.least(stage, family.microbatches);
           if (least.step >= price) break;  // longer runs take longer
           const bool ends = stage.last + 1 == layers;
           if (ends && row > 0) break;
@@ -300,12 +315,13 @@ bool SpaceBound::look_at(const Stage& stage, OfSize& size, double price) {
   std::vector<MeshBounds*> unknown;
   std::vector<MeshBounds::Solver> solvers;
   for (OnMesh& on : size.meshes) {
-    if (on.shared->is_known(stage.first, stage.last)) continue;
+    if (on.shared->is_known(stage.first, stage.last) || on.step(stage) >= price) continue;
     unknown.push_back(on.shared.get());
     solvers.push_back(solver_on(on, *on.shared, false));
   }
-  side_by_side(unknown.size(),
-               [&](std::size_t m) { unknown[m]->look(stage.first, stage.last, solvers[m]); });
+  side_by_side(unknown.size(), [&](std::size_t m) {
+    unknown[m]->look(stage.first, stage.last, price, solvers[m]);
+  });
   bool changed = !unknown.empty();
   const double depth = stage.depth;
   while (solved_ <= most_ && !work_.request().stop.stop_requested()) {
@@ -315,15 +331,18 @@ bool SpaceBound::look_at(const Stage& stage, OfSize& size, double price) {
     if (least.step(stage) >= price) break;
     MeshBounds &shared = *least.shared, &own = *least.own;
     const BoundRun run{stage.first, stage.last, depth};
+    const BoundRun in_shared{stage.first, stage.last, depth / least.times};
     const MeshBounds::Solver solver = solver_on(least, own, true);
-    if (shared.price_bytes({stage.first, stage.last, depth / least.times}, price,
-                           solver_on(least, shared, true))) {
+    const MeshBounds::Solver of_shared = solver_on(least, shared, true);
+    if (shared.look_at_ways(in_shared, price, of_shared) ||
+        shared.price_bytes(in_shared, price, of_shared)) {
       changed = true;
       continue;
     }
     if (!own.is_known(stage.first, stage.last)) {
-      own.look(stage.first, stage.last, solver_on(least, own, false));
-    } else if (!own.price_bytes(run, price, solver) && !own.refine(run, solver)) {
+      own.look(stage.first, stage.last, price, solver_on(least, own, false));
+    } else if (!own.look_at_ways(run, price, solver) && !own.price_bytes(run, price, solver) &&
+               !own.refine(run, price, solver)) {
       break;
     }
     changed = true;
@@ -347,17 +366,26 @@ bool SpaceBound::look_at_fill(const Stage& stage, OfSize& size) {
   return !unknown.empty();
 }
 
-/// At the stages of the least structure of a family.
+/// At the stages of the least structure of a family, first at that which takes longest with those
+/// before it, until something is learnt.
 bool SpaceBound::look_closer(Family& family, double price) {
-  bool changed = false;
-  for (const Stage& stage : family.stages) {
-    changed = look_at(stage, family.sizes[stage.size], price) || changed;
+  std::vector<std::pair<double, std::size_t>> order;
+  double before = 0.0;
+  for (std::size_t s = 0; s < family.stages.size(); ++s) {
+    const Stage& stage = family.stages[s];
+    const OfSize::Least least = family.sizes[stage.size].least(stage, family.microbatches);
+    order.emplace_back(-(before + least.step), s);
+    if (fills_) before += least.each;
   }
-  if (changed || !fills_) return changed;
+  std::sort(order.begin(), order.end());
+  for (const auto& [seconds, s] : order) {
+    if (look_at(family.stages[s], family.sizes[family.stages[s].size], price)) return true;
+  }
+  if (!fills_) return false;
   for (std::size_t s = 0; s + 1 < family.stages.size(); ++s) {
-    changed = look_at_fill(family.stages[s], family.sizes[family.stages[s].size]) || changed;
+    if (look_at_fill(family.stages[s], family.sizes[family.stages[s].size])) return true;
   }
-  return changed;
+  return false;
 }
 
 /// Families that may hold better plans share what is known of the one whose number of microbatches

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <random>
 #include <vector>
 
@@ -20,11 +21,22 @@ struct Choice {
   double seconds = 0.0, state = 0.0, stash = 0.0;
 };
 
+/// Nothing is known of the layers.
+std::shared_ptr<const LayerFloors> no_floors(std::size_t layers, std::size_t ways = 1) {
+  const std::vector<double> nothing(layers, 0.0);
+  return std::make_shared<const LayerFloors>(
+      LayerFloors{std::vector<std::vector<double>>(ways, std::vector<double>(layers + 1, 0.0)),
+                  std::make_shared<const LeastBytes>(
+                      nothing, std::vector<std::vector<double>>(ways, nothing))});
+}
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
 /// Layers that all have these choices.
 MeshBounds::Solver solver_of(const std::vector<int>& classes, const std::vector<Choice>& choices) {
   return {classes, 1,
           [&choices](const StageWeights& w, int /*layer*/, std::size_t, BoundHints&) {
-            double least = std::numeric_limits<double>::infinity();
+            double least = kInfinity;
             for (const Choice& c : choices) {
               least = std::min(
                   least, w.forward * c.seconds + w.state_byte * c.state + w.stash_byte * c.stash);
@@ -40,7 +52,6 @@ TEST(MeshBounds, PricesOfBytesProveMostOfWhatFits) {
   std::mt19937_64 random(5);
   std::uniform_real_distribution<double> uniform(0.0, 1.0);
   const std::vector<int> classes(kLayers, 0);
-  const std::vector<double> floor(kLayers + 1, 0.0);
   for (int trial = 0; trial < 200; ++trial) {
     std::vector<Choice> choices;
     for (int c = 0; c < 5; ++c) {
@@ -49,12 +60,12 @@ TEST(MeshBounds, PricesOfBytesProveMostOfWhatFits) {
     }
     const double stashes = trial % 2 == 0 ? 1.0 : 4.0;
     const double room = kLayers * (12.0 + 40.0 * uniform(random));
-    MeshBounds bounds(kMicrobatches, room, 1.0, floor);
+    MeshBounds bounds(kMicrobatches, 1, room, 1.0, no_floors(kLayers));
     const MeshBounds::Solver solver = solver_of(classes, choices);
     const BoundRun run{0, kLayers - 1, stashes};
-    bounds.look(0, kLayers - 1, solver);
+    bounds.look(0, kLayers - 1, kInfinity, solver);
     const double without = bounds.step(run);
-    (void)bounds.price_bytes(run, std::numeric_limits<double>::infinity(), solver);
+    (void)bounds.price_bytes(run, kInfinity, solver);
     // Two choices mixed over the layers: the best of those that fit, no less than the dual.
     double least = std::numeric_limits<double>::infinity();
     for (const Choice& a : choices) {
@@ -85,7 +96,6 @@ TEST(MeshBounds, EachLayerTakesItsOwnWay) {
   std::mt19937_64 random(9);
   std::uniform_real_distribution<double> uniform(0.0, 1.0);
   const std::vector<int> classes(kLayers, 0);
-  const std::vector<double> floor(kLayers + 1, 0.0);
   int raised = 0;
   for (int trial = 0; trial < 100; ++trial) {
     // The first way takes least without bytes.
@@ -104,15 +114,14 @@ TEST(MeshBounds, EachLayerTakesItsOwnWay) {
     const MeshBounds::Solver together = solver_of(classes, ways);
     const BoundRun run{0, kLayers - 1, 2.0};
     const double room = kLayers * (8.0 + 40.0 * uniform(random));
-    MeshBounds by_way(1, room, 1.0, floor);
-    MeshBounds at_once(1, room, 1.0, floor);
-    const double enough = std::numeric_limits<double>::infinity();
-    by_way.look(0, kLayers - 1, each);
-    at_once.look(0, kLayers - 1, together);
+    MeshBounds by_way(1, 1, room, 1.0, no_floors(kLayers, ways.size()));
+    MeshBounds at_once(1, 1, room, 1.0, no_floors(kLayers));
+    by_way.look(0, kLayers - 1, kInfinity, each);
+    at_once.look(0, kLayers - 1, kInfinity, together);
     const double without = by_way.step(run);
     EXPECT_EQ(without, at_once.step(run));
-    (void)by_way.price_bytes(run, enough, each);
-    (void)at_once.price_bytes(run, enough, together);
+    (void)by_way.price_bytes(run, kInfinity, each);
+    (void)at_once.price_bytes(run, kInfinity, together);
     EXPECT_NEAR(by_way.step(run), at_once.step(run), 1e-9 * without);
     if (by_way.step(run) > without) ++raised;
     EXPECT_GT(asked, 0);
@@ -123,14 +132,78 @@ TEST(MeshBounds, EachLayerTakesItsOwnWay) {
 TEST(MeshBounds, MoreStashesProveNoLess) {
   const std::vector<int> classes(8, 0);
   const std::vector<Choice> choices{{1.0, 10.0, 5.0}, {2.0, 8.0, 1.0}};
-  MeshBounds bounds(1, 120.0, 1.0, std::vector<double>(9, 0.0));
+  MeshBounds bounds(1, 1, 120.0, 1.0, no_floors(8));
   const MeshBounds::Solver solver = solver_of(classes, choices);
-  bounds.look(0, 7, solver);
+  bounds.look(0, 7, kInfinity, solver);
   ASSERT_TRUE(bounds.price_bytes({0, 7, 4.0}, 100.0, solver));
   EXPECT_FALSE(bounds.price_bytes({0, 7, 4.0}, 100.0, solver));  // tried before
-  EXPECT_FALSE(bounds.refine({0, 7, 4.0}, solver));              // is no closer
+  EXPECT_FALSE(bounds.refine({0, 7, 4.0}, 100.0, solver));       // is no closer
   EXPECT_GT(bounds.step({0, 7, 4.0}), bounds.step({0, 7, 1.0}));
   EXPECT_EQ(bounds.step({0, 7, 8.0}), bounds.step({0, 7, 4.0}));
+}
+
+// Between numbers of stashes that were priced both prove something: never more than what fits
+// takes, and more than the smaller number alone.
+TEST(MeshBounds, NumbersOfStashesBetweenThosePricedMixThem) {
+  constexpr int kLayers = 40;
+  std::mt19937_64 random(11);
+  std::uniform_real_distribution<double> uniform(0.0, 1.0);
+  const std::vector<int> classes(kLayers, 0);
+  int more = 0;
+  for (int trial = 0; trial < 100; ++trial) {
+    const std::vector<Choice> choices{{1.0 + uniform(random), 10.0, 8.0 + 4.0 * uniform(random)},
+                                      {2.0 + uniform(random), 9.0, 4.0 * uniform(random)}};
+    const double room = kLayers * (12.0 + 60.0 * uniform(random));
+    const MeshBounds::Solver solver = solver_of(classes, choices);
+    MeshBounds bounds(1, 1, room, 1.0, no_floors(kLayers));
+    bounds.look(0, kLayers - 1, kInfinity, solver);
+    (void)bounds.price_bytes({0, kLayers - 1, 4.0}, kInfinity, solver);
+    const double of_four = bounds.step({0, kLayers - 1, 4.0});
+    (void)bounds.price_bytes({0, kLayers - 1, 8.0}, kInfinity, solver);
+    for (const double stashes : {5.0, 6.0, 7.0}) {
+      double least = kInfinity;
+      for (int n = 0; n <= kLayers; ++n) {
+        const double m = kLayers - n;
+        const double bytes = n * (choices[0].state + stashes * choices[0].stash) +
+                             m * (choices[1].state + stashes * choices[1].stash);
+        if (bytes > room) continue;
+        least = std::min(least, n * choices[0].seconds + m * choices[1].seconds);
+      }
+      const double proved = bounds.step({0, kLayers - 1, stashes});
+      EXPECT_LE(proved, least * (1.0 + 1e-12));
+      EXPECT_GE(proved, of_four);
+      if (proved > of_four * (1.0 + 1e-9)) ++more;
+    }
+  }
+  EXPECT_GT(more, 60);
+}
+
+// What is computed again takes time of its own as soon as its bounds without memory are known.
+TEST(MeshBounds, WhatHasNoRoomIsComputedAgain) {
+  constexpr int kLayers = 3;
+  const std::vector<int> classes(kLayers, 0);
+  const std::vector<double> seconds{1.0, 1.5};  // by way
+  const auto floors = std::make_shared<const LayerFloors>(
+      LayerFloors{{{0.0, 0.5, 1.0, 1.5}, {0.0, 0.6, 1.2, 1.8}},
+                  std::make_shared<const LeastBytes>(
+                      std::vector<double>(kLayers, 10.0),
+                      std::vector<std::vector<double>>{{4.0, 4.0, 4.0}, {1.0, 1.0, 1.0}})});
+  MeshBounds bounds(1, 2, 28.0, 1.0, floors);  // of both devices 56 bytes, 26 of them for stashes
+  const MeshBounds::Solver solver{classes, 2,
+                                  [&](const StageWeights& w, int, std::size_t way, BoundHints&) {
+                                    return w.forward * seconds[way];
+                                  },
+                                  [](int, std::size_t) { return true; }};
+  bounds.look(0, 2, kInfinity, solver);
+  EXPECT_EQ(bounds.step({0, 2, 4.0}), 3.0);
+  EXPECT_FALSE(bounds.look_at_ways({0, 2, 1.0}, kInfinity, solver));  // all have room
+  EXPECT_FALSE(bounds.look_at_ways({0, 2, 4.0}, 2.0, solver));        // more is not asked for
+  ASSERT_TRUE(bounds.look_at_ways({0, 2, 4.0}, kInfinity, solver));
+  // 4 stashes of 6.5 bytes: one layer of three may keep all, as 4 + 1 + 1 <= 6.5 < 4 + 4 + 1.
+  EXPECT_NEAR(bounds.step({0, 2, 4.0}), 1.0 + 2 * 1.5, 1e-6);
+  EXPECT_NEAR(bounds.step({0, 2, 8.0}), 3 * 1.5, 1e-6);
+  EXPECT_EQ(bounds.step({0, 2, 1.0}), 3.0);
+  EXPECT_FALSE(bounds.look_at_ways({0, 2, 4.0}, kInfinity, solver));  // nothing is left to ask
 }
 
 TEST(LeastBytes, NoArenaHoldsLess) {
