@@ -10,18 +10,19 @@
 
 #include "drafts.hpp"
 #include "layer_tables.hpp"
-#include "memory_answers.hpp"
 #include "search_work.hpp"
+#include "stage_answers.hpp"
 
 namespace alpa {
 
 /// Chooses the operators of drafts, stage by stage, and offers the plans.
 class StageSolver {
  public:
-  enum class Care { tables, alone };  ///< a stage as the tables say, or chosen by itself
+  using Care = StageAnswers::Care;
 
   /// @param tables kept by reference
-  StageSolver(SearchWork& work, LayerTables& tables) : work_(work), tables_(tables) {}
+  StageSolver(SearchWork& work, LayerTables& tables)
+      : work_(work), tables_(tables), answers_(work, tables) {}
 
   /// What the figures of the best choice of each stage within its memory come to; nothing where one
   /// has none. Where identical layers are tied, the choice follows the tables.
@@ -53,25 +54,8 @@ class StageSolver {
   void offer_smallest(const Draft& draft, Bytes limit);
 
  private:
-  [[nodiscard]] const std::optional<StageAnswer>& solve(const Draft& draft, std::size_t s,
-                                                        Bytes memory, Care care);
-
   [[nodiscard]] std::optional<std::vector<const StageAnswer*>> solve_all(
       const Draft& draft, const std::vector<Bytes>& rooms, Care care);
-  /// As `follow_tables`, which is asked once for stages that are alike wherever they begin.
-  [[nodiscard]] std::optional<StageAnswer> follow_like(const Draft& draft, const DraftStage& stage,
-                                                       const StageQuestion& question);
-  [[nodiscard]] std::optional<StageAnswer> follow_tables(const Draft& draft,
-                                                         const DraftStage& stage,
-                                                         const StageQuestion& question);
-  [[nodiscard]] std::optional<StageAnswer> follow(const Draft& draft, const DraftStage& stage,
-                                                  const StageQuestion& question,
-                                                  const Chain& chain);
-  [[nodiscard]] std::optional<StageAnswer> solve_mixed(const Draft& draft, const DraftStage& stage,
-                                                       const StageQuestion& question);
-  /// Of a stage whose layers before `split` are computed again in one way, the others in another.
-  [[nodiscard]] const StageModel& model_of(const Draft& draft, const DraftStage& stage,
-                                           Recompute before, Recompute after, int split);
   [[nodiscard]] std::vector<Bytes> rooms_of(const Draft& draft);
 
   /// Choices of all stages, what they then send each other, and the draft with the depths that pay.
@@ -90,7 +74,6 @@ class StageSolver {
                                              Care care);
   [[nodiscard]] double price_of(const Chosen& chosen) const;
   [[nodiscard]] double price_of(const Chosen& chosen, const std::vector<StageTimes>& times) const;
-  [[nodiscard]] StageQuestion question_of(const Draft& draft, std::size_t s, Bytes memory);
   [[nodiscard]] CrossTraffic traffic(const Draft& draft,
                                      const std::vector<const StageAnswer*>& answers);
   [[nodiscard]] FoldedPlan plan_of(const Draft& draft,
@@ -99,36 +82,12 @@ class StageSolver {
   [[nodiscard]] LayerLine line_of(const Draft& draft,
                                   const std::vector<const StageAnswer*>& answers);
 
-  /// Answers of one stage whatever its memory, on the lower convex hull of time over bytes, as far
-  /// as it was looked at: cheapest first.
-  struct Hull {
-    std::vector<StageAnswer> points;
-    bool has_smallest = false;
-  };
-  [[nodiscard]] std::optional<StageAnswer> solve_tied(const StageModel& model,
-                                                      const StageQuestion& question, Hull& hull);
-  static void refine(PricedQuestion& priced, const StageQuestion& question, Hull& hull,
-                     std::size_t& fits);
-
   SearchWork& work_;
   LayerTables& tables_;
-  std::map<std::string, Hull> hulls_;
-  MemoryAnswers untied_;
+  StageAnswers answers_;
   /// Of the smallest choice of a stage, by its model, classes of its layers and microbatches in
   /// flight; nothing where there is no choice.
   std::map<std::tuple<const StageModel*, std::vector<int>, int>, std::optional<Bytes>> smallest_;
-  std::map<std::string, std::optional<StageAnswer>> answers_;
-  /// Of the first stage of those that are alike: layers and microbatches in flight.
-  using FollowKey = std::tuple<int, int, int>;
-  struct Followed {
-    std::vector<int> kinds;  ///< [layer] equal where all answers of the tables choose alike
-    /// Layers like one answer, then like another: both, layers first and last, where those begin.
-    std::map<std::tuple<const LineAnswer*, const LineAnswer*, int, int, int>, StageAnswer> mixtures;
-    /// By memory: what fits in less as well is the answer there too.
-    std::map<FollowKey, std::map<std::int64_t, std::optional<StageAnswer>>> answers;
-  };
-  std::map<const MeshTables*, Followed> followed_;
-  std::map<int, bool> tied_;  ///< by microbatches
   std::map<std::string, std::optional<double>> modelled_;
   std::map<int, std::vector<CrossTensor>> cross_;  ///< by microbatches
   std::optional<Bytes> seen_packing_;              ///< the least of stages that did not fit
