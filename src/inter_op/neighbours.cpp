@@ -1,12 +1,66 @@
 #include "neighbours.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "drafts.hpp"
 #include "warm_up.hpp"
 
 namespace alpa {
+namespace {
+
+/// Stages first..last, which have the same mesh, share out their layers evenly with one more on
+/// devices that are idle. Nothing where there is no room or a stage behind them fits no more.
+/// Example: layers 9-13 14-18 on 8 devices each, 8 idle: 9-12 13-15 16-18.
+std::optional<Draft> with_one_more(SearchWork& work, const Draft& draft, std::size_t first,
+                                   std::size_t last) {
+  const int size = num_devices(draft.stages[last].mesh);
+  const DraftStage& end = draft.stages.back();
+  const auto stages = static_cast<int>(draft.stages.size()) + 1;
+  const int layers = draft.stages[last].last_layer - draft.stages[first].first_layer + 1;
+  const auto among = static_cast<int>(last - first) + 2;
+  const bool idle = end.first_device + num_devices(end.mesh) + size <= work.devices();
+  if (!idle || stages > work.stage_counts().second || layers < among) return std::nullopt;
+  Draft more = draft;
+  more.stages.insert(more.stages.begin() + static_cast<std::ptrdiff_t>(last) + 1,
+                     draft.stages[last]);
+  for (std::size_t s = last + 1; s < more.stages.size(); ++s) {
+    DraftStage& stage = more.stages[s];
+    stage.first_device += size;
+    const std::vector<int> sizes = submesh_sizes(work.cluster(), stage.first_device);
+    if (std::find(sizes.begin(), sizes.end(), num_devices(stage.mesh)) == sizes.end()) {
+      return std::nullopt;
+    }
+  }
+  int layer = draft.stages[first].first_layer;
+  for (int k = 0; k < among; ++k) {
+    DraftStage& stage = more.stages[first + static_cast<std::size_t>(k)];
+    stage.first_layer = layer;
+    layer += (layers + among - 1 - k) / among;
+    stage.last_layer = layer - 1;
+  }
+  if (more.schedule == PipelineKind::one_f_one_b) more.warm_up = work.warm_up(stages);
+  return more;
+}
+
+/// The same of runs of stages on equal meshes, with and without those at their ends, which may do
+/// more than their layers.
+void add_stages(SearchWork& work, const Draft& draft, std::vector<Draft>& all) {
+  for (std::size_t begin = 0, end = 0; begin < draft.stages.size(); begin = end) {
+    while (end < draft.stages.size() && draft.stages[end].mesh == draft.stages[begin].mesh) ++end;
+    for (const std::size_t first : {begin, begin + 1}) {
+      for (const std::size_t behind : {end, end - 1}) {
+        if (first >= behind) continue;
+        if (auto more = with_one_more(work, draft, first, behind - 1)) {
+          all.push_back(std::move(*more));
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
 
 std::vector<Draft> neighbours(SearchWork& work, const Draft& given) {
   std::vector<Draft> all;
@@ -45,6 +99,7 @@ std::vector<Draft> neighbours(SearchWork& work, const Draft& given) {
       if (other != draft) all.push_back(std::move(other));
     }
   }
+  add_stages(work, draft, all);
   const auto& counts = work.microbatch_counts();
   const auto now = std::find(counts.begin(), counts.end(), draft.microbatches);
   const auto with_count = [&](int count) {
