@@ -8,13 +8,10 @@
 
 #include "side_by_side.hpp"
 #include "stage_points.hpp"
+#include "table_jobs.hpp"
 
 namespace alpa {
 namespace {
-
-constexpr std::size_t kMostTables = 6;  ///< of a mesh
-constexpr int kTypicalInFlight = 4;     ///< stashes that tables weigh against state
-constexpr double kSame = 1e-6;          ///< relative gain that is none
 
 StageTimes plus(StageTimes a, const StageTimes& b) {
   a.prepare += b.prepare;
@@ -32,122 +29,6 @@ StageTimes minus(StageTimes a, const StageTimes& b) {
   a.reduce -= b.reduce;
   a.update -= b.update;
   return a;
-}
-
-/// A choice on the hull: what it costs, and bytes at the typical depth.
-struct HullPoint {
-  StageAnswer answer;
-  double cost = 0.0;
-  double bytes = 0.0;
-};
-
-/// Tables of one mesh, made by one thread.
-struct Job {
-  PlacedMesh at;
-  const MeshCosts* costs = nullptr;
-  const Graph* graph = nullptr;
-  const StageConstraints* constraints = nullptr;
-  std::shared_ptr<const intra_op::GraphIndex> index;
-  StageRecorder record;
-  std::stop_token stop;
-  int microbatches = 1;
-  int layers = 1;
-  bool tied = false;
-  Bytes room;
-  const StageModel* model = nullptr;
-  std::unique_ptr<StageModel> made;  ///< if there was none
-  std::optional<PricedQuestion> question;
-  MeshTables tables;
-  std::vector<double> prices;  ///< of a byte, at which it was solved
-};
-
-/// For all layers.
-StageQuestion question_of(const Job& job) {
-  StageQuestion question;
-  question.last_layer = job.layers - 1;
-  question.weights.forward = question.weights.backward = job.microbatches;
-  question.tied = job.tied;
-  question.one_layout = true;
-  question.named = false;
-  question.limits.cbc_columns = 0;
-  question.or_several = job.at.mesh.extents.size() == 1 || !question.tied;  // else too much work
-  question.limits.sweeps = question.tied ? kTiedSweeps : 100;
-  if (question.tied) question.limits.moves = kTiedMoves;
-  question.limits.table_entries = kTableEntries;
-  question.limits.stop = job.stop;
-  return question;
-}
-
-/// The choice for all layers at which a byte has a price.
-std::optional<HullPoint> solve(Job& job, double price) {
-  const int stashes = std::min(job.microbatches, kTypicalInFlight);
-  job.prices.push_back(price);
-  auto answer = job.question->solve(price, price * stashes);
-  if (!answer) return std::nullopt;
-  StageWeights times;
-  times.forward = times.backward = job.microbatches;
-  const StageFigures& f = answer->figures;
-  const auto bytes = static_cast<double>(f.state.value + f.stash.value * stashes);
-  const double cost = weighted(f, times);
-  return HullPoint{std::move(*answer), cost, bytes};
-}
-
-/// Whether any layer finds room with one stash.
-bool fits_somewhere(const Job& job, const HullPoint& point) {
-  return std::any_of(point.answer.by_layer.begin(), point.answer.by_layer.end(),
-                     [&](const StageFigures& layer) { return memory_of(layer, 1) <= job.room; });
-}
-
-/// Between two neighbours on the hull, at the price at which they cost the same, until nothing new
-/// comes up (columns of a linear programme with one memory row). Not among those that are of no use
-/// to any layer.
-void refine(Job& job, std::vector<HullPoint>& hull) {
-  for (std::size_t i = 0; i + 1 < hull.size() && hull.size() < kMostTables;) {
-    if (!fits_somewhere(job, hull[i + 1])) {
-      ++i;
-      continue;
-    }
-    const double saved = hull[i].bytes - hull[i + 1].bytes;
-    const double price = (hull[i + 1].cost - hull[i].cost) / saved;
-    const double level = hull[i].cost + price * hull[i].bytes;
-    auto between = price > 0.0 ? solve(job, price) : std::nullopt;
-    if (between && between->cost + price * between->bytes < level * (1.0 - kSame) &&
-        between->bytes < hull[i].bytes && between->bytes > hull[i + 1].bytes) {
-      hull.insert(hull.begin() + static_cast<std::ptrdiff_t>(i) + 1, std::move(*between));
-    } else {
-      ++i;
-    }
-  }
-}
-
-void run(Job& job) {
-  if (job.stop.stop_requested()) return;
-  if (job.model == nullptr) {
-    job.made = std::make_unique<StageModel>(*job.graph, *job.costs, job.microbatches,
-                                            *job.constraints, job.index, job.record);
-    job.model = job.made.get();
-  }
-  job.question.emplace(*job.model, question_of(job));
-  std::vector<HullPoint> hull;
-  if (auto cheapest = solve(job, 0.0)) hull.push_back(std::move(*cheapest));
-  if (hull.empty()) {
-    job.question.reset();
-    return;
-  }
-  const Bytes all = memory_of(hull.front().answer.figures, job.microbatches);
-  if (all > job.room && std::isfinite(hull.front().cost)) {
-    // So dear that a byte outweighs any time.
-    auto smallest = solve(job, 1e3 * hull.front().cost / std::max(1.0, hull.front().bytes));
-    if (smallest && smallest->bytes < hull.front().bytes) {
-      hull.push_back(std::move(*smallest));
-      refine(job, hull);
-    }
-  }
-  job.question.reset();
-  for (HullPoint& point : hull) {
-    const Recompute again = point.answer.parts.front().recompute;
-    job.tables.push_back({LayerTable(point.answer.by_layer), std::move(point.answer.parts), again});
-  }
 }
 
 }  // namespace
@@ -310,18 +191,41 @@ void LayerTables::prepare_kinds(int microbatches, const std::vector<PlacedMesh>&
         tables_.try_emplace({microbatches, work_.costs(at.first_device, at.mesh).key()});
     if (is_new) wanted.push_back(at);
   }
-  for (const Kind& kind : kinds_) {
-    work_.recompute(kind.recompute);
-    kind.tables->prepare(microbatches, wanted);
+  std::vector<std::vector<PlacedMesh>> of_kind;
+  std::vector<std::vector<TableJob>> jobs(kinds_.size());
+  std::vector<std::vector<TableJob>*> all;
+  for (std::size_t k = 0; k < kinds_.size(); ++k) {
+    work_.recompute(kinds_[k].recompute);
+    jobs[k] = kinds_[k].tables->jobs_for(microbatches, wanted);
+    all.push_back(&jobs[k]);
+    of_kind.push_back(wanted);
+    if (!kinds_[k].recompute.empty()) continue;
+    // To compute something again is of no use where nothing is short of room.
+    const SearchWork::Clock clock(work_, "tables of layers");
+    side_by_side(jobs[k].size(), [&](std::size_t j) { begin(jobs[k][j]); });
     std::erase_if(wanted, [&](const PlacedMesh& at) {
-      const MeshTables& of = kind.tables->of(microbatches, at.first_device, at.mesh);
-      MeshTables& all = tables_.at({microbatches, work_.costs(at.first_device, at.mesh).key()});
-      all.insert(all.end(), of.begin(), of.end());
-      // To compute something again is of no use where nothing is short of room.
-      return kind.recompute.empty() && of.size() == 1 &&
-             memory_of(of.front().table.of(0, work_.layers() - 1), microbatches) <=
+      const MeshCosts& costs = work_.costs(at.first_device, at.mesh);
+      for (const TableJob& job : jobs[k]) {
+        if (job.costs->key() == costs.key()) return is_roomy(job);
+      }
+      const MeshTables& known = kinds_[k].tables->of(microbatches, at.first_device, at.mesh);
+      return known.size() == 1 &&
+             memory_of(known.front().table.of(0, work_.layers() - 1), microbatches) <=
                  work_.capacity(at.first_device, at.mesh);
     });
+  }
+  {
+    const SearchWork::Clock clock(work_, "tables of layers");
+    finish_all(all);
+  }
+  for (std::size_t k = 0; k < kinds_.size(); ++k) {
+    work_.recompute(kinds_[k].recompute);
+    kinds_[k].tables->take(jobs[k]);
+    for (const PlacedMesh& at : of_kind[k]) {
+      const MeshTables& of = kinds_[k].tables->of(microbatches, at.first_device, at.mesh);
+      MeshTables& joined = tables_.at({microbatches, work_.costs(at.first_device, at.mesh).key()});
+      joined.insert(joined.end(), of.begin(), of.end());
+    }
   }
   work_.recompute(before);
 }
@@ -331,13 +235,21 @@ void LayerTables::prepare(int microbatches, const std::vector<PlacedMesh>& meshe
     prepare_kinds(microbatches, meshes);
     return;
   }
-  std::vector<Job> jobs;
+  std::vector<TableJob> jobs = jobs_for(microbatches, meshes);
+  const SearchWork::Clock clock(work_, "tables of layers");
+  finish_all({&jobs});
+  take(jobs);
+}
+
+std::vector<TableJob> LayerTables::jobs_for(int microbatches,
+                                            const std::vector<PlacedMesh>& meshes) {
+  std::vector<TableJob> jobs;
   const bool tied = ties(work_, microbatches);
   std::set<std::string> keys;
   for (const PlacedMesh& at : meshes) {
     const MeshCosts& costs = work_.costs(at.first_device, at.mesh);
     if (tables_.contains({microbatches, costs.key()}) || !keys.insert(costs.key()).second) continue;
-    Job job;
+    TableJob job;
     job.at = at;
     job.costs = &costs;
     job.graph = &work_.graph(microbatches);
@@ -354,17 +266,23 @@ void LayerTables::prepare(int microbatches, const std::vector<PlacedMesh>& meshe
     }
     jobs.push_back(std::move(job));
   }
-  const SearchWork::Clock clock(work_, "tables of layers");
-  side_by_side(jobs.size(), [&](std::size_t j) { run(jobs[j]); });
-  for (Job& job : jobs) {
+  return jobs;
+}
+
+void LayerTables::take(std::vector<TableJob>& jobs) {
+  for (TableJob& job : jobs) {
     for (const double price : job.prices) {
-      work_.solved(std::to_string(microbatches) + " line " + job.costs->key() + " " +
+      work_.solved(std::to_string(job.microbatches) + " line " + job.costs->key() + " " +
                    std::to_string(std::log2(price)));
     }
     if (job.made) {
-      work_.add_model(microbatches, job.at.first_device, job.at.mesh, std::move(job.made));
+      work_.add_model(job.microbatches, job.at.first_device, job.at.mesh, std::move(job.made));
     }
-    tables_[{microbatches, job.costs->key()}] = std::move(job.tables);
+    MeshTables& tables = tables_[{job.microbatches, job.costs->key()}];
+    for (HullPoint& point : job.hull) {
+      const Recompute again = point.answer.parts.front().recompute;
+      tables.push_back({LayerTable(point.answer.by_layer), std::move(point.answer.parts), again});
+    }
   }
 }
 

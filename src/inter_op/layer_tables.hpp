@@ -82,6 +82,8 @@ struct PlacedMesh {
   DeviceMesh mesh;
 };
 
+struct TableJob;  ///< tables of one mesh while they are made
+
 /// Tables of meshes.
 class LayerTables {
  public:
@@ -106,6 +108,11 @@ class LayerTables {
 
  private:
   void prepare_kinds(int microbatches, const std::vector<PlacedMesh>& meshes);
+  /// Those that are missing, with what the work now computes again.
+  [[nodiscard]] std::vector<TableJob> jobs_for(int microbatches,
+                                               const std::vector<PlacedMesh>& meshes);
+  /// What finished jobs have found.
+  void take(std::vector<TableJob>& jobs);
 
   SearchWork& work_;
   std::vector<Kind> kinds_;
