@@ -84,7 +84,7 @@ std::vector<Message> receive_messages(SegmentBuilder& builder, const Crossing& c
 }
 
 std::vector<StageMessage> traffic(const Graph& graph, const Plan& plan) {
-  const PlacedGraph placed = place(graph, plan);
+  const PlacedGraph placed = place_crossings(graph, plan);
   std::vector<StageMessage> messages;
   for (const Crossing& c : placed.crossings) {
     const auto& from = plan.stages[static_cast<std::size_t>(c.from_stage)].ranks;

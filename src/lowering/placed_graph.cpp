@@ -32,7 +32,6 @@ void place_tensors(PlacedGraph& placed) {
   const Graph& graph = *placed.graph;
   placed.stage_of_tensor.assign(graph.tensors.size(), -1);
   placed.source.resize(graph.tensors.size());
-  placed.demands.resize(graph.tensors.size());
   for (std::size_t t = 0; t < graph.tensors.size(); ++t) {
     placed.source[t] = replicated(graph.tensors[t].shape.size());
     if (graph.tensors[t].role == Role::parameter) {  // one that no loss reaches has no update
@@ -46,10 +45,6 @@ void place_tensors(PlacedGraph& placed) {
       if (is_step_state(graph.tensors[t])) continue;
       placed.stage_of_tensor[t] = placed.stage_of_op[o];
       placed.source[t] = placed.layout_of_op[o].results[r];
-    }
-    for (std::size_t i = 0; i < op.operands.size(); ++i) {
-      placed.demands[op.operands[i].index()][placed.stage_of_op[o]].insert(
-          placed.layout_of_op[o].operands[i]);
     }
   }
 }
@@ -90,6 +85,18 @@ void find_crossings(PlacedGraph& placed) {
               ? chosen->second
               : arrival_layout(tensor.shape, placed.layout_of_op[o].operands[i], there.mesh);
       placed.crossings.push_back(std::move(c));
+    }
+  }
+}
+
+void find_demands(PlacedGraph& placed) {
+  const Graph& graph = *placed.graph;
+  placed.demands.resize(graph.tensors.size());
+  for (std::size_t o = 0; o < graph.operators.size(); ++o) {
+    const Operator& op = graph.operators[o];
+    for (std::size_t i = 0; i < op.operands.size(); ++i) {
+      placed.demands[op.operands[i].index()][placed.stage_of_op[o]].insert(
+          placed.layout_of_op[o].operands[i]);
     }
   }
   for (const Crossing& c : placed.crossings) {
@@ -145,13 +152,19 @@ bool in_evaluation(const Operator& op) {
   return op.phase == Phase::prepare || op.phase == Phase::forward;
 }
 
-PlacedGraph place(const Graph& graph, const Plan& plan) {
+PlacedGraph place_crossings(const Graph& graph, const Plan& plan) {
   PlacedGraph placed;
   placed.graph = &graph;
   placed.plan = &plan;
   place_operators(placed);
   place_tensors(placed);
   find_crossings(placed);
+  return placed;
+}
+
+PlacedGraph place(const Graph& graph, const Plan& plan) {
+  PlacedGraph placed = place_crossings(graph, plan);
+  find_demands(placed);
   placed.splits_backward = plan.schedule == PipelineKind::zero_bubble;
   if (placed.splits_backward) split_backward(placed);
   list_by_stage(placed);

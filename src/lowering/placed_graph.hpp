@@ -39,6 +39,8 @@ struct PlacedGraph {
 };
 
 [[nodiscard]] PlacedGraph place(const Graph& graph, const Plan& plan);
+/// What is needed to tell what stages send each other: places, layouts and crossings alone.
+[[nodiscard]] PlacedGraph place_crossings(const Graph& graph, const Plan& plan);
 
 /// True for f64 [] values of the step state.
 [[nodiscard]] bool is_step_state(const Tensor& tensor);
