@@ -1,6 +1,7 @@
 #include "border_traffic.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <set>
 #include <utility>
 
@@ -12,9 +13,8 @@ int hosts_of(const ClusterSpec& cluster, const DraftStage& stage) {
   return host_of(cluster, last) - host_of(cluster, stage.first_device) + 1;
 }
 
-}  // namespace
-
-BorderTraffic border_traffic(const Graph& graph, const LayerLine& line) {
+/// @param farthest layers from that which makes a tensor to one that reads it
+BorderTraffic traffic_of(const Graph& graph, const LayerLine& line, int farthest) {
   const auto layers = static_cast<std::size_t>(graph.num_layers);
   BorderTraffic traffic{std::vector<Bytes>(layers, Bytes{0}), std::vector<Bytes>(layers, Bytes{0})};
   std::vector<int> made(graph.tensors.size(), -1);
@@ -23,7 +23,7 @@ BorderTraffic border_traffic(const Graph& graph, const LayerLine& line) {
     const bool each = op.phase == Phase::forward || op.phase == Phase::backward;
     for (const TensorId t : op.operands) {
       const int from = made[t.index()];
-      if (!each || from < 0 || from == op.layer) continue;
+      if (!each || from < 0 || from == op.layer || std::abs(from - op.layer) > farthest) continue;
       auto& bytes = op.phase == Phase::forward ? traffic.forward : traffic.backward;
       for (int i = std::min(from, op.layer) + 1; i <= std::max(from, op.layer); ++i) {
         const auto border = static_cast<std::size_t>(i);
@@ -42,6 +42,29 @@ BorderTraffic border_traffic(const Graph& graph, const LayerLine& line) {
     all.backward.push_back(traffic.backward[static_cast<std::size_t>(line.like(l))]);
   }
   return all;
+}
+
+}  // namespace
+
+BorderTraffic border_traffic(const Graph& graph, const LayerLine& line) {
+  return traffic_of(graph, line, line.length());
+}
+
+BorderTraffic neighbours_traffic(const Graph& graph, const LayerLine& line) {
+  return traffic_of(graph, line, 1);
+}
+
+Lanes lanes_behind(const ClusterSpec& cluster, int first_device, int devices) {
+  const bool measured =
+      std::any_of(cluster.collectives.begin(), cluster.collectives.end(),
+                  [](const CollectiveTable& table) { return table.kind == "message"; });
+  const int end = first_device + devices;
+  if (measured || !cluster.axes.empty() || end >= num_devices(cluster)) return {};
+  const int host = host_of(cluster, end - 1);
+  const bool inside = host_of(cluster, end) == host;
+  const int lanes = inside ? devices : host - host_of(cluster, first_device) + 1;
+  const Link link = link_between(cluster, end - 1, end);
+  return {link.latency.value, lanes * link.bandwidth};
 }
 
 std::vector<StageTransfer> estimated_transfers(const Draft& draft, const BorderTraffic& traffic,

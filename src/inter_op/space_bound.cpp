@@ -7,6 +7,7 @@
 #include <string>
 #include <tuple>
 
+#include "border_traffic.hpp"
 #include "fitting_bound.hpp"
 #include "kernel_bound.hpp"
 #include "layer_tables.hpp"
@@ -21,12 +22,13 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kMostSolved = 12'000;  ///< layers, on few devices
 constexpr int kFewDevices = 8;       ///< of more there are more meshes, larger ones: less is solved
 constexpr int kFewestSolved = 200;
-constexpr int kWorkOfTwoAxes = 4;       ///< of a layer, to one on a mesh of one axis
-constexpr int kMostLayers = 128;        ///< of models that are looked at so closely
-constexpr double kEnough = 0.999;       ///< of the price: proved
-constexpr double kAhead = 1.04;         ///< of a family's bound: what is looked for at once
-constexpr int kSweeps = 16;             ///< of message passing over a layer
-constexpr int kMostCells = 8'192;       ///< layers times devices: of more only the depth 1 counts
+constexpr int kWorkOfTwoAxes = 4;  ///< of a layer, to one on a mesh of one axis
+constexpr int kMostLayers = 128;   ///< of models that are looked at so closely
+constexpr double kEnough = 0.999;  ///< of the price: proved
+constexpr double kAlike = 1.02;    ///< bounds of numbers of microbatches that may stand for another
+constexpr double kAhead = 1.04;    ///< of a family's bound: what is looked for at once
+constexpr int kSweeps = 16;        ///< of message passing over a layer
+constexpr int kMostCells = 8'192;  ///< layers times devices: of more only the depth 1 counts
 constexpr double kLittleStash = 0.002;  ///< of all memory, for a microbatch: not worth a depth
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
@@ -100,7 +102,8 @@ struct SpaceBound::OfSize {
   double room = 0.0;         ///< the most bytes of all its devices
   std::vector<double> once;  ///< [layer] of those before it, once a step
   FittingBound fitting;
-  std::vector<int> places;  ///< devices at which it may begin
+  std::vector<int> places;    ///< devices at which it may begin
+  std::vector<Lanes> behind;  ///< [place] to the next stage
   std::vector<OnMesh> meshes;
 
   /// Seconds of a step and of forward and backward of a microbatch.
@@ -124,6 +127,7 @@ struct SpaceBound::OfSize {
 /// Plans of one number of microbatches.
 struct SpaceBound::Family {
   int microbatches = 1;
+  BorderTraffic traffic;  ///< of one microbatch
   std::shared_ptr<const LeastBytes> bytes;
   std::vector<int> depths;  ///< that are told apart
   std::vector<OfSize> sizes;
@@ -169,14 +173,10 @@ SpaceBound::SpaceBound(SearchWork& work, const std::vector<std::vector<Recompute
     for (const auto& recompute : recomputations) {
       graphs.push_back(&work.graph(microbatches, recompute));
     }
-    auto family =
-        std::make_unique<Family>(Family{microbatches,
-                                        std::make_shared<const LeastBytes>(graphs, work.line()),
-                                        {},
-                                        {},
-                                        0.0,
-                                        -1,
-                                        {}});
+    auto family = std::make_unique<Family>();
+    family->microbatches = microbatches;
+    family->traffic = neighbours_traffic(*graphs.front(), work.line());
+    family->bytes = std::make_shared<const LeastBytes>(graphs, work.line());
     std::vector<KernelBound> kernels;
     for (const Graph* graph : graphs) {
       kernels.emplace_back(*graph, work.line(), work.cluster(), microbatches);
@@ -188,7 +188,10 @@ SpaceBound::SpaceBound(SearchWork& work, const std::vector<std::vector<Recompute
                   .once = kernels.front().once(size),
                   .fitting = FittingBound(seconds, *family->bytes),
                   .places = places[size],
+                  .behind = {},
                   .meshes = {}};
+      for (const int place : made.places)
+        made.behind.push_back(lanes_behind(work.cluster(), place, size));
       const auto floors = std::make_shared<const LayerFloors>(LayerFloors{seconds, family->bytes});
       for (const auto& [key, place] : meshes) {
         const auto& [first_device, mesh] = place;
@@ -221,7 +224,9 @@ void SpaceBound::choose_depths(Family& family) const {
 
 SpaceBound::~SpaceBound() = default;
 
-/// Backwards over stages: the least of max(w, t + what follows).
+/// Backwards over stages: the least of max(w, t + what follows), with t the transfers to the next
+/// stage and back. What passes a border does so once whatever the layouts, for one microbatch after
+/// the other.
 double SpaceBound::least_structure(const Family& family, double price,
                                    std::vector<Stage>& stages) const {
   const int layers = work_.layers();
@@ -250,12 +255,21 @@ double SpaceBound::least_structure(const Family& family, double price,
           const bool ends = stage.last + 1 == layers;
           if (ends && row > 0) break;
           const double fill = fills_ ? least.each : 0.0;
+          const auto behind = at(stage.last) + 1;
+          const Bytes there = ends || !fills_ ? Bytes{0} : family.traffic.forward[behind];
+          const Bytes back = ends || !fills_ ? Bytes{0} : family.traffic.backward[behind];
           for (std::size_t next = row - (row > 0 ? 1 : 0); next <= row; ++next) {
             if (next == row && !ends && !several) continue;
-            for (const int device : size.places) {
-              const double rest =
-                  ends ? 0.0 : fill + values[next][cell(stage.last + 1, device + size.size)];
-              const double all = std::max(least.step, rest);
+            for (std::size_t p = 0; p < size.places.size(); ++p) {
+              const int device = size.places[p];
+              double all = least.step;
+              if (!ends) {
+                const double forth = size.behind[p].seconds(there);
+                const double home = size.behind[p].seconds(back);
+                const double rest = values[next][cell(stage.last + 1, device + size.size)];
+                all = std::max(
+                    {all, family.microbatches * std::max(forth, home), fill + forth + home + rest});
+              }
               double& value = values[row][cell(first, device)];
               if (all >= value) continue;
               value = all;
@@ -309,42 +323,49 @@ MeshBounds::Solver SpaceBound::solver_on(OnMesh& on, const MeshBounds& bounds, b
           &first_prices_[num_devices(on.mesh)]};
 }
 
-/// Looks more closely at the meshes on which a stage takes least, until they take as long as the
-/// price or no more can be learnt of the least. True if something was learnt.
-bool SpaceBound::look_at(const Stage& stage, OfSize& size, double price) {
-  std::vector<MeshBounds*> unknown;
-  std::vector<MeshBounds::Solver> solvers;
-  for (OnMesh& on : size.meshes) {
-    if (on.shared->is_known(stage.first, stage.last) || on.step(stage) >= price) continue;
-    unknown.push_back(on.shared.get());
-    solvers.push_back(solver_on(on, *on.shared, false));
+/// Looks at the meshes on which a stage may take less than the price, without memory. True if
+/// something was asked.
+bool SpaceBound::look_at_time(const Stage& stage, OfSize& size, double price) {
+  bool asked = false;
+  for (const auto bounds : {&OnMesh::shared, &OnMesh::own}) {
+    std::vector<MeshBounds*> unknown;
+    std::vector<MeshBounds::Solver> solvers;
+    for (OnMesh& on : size.meshes) {
+      MeshBounds& of_mesh = *(on.*bounds);
+      if (of_mesh.is_known(stage.first, stage.last) || on.step(stage) >= price) continue;
+      unknown.push_back(&of_mesh);
+      solvers.push_back(solver_on(on, of_mesh, false));
+    }
+    side_by_side(unknown.size(), [&](std::size_t m) {
+      unknown[m]->look(stage.first, stage.last, price, solvers[m]);
+    });
+    asked = asked || !unknown.empty();
   }
-  side_by_side(unknown.size(), [&](std::size_t m) {
-    unknown[m]->look(stage.first, stage.last, price, solvers[m]);
-  });
-  bool changed = !unknown.empty();
-  const double depth = stage.depth;
+  return asked;
+}
+
+/// Looks more closely at the meshes on which a stage takes least, with memory, until they take as
+/// long as the price or no more can be learnt of the least. True if something was learnt.
+bool SpaceBound::look_at_memory(const Stage& stage, OfSize& size, double price) {
+  bool changed = false;
   while (solved_ <= most_ && !work_.request().stop.stop_requested()) {
     OnMesh& least = *std::min_element(
         size.meshes.begin(), size.meshes.end(),
         [&](const OnMesh& a, const OnMesh& b) { return a.step(stage) < b.step(stage); });
     if (least.step(stage) >= price) break;
     MeshBounds &shared = *least.shared, &own = *least.own;
+    const double depth = stage.depth;
     const BoundRun run{stage.first, stage.last, depth};
     const BoundRun in_shared{stage.first, stage.last, depth / least.times};
     const MeshBounds::Solver solver = solver_on(least, own, true);
     const MeshBounds::Solver of_shared = solver_on(least, shared, true);
-    if (shared.look_at_ways(in_shared, price, of_shared) ||
-        shared.price_bytes(in_shared, price, of_shared)) {
-      changed = true;
-      continue;
-    }
-    if (!own.is_known(stage.first, stage.last)) {
-      own.look(stage.first, stage.last, price, solver_on(least, own, false));
-    } else if (!own.look_at_ways(run, price, solver) && !own.price_bytes(run, price, solver) &&
-               !own.refine(run, price, solver)) {
-      break;
-    }
+    // Where both say about the same what is learnt of the shared bounds is of use for others, too.
+    const bool alike = own.step(run) <= kAlike * shared.step(in_shared);
+    const bool learnt = (alike && (shared.look_at_ways(in_shared, price, of_shared) ||
+                                   shared.price_bytes(in_shared, price, of_shared))) ||
+                        own.look_at_ways(run, price, solver) ||
+                        own.price_bytes(run, price, solver) || own.refine(run, price, solver);
+    if (!learnt) break;
     changed = true;
   }
   return changed;
@@ -367,7 +388,8 @@ bool SpaceBound::look_at_fill(const Stage& stage, OfSize& size) {
 }
 
 /// At the stages of the least structure of a family, first at that which takes longest with those
-/// before it, until something is learnt.
+/// before it, until something is learnt: without memory at all of them before any is looked at with
+/// it, which takes far more work.
 bool SpaceBound::look_closer(Family& family, double price) {
   std::vector<std::pair<double, std::size_t>> order;
   double before = 0.0;
@@ -378,8 +400,11 @@ bool SpaceBound::look_closer(Family& family, double price) {
     if (fills_) before += least.each;
   }
   std::sort(order.begin(), order.end());
-  for (const auto& [seconds, s] : order) {
-    if (look_at(family.stages[s], family.sizes[family.stages[s].size], price)) return true;
+  for (const auto& look : {&SpaceBound::look_at_time, &SpaceBound::look_at_memory}) {
+    for (const auto& [seconds, s] : order) {
+      const Stage& stage = family.stages[s];
+      if ((this->*look)(stage, family.sizes[stage.size], price)) return true;
+    }
   }
   if (!fills_) return false;
   for (std::size_t s = 0; s + 1 < family.stages.size(); ++s) {

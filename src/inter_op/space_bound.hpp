@@ -14,12 +14,12 @@ namespace alpa {
 /// A lower bound of the price of every plan of the declared space, norm left out.
 ///
 /// A stage of layers i..j on n devices takes at least what `MeshBounds` says of whichever mesh of n
-/// devices takes least. With t the time of a microbatch and w >= B t that of the step, a pipeline
-/// takes at least max_s (sum of t of the stages before + w_s): the least of that over all cuts and
-/// sizes is found by dynamic programming, for each number of microbatches. Each layer computes
-/// again what is best for it. Sizes begin with what their kernels take at the best rate; of the
-/// least structure of all, stages are looked at more closely, until it costs as much as the best
-/// plan, nothing is left to look at, or the work is spent.
+/// devices takes least. With t the time of a microbatch, there and back between neighbours too, and
+/// w >= B t that of the step, a pipeline takes at least max_s (sum of t of the stages before +
+/// w_s): the least of that over all cuts and sizes is found by dynamic programming, for each number
+/// of microbatches. Each layer computes again what is best for it. Sizes begin with what their
+/// kernels take at the best rate; of the least structure of all, stages are looked at more closely,
+/// until it costs as much as the best plan, nothing is left to look at, or the work is spent.
 class SpaceBound {
  public:
   /// @param recomputations what layers may compute again, by layer of the line: each does as one of
@@ -48,7 +48,8 @@ class SpaceBound {
                                        std::vector<Stage>& stages) const;
   /// @param bytes whether they are priced
   [[nodiscard]] MeshBounds::Solver solver_on(OnMesh& on, const MeshBounds& bounds, bool bytes);
-  [[nodiscard]] bool look_at(const Stage& stage, OfSize& size, double price);
+  [[nodiscard]] bool look_at_time(const Stage& stage, OfSize& size, double price);
+  [[nodiscard]] bool look_at_memory(const Stage& stage, OfSize& size, double price);
   [[nodiscard]] bool look_at_fill(const Stage& stage, OfSize& size);
   [[nodiscard]] bool look_closer(Family& family, double price);
 
