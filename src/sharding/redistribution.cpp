@@ -164,7 +164,7 @@ class Redistributions::Search {
   static constexpr int kNowhere = -1;
   static constexpr std::size_t kMostAxes = 16;
 
-  /// A layout without margins, and how far the search that runs has come.
+  /// A layout without margins.
   struct Place {
     Code code;
     double bytes = 0.0;     ///< of the largest piece; negative: some piece would be empty
@@ -173,9 +173,12 @@ class Redistributions::Search {
     std::vector<std::pair<int, int>> towards;  ///< those for targets with some feature; -1: none
     std::vector<int> features;  ///< axis a in segment s of the code as kMostAxes s + a: what slices
                                 ///< and masks may work towards
+  };
+  /// How far the search that runs has come at a place.
+  struct Progress {
     double cost = kNever;
-    bool settled = false;
     int by = kNowhere;  ///< arc that leads here
+    bool settled = false;
   };
   struct Arc {
     Move::Kind kind = Move::Kind::slice;
@@ -227,6 +230,7 @@ class Redistributions::Search {
       place.bytes = bytes_of_piece(place.code);
       place.features = features_of(place.code);
       of_place_.push_back(-1);
+      progress_.emplace_back();
     }
     return it->second;
   }
@@ -259,54 +263,65 @@ class Redistributions::Search {
 
   std::vector<int> moves_between(int from, int to) {
     reach(from, 0.0, kNowhere);
+    open_.clear();
     best_ = kNever;
     wanted_ = places_[at(to)].features;
     int here = from;
     while (here != to) {
-      places_[at(here)].settled = true;
+      progress_[at(here)].settled = true;
       for (const int arc : arcs_from(here)) follow(arc, to);
       for (const int feature : wanted_) {
         const int arc = arc_towards(here, feature);
         if (arc != kNowhere) follow(arc, to);
       }
-      here = kNowhere;
-      for (const int next : reached_) {
-        if (!places_[at(next)].settled && (here == kNowhere || is_nearer(next, here))) here = next;
-      }
-      ALPA_CHECK(here != kNowhere);
+      here = take_nearest();
     }
     std::vector<int> moves;
-    for (int arc = places_[at(to)].by; arc != kNowhere;
-         arc = places_[at(arcs_[at(arc)].before)].by) {
+    for (int arc = progress_[at(to)].by; arc != kNowhere;
+         arc = progress_[at(arcs_[at(arc)].before)].by) {
       moves.push_back(move_of(arc));
     }
     std::reverse(moves.begin(), moves.end());
-    for (const int place : reached_) {
-      places_[at(place)].cost = kNever;
-      places_[at(place)].settled = false;
-    }
+    for (const int place : reached_) progress_[at(place)] = {};
     reached_.clear();
+    open_.clear();
     return moves;
   }
 
+  /// Of those that were reached and are not settled.
+  int take_nearest() {
+    ALPA_CHECK(!open_.empty());
+    std::size_t nearest = 0;
+    for (std::size_t k = 1; k < open_.size(); ++k) {
+      if (is_nearer(open_[k], open_[nearest])) nearest = k;
+    }
+    const int place = open_[nearest];
+    open_[nearest] = open_.back();
+    open_.pop_back();
+    return place;
+  }
+
   [[nodiscard]] bool is_nearer(int a, int b) const {
-    const Place& first = places_[at(a)];
-    const Place& second = places_[at(b)];
-    return first.cost < second.cost || (first.cost == second.cost && first.code < second.code);
+    const double first = progress_[at(a)].cost;
+    const double second = progress_[at(b)].cost;
+    return first < second || (first == second && places_[at(a)].code < places_[at(b)].code);
   }
 
   void reach(int place, double cost, int by) {
-    Place& next = places_[at(place)];
-    if (next.cost == kNever) reached_.push_back(place);
+    Progress& next = progress_[at(place)];
+    if (next.cost == kNever) {
+      reached_.push_back(place);
+      open_.push_back(place);
+    }
     next.cost = cost;
     next.by = by;
   }
 
   void follow(int number, int target) {
     const Arc& arc = arcs_[at(number)];
-    const Place& next = places_[at(arc.after)];
+    const Progress& next = progress_[at(arc.after)];
     if (next.settled) return;
-    const double cost = places_[at(arc.before)].cost + arc.cost;
+    const double cost = progress_[at(arc.before)].cost + arc.cost;
     if (cost >= next.cost || cost > best_) return;  // every move costs something
     if (arc.after == target) best_ = cost;
     reach(arc.after, cost, number);
@@ -443,7 +458,9 @@ class Redistributions::Search {
   std::vector<Arc> arcs_;
   std::deque<Move> moves_;
   // The search that runs:
+  std::vector<Progress> progress_;  ///< [place]
   std::vector<int> reached_;
+  std::vector<int> open_;    ///< of these those that are not settled
   std::vector<int> wanted_;  ///< features of the target
   double best_ = kNever;     ///< cost of reaching the target so far
   // The place whose neighbours are being found:
