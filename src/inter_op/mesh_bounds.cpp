@@ -127,6 +127,11 @@ void MeshBounds::look(int first, int last, double enough, const Solver& solver) 
     }
   }
   know_way(0, {first, last}, enough / share_, solver);
+  if (share_ * free_.front().of(first, last) < enough) return;
+  // Such a mesh is seldom looked at again, and problems are large.
+  for (auto& [kind, hints] : hints_) {
+    for (BoundHints& of_way : hints.ways) of_way.problem.reset();
+  }
 }
 
 bool MeshBounds::look_at_ways(const BoundRun& run, double enough, const Solver& solver) {

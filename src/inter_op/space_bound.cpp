@@ -21,7 +21,7 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kMostSolved = 12'000;  ///< layers, on few devices
 constexpr int kFewDevices = 8;       ///< of more there are more meshes, larger ones: less is solved
-constexpr int kFewestSolved = 200;
+constexpr int kFewestSolved = 60;
 constexpr int kWorkOfTwoAxes = 4;  ///< of a layer, to one on a mesh of one axis
 constexpr int kMostLayers = 128;   ///< of models that are looked at so closely
 constexpr double kEnough = 0.999;  ///< of the price: proved
@@ -35,7 +35,7 @@ std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
 int most_solved(int devices) {
   const double more = std::max(1.0, static_cast<double>(devices) / kFewDevices);
-  return std::max(kFewestSolved, static_cast<int>(kMostSolved / std::pow(more, 1.5)));
+  return std::max(kFewestSolved, static_cast<int>(kMostSolved / std::pow(more, 1.3)));
 }
 
 /// Numbers of stages, from a stage to the last, that are told apart: one between two of them counts
@@ -249,11 +249,12 @@ double SpaceBound::least_structure(const Family& family, double price,
       for (std::size_t s = 0; s < family.sizes.size(); ++s) {
         const OfSize& size = family.sizes[s];
         Stage stage{first, first, std::min(depths[row], family.microbatches), s};
-        for (; stage.last < layers; ++stage.last) {
+        // Each of those behind it has a layer and a device.
+        const int stages_behind = depths[row] - 1;
+        for (; stage.last + stages_behind < layers; ++stage.last) {
           const OfSize::Least least = size.least(stage, family.microbatches);
           if (least.step >= price) break;  // longer runs take longer
           const bool ends = stage.last + 1 == layers;
-          if (ends && row > 0) break;
           const double fill = fills_ ? least.each : 0.0;
           const auto behind = at(stage.last) + 1;
           const Bytes there = ends || !fills_ ? Bytes{0} : family.traffic.forward[behind];
@@ -262,6 +263,7 @@ double SpaceBound::least_structure(const Family& family, double price,
             if (next == row && !ends && !several) continue;
             for (std::size_t p = 0; p < size.places.size(); ++p) {
               const int device = size.places[p];
+              if (device + size.size + stages_behind > devices) break;
               double all = least.step;
               if (!ends) {
                 const double forth = size.behind[p].seconds(there);
