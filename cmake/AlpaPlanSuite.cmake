@@ -4,7 +4,7 @@ alpa_tests(plan_suite DEPS model simulate FILES ${plan_suite_tests} LABELS law)
 
 # plan_suite CONFIG CLUSTER ... [--megatron-grid]
 add_executable(plan_suite tests/bench/plan_suite.cpp tests/bench/megatron_grid.cpp)
-target_link_libraries(plan_suite PRIVATE alpa::inter_op alpa::model alpa_warnings)
+target_link_libraries(plan_suite PRIVATE alpa_app alpa_warnings)
 target_include_directories(plan_suite PRIVATE tests src/plan)
 set_target_properties(plan_suite PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
 

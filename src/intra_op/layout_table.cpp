@@ -91,6 +91,7 @@ PathPrice LayoutTable::price_of(const Layout& from, const Layout& to) {
     price.seconds += seconds_of(moves[m]);
     price.reads = price.reads && kind(m) != Move::Kind::to_partial;
   }
+  price.one_move = moves.size() == 1 && kind(0) != Move::Kind::margins;
   price.overwrites = !moves.empty() && kind(0) == Move::Kind::all_reduce;
   if (!price.overwrites) return price;
   std::size_t last = 0;
@@ -144,15 +145,20 @@ double LayoutTable::least_seconds(int from, int to) {
   const auto target = static_cast<std::size_t>(to);
   if (target >= known.size()) known.resize(layouts_.size(), -1.0);
   if (known[target] >= 0.0) return known[target];
-  const double whole = path_locked(from, to).seconds;
+  const PathPrice& path = path_locked(from, to);
+  const double whole = path.seconds;
   double least = whole;
+  // A move that no two make cheaper stays so where each move is charged more.
+  if (from == to || path.one_move) {
+    return layouts_[static_cast<std::size_t>(from)].least[target] = least;
+  }
   if (of_parts_.empty()) {
     for (int parts = kMostJoined; parts > 1; parts /= 2) {
       of_parts_.emplace_back(shape_, dtype_, costs_.mesh(), parts);
     }
   }
   for (OfParts& parts : of_parts_) {
-    const double seconds = from == to ? 0.0 : seconds_of_parts(parts, from, to);
+    const double seconds = seconds_of_parts(parts, from, to);
     // A path's cost is linear in the charge: what is best at both ends is so between them.
     if (seconds == whole) break;
     least = std::min(least, seconds);

@@ -26,6 +26,7 @@ struct PathPrice {
   double copy_seconds = 0.0;  ///< on top where it may not overwrite its source
   bool reads = true;          ///< the source's values; the last device may only write zeros
   int reduced = -1;           ///< layout of the source after its all-reduces in place
+  bool one_move = false;
 };
 
 /// Layouts of the tensors of one shape and dtype on one mesh, numbered, with the prices of the

@@ -2,14 +2,15 @@
 //
 //   plan_suite CONFIG CLUSTER [CONFIG CLUSTER ...] [--megatron-grid] [--no-search] [key=value ...]
 //
-// For each pair: time of each phase of the search, peak memory of the process so far, price, lower
-// bound, gap, the plan. --megatron-grid also prices every plan of Megatron with ZeRO-1: all data x
-// tensor x pipeline degrees that make the cluster's devices, all numbers of microbatches, equal
-// numbers of layers a stage, 1F1B.
+// For each pair, with what the configuration fixes as `auto` takes it: time of each phase of the
+// search, peak memory of the process so far, price, lower bound, gap, the plan. --megatron-grid
+// also prices every plan of Megatron with ZeRO-1: all data x tensor x pipeline degrees that make
+// the cluster's devices, all numbers of microbatches, equal numbers of layers a stage, 1F1B.
 #include <chrono>
 #include <cstdio>
 #include <string>
 #include <sys/resource.h>
+#include <utility>
 #include <vector>
 
 #include "alpa/base/error.hpp"
@@ -19,6 +20,8 @@
 #include "alpa/model/build_graph.hpp"
 
 #include "bench/megatron_grid.hpp"
+#include "constraints.hpp"
+#include "target.hpp"
 
 namespace alpa {
 namespace {
@@ -48,6 +51,21 @@ double peak_mebibytes() {
   return static_cast<double>(usage.ru_maxrss) / 1024.0;
 }
 
+/// ", full in 2 of 3 layers"; nothing where nothing is computed again.
+std::string computed_again(const Plan& plan, std::pair<int, int> layers) {
+  std::string text;
+  for (const Recompute choice : {Recompute::attention, Recompute::full}) {
+    int count = 0;
+    for (int l = layers.first; l <= layers.second && !plan.recompute.empty(); ++l) {
+      count += plan.recompute[static_cast<std::size_t>(l)] == choice ? 1 : 0;
+    }
+    if (count == 0) continue;
+    text += ", " + std::string(name_of(choice)) + " in " + std::to_string(count) + " of " +
+            std::to_string(layers.second - layers.first + 1) + " layers";
+  }
+  return text;
+}
+
 void print_plan(const Plan& plan, const PlanPrice& price) {
   std::string depth;
   for (const int forwards : plan.warm_up) depth += " " + std::to_string(forwards);
@@ -61,10 +79,12 @@ void print_plan(const Plan& plan, const PlanPrice& price) {
       mesh += (mesh.empty() ? "" : "x") + std::to_string(extent);
     }
     const StageTimes& times = price.stages[s];
-    std::printf("         layers %d-%d on %zu devices as %s: forward %s, backward %s, arena %s\n",
-                stage.chunks.front().first, stage.chunks.back().second, stage.ranks.size(),
-                mesh.c_str(), to_text(times.forward).c_str(), to_text(times.backward).c_str(),
-                to_text(price.arenas[s]).c_str());
+    std::printf(
+        "         layers %d-%d on %zu devices as %s: forward %s, backward %s, arena %s%s\n",
+        stage.chunks.front().first, stage.chunks.back().second, stage.ranks.size(), mesh.c_str(),
+        to_text(times.forward).c_str(), to_text(times.backward).c_str(),
+        to_text(price.arenas[s]).c_str(),
+        computed_again(plan, {stage.chunks.front().first, stage.chunks.back().second}).c_str());
   }
   std::printf("  time   pipeline %s (bubble %.1f %%), prepare %s, reduce %s, norm %s, update %s\n",
               to_text(price.pipeline).c_str(), 100.0 * price.bubble, to_text(price.prepare).c_str(),
@@ -72,21 +92,8 @@ void print_plan(const Plan& plan, const PlanPrice& price) {
               to_text(price.update).c_str());
 }
 
-std::optional<Seconds> run_search(const RunConfig& config, const ClusterSpec& cluster) {
-  SearchRequest request;
-  request.graph = [&config](std::int64_t microbatch) { return build_graph(config, microbatch); };
-  request.layer_kinds = layer_kinds(config.model);
-  if (!request.layer_kinds.empty()) {
-    request.graph_of_layers = [&config](std::int64_t microbatch, const std::vector<int>& layers) {
-      return build_graph(config, microbatch, layers);
-    };
-  }
-  request.recompute = config.parallel.recompute;
-  request.global_batch = config.training.global_batch;
-  request.samples_of_group = samples_of_group(config.model);
-  request.cluster = cluster;
-  request.memory_limit = config.parallel.memory_limit;
-  request.workspace = no_workspace;
+std::optional<Seconds> run_search(const RunConfig& config, const Target& target) {
+  const SearchRequest request = search_request(config, target);
   const Graph whole = build_graph(config, config.training.global_batch);
   std::printf("  graph  %zu operators, %d layers\n", whole.operators.size(), whole.num_layers);
   const auto start = std::chrono::steady_clock::now();
@@ -153,10 +160,10 @@ int run(int count, char** values) {
   }
   for (std::size_t i = 0; i < arguments.files.size(); i += 2) {
     const RunConfig config = load_run_config(arguments.files[i], arguments.overrides);
-    const ClusterSpec cluster = cluster_spec(load_cluster(arguments.files[i + 1]));
-    std::printf("%s on %s\n", arguments.files[i].c_str(), cluster.name.c_str());
-    const auto found = arguments.search ? run_search(config, cluster) : std::nullopt;
-    if (arguments.grid) run_grid(config, cluster, found);
+    const Target target = target_of(config, load_cluster(arguments.files[i + 1]));
+    std::printf("%s on %s\n", arguments.files[i].c_str(), target.cluster->name.c_str());
+    const auto found = arguments.search ? run_search(config, target) : std::nullopt;
+    if (arguments.grid) run_grid(config, *target.cluster, found);
     std::fflush(stdout);
   }
   return 0;

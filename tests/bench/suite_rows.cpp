@@ -121,7 +121,8 @@ Searched automatic(const RunConfig& config, const Target& target) {
     if (!method.figures.step_time) continue;
     const auto& best = found.outcome.plan;
     if (best && *method.figures.step_time >= best->price->step_time) continue;
-    take(found.outcome, outcome_of(config, target, *method.plan));
+    const auto plan = method.plan ? method.plan : plan_of_method(config, target, method.method);
+    if (plan) take(found.outcome, outcome_of(config, target, *plan));
   }
   const auto end = std::chrono::steady_clock::now();
   found.seconds = std::chrono::duration<double>(end - start).count();
