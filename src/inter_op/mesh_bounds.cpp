@@ -246,9 +246,10 @@ bool MeshBounds::refine(const BoundRun& run, double enough, const Solver& solver
   for (const int stashes : steps_of(run.stashes)) {
     const auto tried = tried_.find({run.first, run.last, stashes});
     if (tried == tried_.end() || !tried->second) continue;
-    const Point point{stashes, *std::exchange(tried->second, std::nullopt)};
+    const Point point{stashes, *tried->second};
     Priced& priced = at(point, solver);
     know(priced, run, kMostRoundsOfLayer, enough, solver, hints_);
+    if (proof(priced, run) < enough) tried->second.reset();  // else there may be more to learn
     count(point, run);
     if (step(run) > now) return true;
   }

@@ -38,9 +38,9 @@ class Scan {
       for (const DeviceMesh& mesh : work_.meshes(size)) meshes.insert(work_.costs(0, mesh).key());
     }
     const auto& counts = work_.microbatch_counts();
-    if (large_ && !known_.best.empty()) {
+    if (deep_ && !known_.best.empty()) {
       look_again();
-    } else if (large_ && !start_.microbatches.empty()) {
+    } else if (deep_ && !start_.microbatches.empty()) {
       look_from_start();
     } else if (deep_) {
       look_about_the_usual();
@@ -58,11 +58,6 @@ class Scan {
       if (keys.insert(key_of(draft.draft)).second) distinct.push_back(std::move(draft));
     }
     return distinct;
-  }
-
-  RatedDraft glance() {
-    look_where_it_matters();
-    return drafts_.empty() ? RatedDraft{kInfinity, {}} : best_draft();
   }
 
  private:
@@ -136,7 +131,6 @@ class Scan {
       if (*found == kInfinity) ++vain;
       if (*found > kWorse * least_ && least_ < kInfinity) break;
     }
-    if (start_.also > 0) look_at({start_.also}, sizes);
     look_beside(sizes);
   }
 
@@ -237,12 +231,6 @@ class Scan {
 std::vector<RatedDraft> scan(SearchWork& work, LayerTables& tables, double hopeless,
                              const ScanStart& start, Scanned& known) {
   return Scan(work, tables, hopeless, start, known).run();
-}
-
-RatedDraft glance(SearchWork& work, LayerTables& tables) {
-  const ScanStart start;
-  Scanned nothing;
-  return Scan(work, tables, kInfinity, start, nothing).glance();
 }
 
 }  // namespace alpa

@@ -20,7 +20,6 @@ struct ScanStart {
   std::vector<int> microbatches = {};  ///< that were best; empty: all numbers that may matter
   double time = 0.0;                   ///< of the best
   std::set<int> two_axes = {};         ///< as in Scanned
-  int also = 0;                        ///< looked at beside all numbers that may matter; 0: none
 };
 
 /// Cuts of the layers for the numbers of microbatches that matter, each once, cheapest first as the
@@ -29,16 +28,12 @@ struct ScanStart {
 /// graphs from the smallest number up to the first for which something fits, from the largest down
 /// as long as that helps, 1F1B and meshes of one axis; at last those of two axes of the sizes that
 /// the best draft uses.
-/// From a start those numbers, and those beside the best as long as that helps. In large graphs all
-/// sizes at once; once something is known, those numbers alone that were better than what is found
-/// now, of the others the best as it was.
+/// From a start those numbers, and those beside the best as long as that helps. In very deep graphs
+/// all sizes at once; once something is known, those numbers alone that were better than what is
+/// found now, of the others the best as it was.
 /// @param hopeless a time of which nothing above is wanted
 /// @param known of these tables; what is found is put there
 [[nodiscard]] std::vector<RatedDraft> scan(SearchWork& work, LayerTables& tables, double hopeless,
                                            const ScanStart& start, Scanned& known);
-
-/// The best draft that a scan of a large graph finds on submeshes that divide the cluster, of one
-/// axis; time infinite if none fits.
-[[nodiscard]] RatedDraft glance(SearchWork& work, LayerTables& tables);
 
 }  // namespace alpa

@@ -43,11 +43,6 @@ class Variant {
     modelled_.clear();
   }
 
-  [[nodiscard]] RatedDraft glance() {
-    work_.recompute(recompute_);
-    return alpa::glance(work_, tables_);
-  }
-
   /// Of the best draft: by the tables, or by the figures of its stages once they are chosen.
   [[nodiscard]] double rated() const { return rated_.empty() ? kInfinity : rated_.front().time; }
   [[nodiscard]] double modelled() const {
@@ -181,7 +176,7 @@ class WideSearch {
       all.push_back(kinds_.back().get());
     }
     alike_ = all;
-    if (tied_ && kinds.size() > 1) alike_.clear();
+    if (tied_ && kinds.size() > 1) alike_.resize(deep_ ? 0 : 1);
     variants_ = alike_;
     const std::size_t first = tied_ ? 2 : kinds.size();
     for (std::size_t count = first; kinds.size() > 1 && count <= kinds.size(); ++count) {
@@ -206,13 +201,6 @@ class WideSearch {
   /// True if something was learnt of packing on the way: other cuts may be better then.
   bool search(bool first) {
     double least = work_.best_time();
-    // What computes nothing again tells soon what is hopeless; of very deep models cuts take longer
-    // than tables.
-    if (alike_.empty() && first && !deep_) {
-      const RatedDraft best = kinds_.front()->glance();
-      least = std::min(least, best.time);
-      also_ = best.draft.microbatches;
-    }
     for (Variant* variant : alike_) {
       if (work_.stopped() || is_idle(*variant)) continue;
       variant->scan(least * kFarAbove);
@@ -265,7 +253,7 @@ class WideSearch {
   /// that are best without them, if anything is computed again there.
   void scan_mixed(Variant& mixed, double hopeless) {
     if (tied_ && &mixed == mixed_.front().get()) {
-      mixed.scan(hopeless, {.also = also_});
+      mixed.scan(hopeless);
       return;
     }
     ScanStart start{.time = kInfinity};
@@ -308,12 +296,13 @@ class WideSearch {
   bool tied_;
   bool deep_;  ///< cut between blocks of layers
   std::vector<std::unique_ptr<Variant>> kinds_;
-  std::vector<Variant*> alike_;  ///< of all layers alike: cut, but for large models
+  /// Of all layers alike: cut; of large models the first, of very deep ones, whose cuts take longer
+  /// than tables, none.
+  std::vector<Variant*> alike_;
   /// Large models: of the first two kinds, then of all, as attention alone saves memory between
   /// nothing and everything; small ones: of all.
   std::vector<std::unique_ptr<Variant>> mixed_;
   std::vector<Variant*> variants_;  ///< whose drafts are modelled
-  int also_ = 0;                    ///< microbatches of large models that look best without mixing
   std::set<Variant*> outdone_;      ///< mixed, where more kinds look no worse by the tables
   Variant* owner_ = nullptr;        ///< of the best plan, if one was found here
 };
