@@ -22,6 +22,10 @@ class FittingBound {
   /// @param seconds [way][layer] of the layers before it; what comes once a step is the same in all
   /// @param bytes of the same ways
   FittingBound(const std::vector<std::vector<double>>& seconds, const LeastBytes& bytes);
+  FittingBound(const FittingBound&) = delete;  // runs point into it
+  FittingBound& operator=(const FittingBound&) = delete;
+  FittingBound(FittingBound&&) = default;
+  FittingBound& operator=(FittingBound&&) = default;
 
   /// Of layers first..last with `in_flight` stashes. Infinite if they have no room.
   /// @param room bytes of all devices together

@@ -28,7 +28,7 @@ constexpr double kRounding = 1e-9;   ///< of logarithms
 }  // namespace
 
 RunBounds::RunBounds(const std::vector<int>& classes, const std::vector<double>& floor)
-    : sums_(floor) {
+    : sums_(floor), forbidden_(floor.size(), 0) {
   std::map<std::pair<int, int>, int> kinds;  // what layers take to the next is theirs
   for (std::size_t l = 0; l < classes.size(); ++l) {
     const int next = l + 1 < classes.size() ? classes[l + 1] : -1;
@@ -60,8 +60,10 @@ void RunBounds::know(int first, int last, int rounds, double enough,
     ask(of_kind.at(kind).second, kind, known);
     known.rounds = rounds;
     for (std::size_t l = 0; l < kind_of_.size(); ++l) {
-      sums_[l + 1] =
-          sums_[l] + std::max(floor_[l], known_[static_cast<std::size_t>(kind_of_[l])].bound);
+      const double bound = std::max(floor_[l], known_[static_cast<std::size_t>(kind_of_[l])].bound);
+      const bool has_choice = std::isfinite(bound);
+      sums_[l + 1] = sums_[l] + (has_choice ? bound : 0.0);
+      forbidden_[l + 1] = forbidden_[l] + (has_choice ? 0 : 1);
     }
   }
 }
@@ -147,7 +149,8 @@ bool MeshBounds::look_at_ways(const BoundRun& run, double enough, const Solver& 
         // What is computed again takes its kernels' time on top.
         const double on_top = of_layer(floors_->seconds[way]) - of_layer(floor());
         const double least = std::max(free_[way].of(l, l), free_.front().of(l, l) + on_top);
-        seconds.back().push_back(seconds.back().back() + least);
+        // Runs with a layer that has no choice are told without it.
+        seconds.back().push_back(seconds.back().back() + (std::isfinite(least) ? least : 0.0));
       }
     }
     fitting_.emplace(seconds, *floors_->bytes);

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -31,10 +32,12 @@ class RunBounds {
   /// @param floor [layer] of layers before it: what is known without a look
   RunBounds(const std::vector<int>& classes, const std::vector<double>& floor);
 
+  /// Infinite if one of them has no choice.
   [[nodiscard]] double of(int first, int last) const {
-    return sums_[static_cast<std::size_t>(last) + 1] - sums_[static_cast<std::size_t>(first)];
+    const auto begin = static_cast<std::size_t>(first), end = static_cast<std::size_t>(last) + 1;
+    if (forbidden_[end] > forbidden_[begin]) return std::numeric_limits<double>::infinity();
+    return sums_[end] - sums_[begin];
   }
-  [[nodiscard]] const std::vector<double>& sums() const { return sums_; }
   [[nodiscard]] bool are_known(int first, int last) const;
   /// Asks about those layers whose bounds were not made closer so often, of the kind first of which
   /// there are most, until the run is known to take as long as `enough`.
@@ -42,10 +45,11 @@ class RunBounds {
             const std::function<void(int layer, int kind, Known& known)>& ask);
 
  private:
-  std::vector<int> kind_of_;   ///< [layer] number of its class and the next one's
-  std::vector<double> floor_;  ///< [layer] its own
-  std::vector<Known> known_;   ///< [kind]
-  std::vector<double> sums_;   ///< [layer] of those before it
+  std::vector<int> kind_of_;    ///< [layer] number of its class and the next one's
+  std::vector<double> floor_;   ///< [layer] its own
+  std::vector<Known> known_;    ///< [kind]
+  std::vector<double> sums_;    ///< [layer] of those before it that have a choice
+  std::vector<int> forbidden_;  ///< [layer] how many before it have none
 };
 
 /// A run of layers as a stage sees it.

@@ -178,6 +178,27 @@ TEST(MeshBounds, NumbersOfStashesBetweenThosePricedMixThem) {
   EXPECT_GT(more, 60);
 }
 
+// A layer without a choice on the mesh keeps no run beside it from being bounded.
+TEST(MeshBounds, RunsBesideALayerWithoutAChoiceHaveBounds) {
+  const std::vector<int> classes{0, 1, 2, 2, 2};
+  MeshBounds bounds(1, 1, 100.0, 1.0, no_floors(5, 2));
+  const MeshBounds::Solver solver{
+      classes, 2,
+      [](const StageWeights& w, int layer, std::size_t way, BoundHints&) {
+        if (layer == 1) return kInfinity;
+        return w.forward * (way == 0 ? 1.0 : 2.0);
+      },
+      [](int, std::size_t) { return true; }};
+  bounds.look(0, 4, kInfinity, solver);
+  bounds.look(2, 4, kInfinity, solver);
+  (void)bounds.look_at_ways({2, 4, 1.0}, kInfinity, solver);
+  EXPECT_EQ(bounds.step({0, 1, 1.0}), kInfinity);
+  EXPECT_EQ(bounds.step({1, 1, 1.0}), kInfinity);
+  EXPECT_EQ(bounds.step({0, 0, 1.0}), 1.0);
+  EXPECT_EQ(bounds.step({2, 4, 1.0}), 3.0);
+  EXPECT_EQ(bounds.step({3, 4, 1.0}), 2.0);
+}
+
 // What is computed again takes time of its own as soon as its bounds without memory are known.
 TEST(MeshBounds, WhatHasNoRoomIsComputedAgain) {
   constexpr int kLayers = 3;
