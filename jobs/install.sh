@@ -10,6 +10,7 @@ packages=(
   libhdf5-dev                           # checkpoints and token files (the serial library)
   libyaml-cpp-dev libcli11-dev          # configuration and command line
   libssl-dev                            # SHA-256
+  libgoogle-perftools-dev               # tcmalloc: plans a sixth sooner
   libdnnl-dev                           # fast products on the CPU
   coinor-libcbc-dev                     # integer programs of the planner
   nlohmann-json3-dev zlib1g-dev         # safetensors; benchmarks of the planner read packed JSON

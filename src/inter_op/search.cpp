@@ -1,7 +1,10 @@
 #include "alpa/inter_op/search.hpp"
 
 #include <algorithm>
+#include <functional>
+#include <future>
 #include <limits>
+#include <memory>
 #include <numeric>
 
 #include "exact_search.hpp"
@@ -17,6 +20,8 @@
 
 namespace alpa {
 namespace {
+
+constexpr double kAhead = 0.95;  ///< of what the first cuts are rated at: bound beside the search
 
 /// The plan that everything is fixed to.
 TierResult fixed_plan(SearchWork& work) {
@@ -53,7 +58,8 @@ std::vector<std::vector<Recompute>> recomputations(SearchWork& work) {
 }
 
 /// Counted out where choices are few, otherwise searched.
-TierResult search_all(SearchWork& work) {
+TierResult search_all(
+    SearchWork& work, const std::function<void(double seconds)>& rated = [](double) {}) {
   const std::vector<std::vector<Recompute>> all = recomputations(work);
   std::vector<Recompute> kinds;
   for (const auto& recompute : all) {
@@ -64,7 +70,7 @@ TierResult search_all(SearchWork& work) {
   TierResult result;
   if (const auto exact = exact_search(work, kinds)) result = *exact;
   if (!result.complete) {
-    result.lower_bound = std::max(result.lower_bound, wide_search(work, all).lower_bound);
+    result.lower_bound = std::max(result.lower_bound, wide_search(work, all, rated).lower_bound);
   }
   if (work.has_best()) {
     work.recompute(recompute_of(*work.best()));
@@ -112,20 +118,52 @@ void look_for_the_smallest(SearchWork& work, bool too_large) {
   work.recompute(before);
 }
 
-/// A closer bound of the whole space, whatever is computed again; 0 if there is no time for it.
-/// @param fills without: also of pipelines that do other work while they fill
-double closer_bound(SearchWork& work, bool fills) {
-  if (work.request().stop.stop_requested()) return 0.0;
-  std::vector<std::vector<Recompute>> choices;
-  if (work.request().recompute) {
-    choices.push_back(work.everywhere(*work.request().recompute));
-  } else {
-    for (const Recompute choice : {Recompute::none, Recompute::attention, Recompute::full}) {
-      choices.push_back(work.everywhere(choice));
-    }
+/// A closer bound of the whole space, whatever is computed again.
+class CloserBound {
+ public:
+  explicit CloserBound(SearchWork& work) : work_(work) {}
+
+  /// Begins on another thread, with about what the best plan will take.
+  void begin(double seconds) {
+    if (ahead_.valid()) return;
+    ahead_ = std::async(std::launch::async, [beside = work_.beside(), seconds]() mutable {
+      auto bound = std::make_unique<Ahead>(Ahead{std::move(beside), nullptr});
+      bound->bound = std::make_unique<SpaceBound>(*bound->work, choices(*bound->work), true);
+      (void)bound->bound->below(kAhead * seconds);
+      return bound;
+    });
   }
-  return SpaceBound(work, choices, fills).below(work.best_time() - work.norm()) + work.norm();
-}
+
+  /// Of the best plan; 0 if there is no time for it.
+  /// @param fills without: also of pipelines that do other work while they fill
+  [[nodiscard]] double of_best(bool fills) {
+    if (work_.request().stop.stop_requested()) return 0.0;
+    const SearchWork::Clock clock(work_, "bound");
+    const double price = work_.best_time() - work_.norm();
+    if (!fills || !ahead_.valid()) {
+      return SpaceBound(work_, choices(work_), fills).below(price) + work_.norm();
+    }
+    return ahead_.get()->bound->below(price) + work_.norm();
+  }
+
+ private:
+  struct Ahead {
+    std::unique_ptr<SearchWork> work;
+    std::unique_ptr<SpaceBound> bound;
+  };
+
+  static std::vector<std::vector<Recompute>> choices(const SearchWork& work) {
+    if (work.request().recompute) return {work.everywhere(*work.request().recompute)};
+    std::vector<std::vector<Recompute>> all;
+    for (const Recompute choice : {Recompute::none, Recompute::attention, Recompute::full}) {
+      all.push_back(work.everywhere(choice));
+    }
+    return all;
+  }
+
+  SearchWork& work_;
+  std::future<std::unique_ptr<Ahead>> ahead_;
+};
 
 }  // namespace
 
@@ -137,6 +175,7 @@ double SearchResult::gap() const {
 SearchResult search(const SearchRequest& request) {
   SearchWork work(request);
   const auto start = work.recompute();
+  CloserBound closer(work);
   TierResult tier;
   bool in_space = true;
   const bool too_large = !request.constraints.plan && is_too_large(work);
@@ -146,7 +185,9 @@ SearchResult search(const SearchRequest& request) {
       tier = {true, std::numeric_limits<double>::infinity()};
       if (!request.recompute) work.recompute(work.everywhere(Recompute::full));
     } else {
-      tier = request.constraints.plan ? fixed_plan(work) : search_all(work);
+      tier = request.constraints.plan
+                 ? fixed_plan(work)
+                 : search_all(work, [&](double seconds) { closer.begin(seconds); });
     }
     if (!work.has_best() && !request.constraints.plan) look_for_the_smallest(work, too_large);
     offer_deeper(work);
@@ -159,10 +200,10 @@ SearchResult search(const SearchRequest& request) {
   if (!request.constraints.plan && !in_space) {
     result.lower_bound = std::min(result.lower_bound, bound_of_any_schedule(work) + work.norm());
     if (work.best()->plan.schedule == PipelineKind::zero_bubble) {
-      result.lower_bound = std::max(result.lower_bound, closer_bound(work, false));
+      result.lower_bound = std::max(result.lower_bound, closer.of_best(false));
     }
   } else if (work.has_best() && !request.constraints.plan && !tier.complete) {
-    result.lower_bound = std::max(result.lower_bound, closer_bound(work, true));
+    result.lower_bound = std::max(result.lower_bound, closer.of_best(true));
   }
   if (work.has_best()) result.lower_bound = std::min(result.lower_bound, work.best_time());
   result.ilp_problems = work.problems();

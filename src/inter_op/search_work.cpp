@@ -50,6 +50,26 @@ SearchWork::SearchWork(const SearchRequest& request)
   if (constraints.stages) stage_counts_ = {*constraints.stages, *constraints.stages};
 }
 
+SearchWork::SearchWork(const SearchWork& of, Beside)
+    : request_(of.request_),
+      tells_(false),
+      devices_(of.devices_),
+      layers_(of.layers_),
+      line_(of.line_),
+      kept_(of.kept_),
+      hosts_alike_(of.hosts_alike_),
+      microbatch_counts_(of.microbatch_counts_),
+      stage_counts_(of.stage_counts_),
+      recompute_(of.recompute_),
+      graphs_(of.graphs_),
+      indices_(of.indices_),
+      first_index_(of.first_index_),
+      clock_since_(now()) {}
+
+std::unique_ptr<SearchWork> SearchWork::beside() const {
+  return std::unique_ptr<SearchWork>(new SearchWork(*this, Beside{}));
+}
+
 std::vector<int> SearchWork::warm_up(int stages) const {
   return warm_up_of(request_.constraints.warm_up.value_or(LeastDepth{}), stages);
 }
@@ -117,7 +137,7 @@ const Graph& SearchWork::held_graph(const GraphKey& key) {
   if (known != graphs_.end()) return *known->second;
   if (!key.second.empty()) (void)held_graph({key.first, {}});
   const Clock clock(*this, "graphs");
-  auto made = std::make_unique<Graph>(make_graph(key));
+  auto made = std::make_shared<const Graph>(make_graph(key));
   return *graphs_.emplace(key, std::move(made)).first->second;
 }
 
@@ -201,9 +221,10 @@ void SearchWork::make_graphs(const std::vector<Recompute>& recompute) {
     if (!graphs_.contains(key)) missing.push_back(key);
   }
   const Clock clock(*this, "graphs");
-  std::vector<std::unique_ptr<Graph>> made(missing.size());
-  side_by_side(missing.size(),
-               [&](std::size_t i) { made[i] = std::make_unique<Graph>(make_graph(missing[i])); });
+  std::vector<std::shared_ptr<const Graph>> made(missing.size());
+  side_by_side(missing.size(), [&](std::size_t i) {
+    made[i] = std::make_shared<const Graph>(make_graph(missing[i]));
+  });
   for (std::size_t i = 0; i < missing.size(); ++i) {
     graphs_.emplace(std::move(missing[i]), std::move(made[i]));
   }
@@ -387,7 +408,7 @@ bool SearchWork::stopped() {
 }
 
 void SearchWork::tell(const std::string& phase, double share) {
-  if (!request_.progress) return;
+  if (!request_.progress || !tells_) return;
   std::optional<Seconds> best;
   if (best_) best = best_price_.step_time;
   request_.progress(phase, share, best);

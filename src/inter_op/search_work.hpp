@@ -26,6 +26,10 @@ class SearchWork {
  public:
   explicit SearchWork(const SearchRequest& request);
 
+  /// A desk of its own for another thread, with the graphs and options that are here so far: what
+  /// is made on one is not seen on the other, and of the new one's progress nothing is told.
+  [[nodiscard]] std::unique_ptr<SearchWork> beside() const;
+
   [[nodiscard]] const SearchRequest& request() const { return request_; }
   [[nodiscard]] const ClusterSpec& cluster() const { return request_.cluster; }
   [[nodiscard]] int devices() const { return devices_; }
@@ -145,6 +149,8 @@ class SearchWork {
   [[nodiscard]] std::vector<std::pair<std::string, Seconds>> phases();
 
  private:
+  struct Beside {};
+  SearchWork(const SearchWork& of, Beside);
   [[nodiscard]] bool may_not_fit(const Graph& graph, const Offered& offered) const;
   void confirm(const Graph& graph, const FoldedPlan& folded, Offered& offered) const;
   /// Fills `rooms`, `over` and `fits` from the arenas.
@@ -153,6 +159,7 @@ class SearchWork {
   void fold_line();
 
   const SearchRequest& request_;
+  bool tells_ = true;  ///< progress
   int devices_ = 0;
   int layers_ = 0;
   LayerLine line_{0};
@@ -168,7 +175,7 @@ class SearchWork {
   [[nodiscard]] Graph make_graph(const GraphKey& key) const;
   [[nodiscard]] const Graph& held_graph(const GraphKey& key);
   [[nodiscard]] const std::shared_ptr<const intra_op::GraphIndex>& index_of(const GraphKey& key);
-  std::map<GraphKey, std::unique_ptr<Graph>> graphs_;
+  std::map<GraphKey, std::shared_ptr<const Graph>> graphs_;
   std::optional<std::pair<GraphKey, Graph>> whole_graph_;
   struct WholeGraph {
     Graph graph;

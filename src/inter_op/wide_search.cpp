@@ -4,6 +4,7 @@
 #include <limits>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "hand_plans.hpp"
 #include "kernel_bound.hpp"
@@ -166,8 +167,10 @@ class Variant {
 
 class WideSearch {
  public:
-  WideSearch(SearchWork& work, const std::vector<std::vector<Recompute>>& kinds)
+  WideSearch(SearchWork& work, const std::vector<std::vector<Recompute>>& kinds,
+             std::function<void(double seconds)> rated)
       : work_(work),
+        rated_(std::move(rated)),
         tied_(ties(work, work.microbatch_counts().front())),
         deep_(tied_ && work.layers() > kMostBlocks) {
     std::vector<Variant*> all;
@@ -205,12 +208,14 @@ class WideSearch {
       if (work_.stopped() || is_idle(*variant)) continue;
       variant->scan(least * kFarAbove);
       least = std::min(least, variant->rated());
+      tell_rated(least);
     }
     for (const auto& variant : mixed_) {
       if (work_.stopped()) break;
       if (outdone_.contains(variant.get())) continue;
       scan_mixed(*variant, least * kFarAbove);
       least = std::min(least, variant->rated());
+      tell_rated(least);
     }
     if (mixed_.size() == 2 && mixed_.back()->rated() <= mixed_.front()->rated()) {
       outdone_.insert(mixed_.front().get());
@@ -236,6 +241,10 @@ class WideSearch {
       next->drop_best();
     }
     return learnt;
+  }
+
+  void tell_rated(double least) {
+    if (least < kInfinity) std::exchange(rated_, [](double) {})(least);
   }
 
   /// Lowers and packs the best draft of a variant. True if something was learnt of packing: then
@@ -293,6 +302,7 @@ class WideSearch {
   }
 
   SearchWork& work_;
+  std::function<void(double seconds)> rated_;
   bool tied_;
   bool deep_;  ///< cut between blocks of layers
   std::vector<std::unique_ptr<Variant>> kinds_;
@@ -309,11 +319,12 @@ class WideSearch {
 
 }  // namespace
 
-TierResult wide_search(SearchWork& work, const std::vector<std::vector<Recompute>>& kinds) {
+TierResult wide_search(SearchWork& work, const std::vector<std::vector<Recompute>>& kinds,
+                       const std::function<void(double seconds)>& rated) {
   TierResult result;
   // What is computed again only adds to it.
   result.lower_bound = work_bound(work);
-  WideSearch(work, kinds).run();
+  WideSearch(work, kinds, rated).run();
   const bool poor = work.best_time() >= kPoor * result.lower_bound;
   if (work.request().seeds.empty() && poor && !ties(work, work.microbatch_counts().front())) {
     for (const auto& recompute : kinds) {

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <functional>
+#include <vector>
+
 #include "exact_search.hpp"
 #include "search_work.hpp"
 
@@ -10,7 +13,9 @@ namespace alpa {
 /// priced and packed, then moved about as long as that helps.
 /// @param kinds what every layer may choose to compute again, said of all of them, beginning with
 /// nothing; one alone if all layers are to be alike
+/// @param rated told once cuts were rated, with the seconds that the best of them take about
 [[nodiscard]] TierResult wide_search(SearchWork& work,
-                                     const std::vector<std::vector<Recompute>>& kinds);
+                                     const std::vector<std::vector<Recompute>>& kinds,
+                                     const std::function<void(double seconds)>& rated);
 
 }  // namespace alpa
