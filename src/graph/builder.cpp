@@ -5,34 +5,13 @@
 
 #include "alpa/base/error.hpp"
 
-#include "operators/operators.hpp"
+#include "rule_book.hpp"
+#include "validate_parts.hpp"
 
 namespace alpa {
 namespace {
 
 using operators::Signature;
-
-/// The extent of a letter of a result, found in the operands (or fixed by the kernel).
-std::int64_t extent_of(char letter, const Signature& s, const std::vector<Shape>& operands,
-                       const std::string& name) {
-  if (s.extent && s.extent->first == letter) return s.extent->second;
-  for (std::size_t i = 0; i < operands.size() && i < s.operands.size(); ++i) {
-    const std::size_t place = s.operands[i].find(letter);
-    if (place != Dims::npos && place < operands[i].size()) return operands[i][place];
-  }
-  throw UserError("operator " + name + " (" + s.kind + "): the size of letter '" + letter +
-                  "' follows from no operand; give the result's shape");
-}
-
-std::vector<Shape> result_shapes(const Signature& s, const std::vector<Shape>& operands,
-                                 const std::string& name) {
-  std::vector<Shape> shapes;
-  for (const Dims& dims : s.results) {
-    Shape& shape = shapes.emplace_back();
-    for (const char c : dims) shape.push_back(extent_of(c, s, operands, name));
-  }
-  return shapes;
-}
 
 std::string result_name(const Signature& s, const OperatorOptions& options, const std::string& name,
                         std::size_t i) {
@@ -51,10 +30,41 @@ bool is_low_or_single(DType type) {
   return type == DType::bf16 || type == DType::f16 || type == DType::f32;
 }
 
-Graph finished(Graph graph) {
-  std::stable_sort(graph.operators.begin(), graph.operators.end(),
-                   [](const Operator& a, const Operator& b) { return a.phase < b.phase; });
-  validate(graph);
+/// Names of things in a list, for NameTable.
+template <class Thing>
+struct Names {
+  const std::vector<Thing>& things;
+  const std::string& operator()(std::int32_t i) const {
+    return things[static_cast<std::size_t>(i)].name;
+  }
+};
+
+const RuleBook::Entry& rule_entry(RuleBook& rules, const std::string& name, const Kernel& kernel,
+                                  const RuleBook::Shapes& operands,
+                                  const RuleBook::Shapes* results) {
+  try {
+    return rules.of(kernel, operands, results);
+  } catch (const UserError& error) {
+    throw UserError("operator " + name + ": " + error.what());
+  }
+}
+
+/// Operators in the order of their phases, those of a phase as they stand.
+std::vector<Operator> by_phase(std::vector<Operator> operators) {
+  std::vector<Operator> ordered;
+  ordered.reserve(operators.size());
+  for (const Phase phase :
+       {Phase::prepare, Phase::forward, Phase::backward, Phase::reduce, Phase::update}) {
+    for (Operator& op : operators) {
+      if (op.phase == phase) ordered.push_back(std::move(op));
+    }
+  }
+  return ordered;
+}
+
+Graph finished(Graph graph, RuleBook& rules) {
+  graph.operators = by_phase(std::move(graph.operators));
+  validate_named(graph, rules);
   return graph;
 }
 
@@ -65,7 +75,7 @@ bool contains(const std::vector<int>& places, std::size_t i) {
 }  // namespace
 
 GraphBuilder::GraphBuilder(int num_layers, std::int64_t microbatch_size, DType dtype)
-    : dtype_(dtype) {
+    : dtype_(dtype), rules_(std::make_shared<RuleBook>()) {
   graph_.num_layers = num_layers;
   graph_.microbatch_size = microbatch_size;
 }
@@ -75,13 +85,19 @@ void GraphBuilder::at(int layer, Phase phase) {
   phase_ = phase;
 }
 
+std::optional<TensorId> GraphBuilder::find(const std::string& name) const {
+  const auto found = tensor_by_name_.find(name, Names{graph_.tensors});
+  if (!found) return std::nullopt;
+  return TensorId{*found};
+}
+
 TensorId GraphBuilder::add_tensor(Tensor tensor) {
   if (tensor.dims.size() != tensor.shape.size()) {
     throw UserError("tensor " + tensor.name + ": dims \"" + tensor.dims + "\" and shape " +
                     to_string(tensor.shape) + " differ in number");
   }
   const TensorId id{static_cast<std::int32_t>(graph_.tensors.size())};
-  if (!tensor_by_name_.emplace(tensor.name, id).second) {
+  if (!tensor_by_name_.add(tensor.name, id.value, Names{graph_.tensors})) {
     throw UserError("tensor " + tensor.name + ": the name is taken");
   }
   graph_.tensors.push_back(std::move(tensor));
@@ -110,20 +126,19 @@ void GraphBuilder::share_parameters(const std::string& prefix, const std::string
 
 TensorId GraphBuilder::shared_parameter(const std::string& name, const std::string& owner,
                                         const Shape& shape) const {
-  const auto found = tensor_by_name_.find(owner);
-  if (found == tensor_by_name_.end() || tensor(found->second).role != Role::parameter) {
+  const auto found = find(owner);
+  if (!found || tensor(*found).role != Role::parameter) {
     throw UserError("parameter " + name + " is to be " + owner + ", which does not exist");
   }
-  if (tensor(found->second).shape != shape) {
+  if (tensor(*found).shape != shape) {
     throw UserError("parameter " + name + " needs shape " + to_string(shape) + ", but " + owner +
-                    ", which it is to be, has " + to_string(tensor(found->second).shape));
+                    ", which it is to be, has " + to_string(tensor(*found).shape));
   }
-  return found->second;
+  return *found;
 }
 
 TensorId GraphBuilder::scalar(const std::string& name, Role role) {
-  const auto found = tensor_by_name_.find(name);
-  if (found != tensor_by_name_.end()) return found->second;
+  if (const auto found = find(name)) return *found;
   return add_tensor({name, {}, DType::f64, role, "", 0, {}});
 }
 
@@ -140,15 +155,10 @@ DType GraphBuilder::computes_in(const std::vector<TensorId>& operands) const {
 TensorId GraphBuilder::replica(TensorId parameter, int layer, DType dtype) {
   const Tensor original = tensor(parameter);
   std::string name = original.name + "@" + std::to_string(layer);
-  for (const std::string& suffix : {std::string(), "." + std::string(to_string(dtype))}) {
-    const auto found = tensor_by_name_.find(name + suffix);
-    if (found != tensor_by_name_.end() && tensor(found->second).dtype == dtype) {
-      return found->second;
-    }
-    if (found == tensor_by_name_.end()) {
-      name += suffix;
-      break;
-    }
+  if (const auto of_layer = find(name)) {
+    if (tensor(*of_layer).dtype == dtype) return *of_layer;
+    name += "." + std::string(to_string(dtype));
+    if (const auto of_type = find(name)) return *of_type;
   }
   // Other layers copy what the parameter's own layer has cast: that crosses between stages.
   const bool cast_elsewhere = dtype != original.dtype && layer != original.layer;
@@ -165,31 +175,27 @@ TensorId GraphBuilder::replica(TensorId parameter, int layer, DType dtype) {
 std::vector<TensorId> GraphBuilder::add_all(const std::string& name, const Kernel& kernel,
                                             std::vector<TensorId> operands,
                                             OperatorOptions options) {
-  std::vector<Shape> shapes;
+  RuleBook::Shapes shapes, given;
   const DType computing = computes_in(operands);
   for (TensorId& id : operands) {
     const Tensor& t = tensor(id);
     const bool reads = phase_ == Phase::forward && t.role == Role::parameter;
     const DType wanted = size_of(computing) < size_of(t.dtype) && t.trained ? computing : t.dtype;
     if (reads && (t.layer != layer_ || wanted != t.dtype)) id = replica(id, layer_, wanted);
-    shapes.push_back(tensor(id).shape);
   }
-  const std::size_t rank = options.shapes.empty() ? 0 : options.shapes.front().size();
-  const Signature s = operators::signature_of(kernel, {operands.size(), rank});
-  if (options.shapes.empty()) options.shapes = result_shapes(s, shapes, name);
-  Operator op{name, kernel, operands, {}, {}, layer_, phase_};
-  try {
-    op.rule = rule_of(kernel, shapes, options.shapes);
-    if (options.rule) op.rule = std::move(*options.rule);
-    // A scalar of the step is the same on every device, never a partial sum.
-    std::erase_if(op.rule.linear, [&](const std::vector<int>& group) {
-      return std::any_of(group.begin(), group.end(), [&](int i) {
-        return tensor(operands.at(static_cast<std::size_t>(i))).role == Role::step_scalar;
-      });
+  for (const TensorId id : operands) shapes.push_back(&tensor(id).shape);
+  for (const Shape& shape : options.shapes) given.push_back(&shape);
+  const RuleBook::Entry& entry =
+      rule_entry(*rules_, name, kernel, shapes, given.empty() ? nullptr : &given);
+  const Signature& s = entry.signature;
+  Operator op{name, kernel, operands, {}, entry.rule, layer_, phase_};
+  if (options.rule) op.rule = std::move(*options.rule);
+  // A scalar of the step is the same on every device, never a partial sum.
+  std::erase_if(op.rule.linear, [&](const std::vector<int>& group) {
+    return std::any_of(group.begin(), group.end(), [&](int i) {
+      return tensor(operands.at(static_cast<std::size_t>(i))).role == Role::step_scalar;
     });
-  } catch (const UserError& error) {
-    throw UserError("operator " + name + ": " + error.what());
-  }
+  });
   const DType base = operands.empty() ? dtype_ : tensor(operands.front()).dtype;
   const Role role =
       options.role.value_or(phase_ == Phase::forward ? Role::activation : Role::gradient);
@@ -199,7 +205,7 @@ std::vector<TensorId> GraphBuilder::add_all(const std::string& name, const Kerne
     const DType dtype = wide ? DType::f64 : whole ? DType::i32 : options.dtype.value_or(usual);
     const Dims dims = i < options.dims.size() ? options.dims[i] : s.results[i];
     op.results.push_back(add_tensor(
-        {result_name(s, options, name, i), options.shapes.at(i), dtype, role, dims, layer_, {}}));
+        {result_name(s, options, name, i), entry.results.at(i), dtype, role, dims, layer_, {}}));
     if (narrows(kernel, base, dtype)) op.rule.linear.clear();
   }
   std::vector<TensorId> results = op.results;
@@ -214,17 +220,16 @@ TensorId GraphBuilder::add(const std::string& name, const Kernel& kernel,
 
 void GraphBuilder::add_in_place(const std::string& name, const Kernel& kernel,
                                 std::vector<TensorId> operands, std::vector<TensorId> results) {
-  std::vector<Shape> from, to;
-  for (const TensorId id : operands) from.push_back(tensor(id).shape);
-  for (const TensorId id : results) to.push_back(tensor(id).shape);
-  Operator op{name, kernel, std::move(operands), std::move(results), {}, layer_, phase_};
-  op.rule = rule_of(kernel, from, to);
-  append(std::move(op), {});
+  RuleBook::Shapes from, to;
+  for (const TensorId id : operands) from.push_back(&tensor(id).shape);
+  for (const TensorId id : results) to.push_back(&tensor(id).shape);
+  const RuleBook::Entry& entry = rule_entry(*rules_, name, kernel, from, &to);
+  append({name, kernel, std::move(operands), std::move(results), entry.rule, layer_, phase_}, {});
 }
 
 void GraphBuilder::append(Operator op, Derivative derivative) {
   const OperatorId id{static_cast<std::int32_t>(graph_.operators.size())};
-  if (!operator_by_name_.emplace(op.name, id).second) {
+  if (!operator_by_name_.add(op.name, id.value, Names{graph_.operators})) {
     throw UserError("operator " + op.name + ": the name is taken");
   }
   producer_.resize(graph_.tensors.size());
@@ -238,10 +243,9 @@ void GraphBuilder::append(Operator op, Derivative derivative) {
 
 void GraphBuilder::rename(TensorId id, const std::string& name) {
   Tensor& renamed = graph_.tensors.at(id.index());
-  if (!tensor_by_name_.emplace(name, id).second) {
+  if (!tensor_by_name_.add(name, id.value, Names{graph_.tensors})) {
     throw UserError("tensor " + renamed.name + " cannot become " + name + ": the name is taken");
   }
-  tensor_by_name_.erase(renamed.name);
   renamed.name = name;
 }
 
@@ -254,8 +258,8 @@ const Derivative& GraphBuilder::derivative(OperatorId op) const {
   return derivatives_.at(op.index());
 }
 
-Graph GraphBuilder::build() const& { return finished(graph_); }
+Graph GraphBuilder::build() const& { return finished(graph_, *rules_); }
 
-Graph GraphBuilder::build() && { return finished(std::move(graph_)); }
+Graph GraphBuilder::build() && { return finished(std::move(graph_), *rules_); }
 
 }  // namespace alpa

@@ -1,7 +1,7 @@
 #include "alpa/graph/derivative.hpp"
 
 #include <algorithm>
-#include <set>
+#include <unordered_set>
 
 #include "alpa/base/error.hpp"
 
@@ -104,7 +104,12 @@ struct Contribution {
 class Differentiation {
  public:
   Differentiation(GraphBuilder& builder, const GradientReady& ready)
-      : builder_(builder), ready_(ready) {
+      : builder_(builder),
+        ready_(ready),
+        wanted_(builder.graph().tensors.size(), false),
+        first_user_(wanted_.size()),
+        contributions_(wanted_.size()),
+        complete_(wanted_.size()) {
     for (std::size_t i = 0; i < builder.graph().operators.size(); ++i) {
       const OperatorId id{static_cast<std::int32_t>(i)};
       if (builder.graph().op(id).phase == Phase::forward) forward_.push_back(id);
@@ -113,10 +118,14 @@ class Differentiation {
   }
 
   std::map<TensorId, TensorId> run(const std::vector<TensorId>& losses) {
-    for (const TensorId loss : losses) complete_[loss].ones = true;
+    for (const TensorId loss : losses) complete_[loss.index()].ones = true;
     for (auto id = forward_.rbegin(); id != forward_.rend(); ++id) {
       pass(*id);
-      for (const TensorId operand : first_uses_[*id]) complete(operand);
+      const std::vector<TensorId> operands = builder_.graph().op(*id).operands;
+      for (auto operand = operands.begin(); operand != operands.end(); ++operand) {
+        const bool again = std::find(operands.begin(), operand, *operand) != operand;
+        if (!again && first_user_[operand->index()] == *id) complete(*operand);
+      }
     }
     return parameter_gradients_;
   }
@@ -127,54 +136,57 @@ class Differentiation {
     for (std::size_t i = 0; i < graph.tensors.size(); ++i) {
       const Role role = graph.tensors[i].role;
       const bool trained = graph.tensors[i].trained;
-      if ((role == Role::parameter && trained) || role == Role::replica) {
-        wanted_.insert({static_cast<std::int32_t>(i)});
-      }
+      wanted_[i] = (role == Role::parameter && trained) || role == Role::replica;
     }
-    std::set<TensorId> used;
     for (const OperatorId id : forward_) {
       const Operator& op = graph.op(id);
       bool leads = false;
       for (const TensorId operand : op.operands) {
-        leads = leads || wanted_.contains(operand);
-        if (used.insert(operand).second) first_uses_[id].push_back(operand);
+        leads = leads || is_wanted(operand);
+        OperatorId& first = first_user_[operand.index()];
+        if (!first.valid()) first = id;
       }
-      if (leads) wanted_.insert(op.results.begin(), op.results.end());
+      for (const TensorId result : op.results) {
+        if (leads) wanted_[result.index()] = true;
+      }
     }
+  }
+
+  [[nodiscard]] bool is_wanted(TensorId id) const {
+    return id.index() < wanted_.size() && wanted_[id.index()];
   }
 
   /// Runs the derivative of one operator, if a gradient arrives there.
   void pass(OperatorId id) {
-    const Operator op = builder_.graph().op(id);
+    const Operator& op = builder_.graph().op(id);
     std::vector<Gradient> results;
     bool arrives = false;
     for (const TensorId result : op.results) {
-      const auto found = complete_.find(result);
-      results.push_back(found == complete_.end() ? Gradient{} : found->second);
-      arrives = arrives || (results.back().exists() && wanted_.contains(result));
+      results.push_back(complete_[result.index()]);
+      arrives = arrives || (results.back().exists() && is_wanted(result));
     }
     if (!arrives || std::holds_alternative<Contribute>(op.kernel)) return;
     std::vector<bool> wanted;
-    for (const TensorId operand : op.operands) wanted.push_back(wanted_.contains(operand));
+    for (const TensorId operand : op.operands) wanted.push_back(is_wanted(operand));
     Backward backward(builder_, id, std::move(results), std::move(wanted));
     const Derivative own = builder_.derivative(id);
-    own ? own(backward) : derive_kernel(op.kernel, backward);
-    for (const Backward::Given& given : backward.given()) collect(given, op.layer);
+    own ? own(backward) : derive_kernel(backward.op().kernel, backward);
+    for (const Backward::Given& given : backward.given()) collect(given, backward.op().layer);
   }
 
   void collect(const Backward::Given& given, int layer) {
-    if (!wanted_.contains(given.tensor)) return;
+    if (!is_wanted(given.tensor)) return;
     if (given.gradient.ones) {
-      complete_[given.tensor].ones = true;
+      complete_[given.tensor.index()].ones = true;
     } else {
-      contributions_[given.tensor].push_back({*given.gradient.tensor, layer, given.slice});
+      contributions_[given.tensor.index()].push_back({*given.gradient.tensor, layer, given.slice});
     }
   }
 
   /// Sums what a tensor got, layer by layer from the last one down.
   void complete(TensorId id) {
-    std::vector<Contribution>& parts = contributions_[id];
-    if (complete_.contains(id) && complete_[id].ones && !parts.empty()) {
+    std::vector<Contribution>& parts = contributions_[id.index()];
+    if (complete_[id.index()].ones && !parts.empty()) {
       parts.push_back({ones_for(id), parts.back().layer, std::nullopt});
     }
     if (parts.empty()) return;
@@ -195,7 +207,7 @@ class Differentiation {
 
   TensorId ones_for(TensorId id) {
     const Tensor t = builder_.tensor(id);
-    builder_.at(contributions_[id].back().layer, Phase::backward);
+    builder_.at(contributions_[id.index()].back().layer, Phase::backward);
     return builder_.add(t.name + ".gradient.ones", Fill{1.0}, {},
                         {.shapes = {t.shape}, .dims = {t.dims}, .dtype = t.dtype});
   }
@@ -252,8 +264,8 @@ class Differentiation {
   }
 
   void finish(TensorId id, TensorId gradient, const std::string& name) {
-    if (named_.insert(gradient).second) builder_.rename(gradient, name);
-    complete_[id] = {gradient, false};
+    if (named_.insert(gradient.value).second) builder_.rename(gradient, name);
+    complete_[id.index()] = {gradient, false};
     const Role role = builder_.tensor(id).role;
     if (role != Role::parameter && role != Role::replica) return;
     parameter_gradients_[id] = gradient;
@@ -263,11 +275,12 @@ class Differentiation {
   GraphBuilder& builder_;
   const GradientReady& ready_;
   std::vector<OperatorId> forward_;
-  std::set<TensorId> wanted_;                               ///< lead to a parameter
-  std::map<OperatorId, std::vector<TensorId>> first_uses_;  ///< operands no earlier operator has
-  std::map<TensorId, std::vector<Contribution>> contributions_;
-  std::map<TensorId, Gradient> complete_;
-  std::set<TensorId> named_;
+  // By tensor of the forward graph:
+  std::vector<bool> wanted_;            ///< leads to a parameter
+  std::vector<OperatorId> first_user_;  ///< unset: none
+  std::vector<std::vector<Contribution>> contributions_;
+  std::vector<Gradient> complete_;
+  std::unordered_set<std::int32_t> named_;  ///< gradients
   std::map<TensorId, TensorId> parameter_gradients_;
 };
 

@@ -6,7 +6,7 @@
 
 #include "alpa/base/error.hpp"
 
-#include "validate_order.hpp"
+#include "validate_parts.hpp"
 
 namespace alpa {
 namespace {

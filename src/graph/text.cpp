@@ -2,6 +2,7 @@
 
 #include "alpa/base/error.hpp"
 
+#include "memo.hpp"
 #include "operators/operators.hpp"
 
 namespace alpa {
@@ -15,10 +16,11 @@ std::string joined(const std::vector<Dims>& all) {
   return text;
 }
 
-std::string names(const Graph& graph, const std::vector<TensorId>& tensors) {
-  std::string text;
-  for (const TensorId id : tensors) text += (text.empty() ? "" : ", ") + graph.tensor(id).name;
-  return text;
+void append_names(const Graph& graph, const std::vector<TensorId>& tensors, std::string& text) {
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    if (i > 0) text += ", ";
+    text += graph.tensor(tensors[i]).name;
+  }
 }
 
 std::string to_text(const Initializer& initializer) {
@@ -27,13 +29,13 @@ std::string to_text(const Initializer& initializer) {
              : " normal=" + operators::number(initializer.deviation);
 }
 
-std::string line_of(const Tensor& tensor) {
-  std::string text = tensor.name + ": " + std::string(to_string(tensor.role)) + " " +
-                     std::string(to_string(tensor.dtype)) + to_string(tensor.shape) + " " +
-                     tensor.dims + " layer=" + std::to_string(tensor.layer);
+void append_line(const Tensor& tensor, std::string& text) {
+  text.append(tensor.name).append(": ").append(to_string(tensor.role)).append(" ");
+  text.append(to_string(tensor.dtype)).append(to_string(tensor.shape)).append(" ");
+  text.append(tensor.dims).append(" layer=").append(std::to_string(tensor.layer));
   if (tensor.role == Role::parameter) text += to_text(tensor.initializer);
   if (!tensor.trained) text += " kept";
-  return text + "\n";
+  text += "\n";
 }
 
 /// The rule, for operators whose rule is not that of their kernel.
@@ -57,12 +59,40 @@ std::string to_text(const ShardingRule& rule) {
   return text;
 }
 
-std::string line_of(const Graph& graph, const Operator& op) {
+/// The texts of an operator's kernel and rule, which many have.
+struct FormText {
+  Kernel kernel;
+  std::size_t operands, rank;
+  ShardingRule rule;
+  std::string of_kernel, of_rule;
+};
+
+/// @return valid until the next question
+const FormText& text_of_form(const Graph& graph, const Operator& op, Memo<FormText>& texts) {
+  const std::size_t operands = op.operands.size();
   const std::size_t rank = op.results.empty() ? 0 : graph.tensor(op.results.front()).shape.size();
-  return op.name + ": " + to_text(op.kernel, op.operands.size(), rank) + " (" +
-         names(graph, op.operands) + ") -> (" + names(graph, op.results) +
-         ") layer=" + std::to_string(op.layer) + " " + std::string(to_string(op.phase)) + " [" +
-         to_text(op.rule) + "]\n";
+  std::size_t hash = hash_with(hash_with(op.kernel.index(), operands), rank);
+  for (const Factor& factor : op.rule.factors) {
+    hash = hash_with(hash, static_cast<std::size_t>(factor.size));
+  }
+  const auto same = [&](const FormText& form) {
+    return form.operands == operands && form.rank == rank && form.kernel == op.kernel &&
+           form.rule == op.rule;
+  };
+  return texts.of(hash, same, [&] {
+    return FormText{op.kernel,       operands, rank, op.rule, to_text(op.kernel, operands, rank),
+                    to_text(op.rule)};
+  });
+}
+
+void append_line(const Graph& graph, const Operator& op, Memo<FormText>& texts, std::string& text) {
+  const FormText& form = text_of_form(graph, op, texts);
+  text.append(op.name).append(": ").append(form.of_kernel).append(" (");
+  append_names(graph, op.operands, text);
+  text.append(") -> (");
+  append_names(graph, op.results, text);
+  text.append(") layer=").append(std::to_string(op.layer)).append(" ");
+  text.append(to_string(op.phase)).append(" [").append(form.of_rule).append("]\n");
 }
 
 }  // namespace
@@ -117,8 +147,9 @@ std::string to_text(const Graph& graph) {
   std::string text = "layers=" + std::to_string(graph.num_layers) +
                      " microbatch=" + std::to_string(graph.microbatch_size) +
                      " parallel=" + graph.parallel_letters + "\n";
-  for (const Tensor& tensor : graph.tensors) text += line_of(tensor);
-  for (const Operator& op : graph.operators) text += line_of(graph, op);
+  for (const Tensor& tensor : graph.tensors) append_line(tensor, text);
+  Memo<FormText> texts;
+  for (const Operator& op : graph.operators) append_line(graph, op, texts, text);
   return text;
 }
 

@@ -1,17 +1,19 @@
 #include <algorithm>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
 
 #include "alpa/base/error.hpp"
 #include "alpa/graph/graph.hpp"
+#include "alpa/graph/name_table.hpp"
 #include "alpa/graph/text.hpp"
 
-#include "operators/operators.hpp"
-#include "validate_order.hpp"
+#include "rule_book.hpp"
+#include "validate_parts.hpp"
 
 namespace alpa {
 namespace {
+
+constexpr const char* kBadName = "the name is empty or taken";
 
 [[noreturn]] void bad_tensor(const Tensor& tensor, const std::string& why) {
   throw UserError("graph: tensor " + tensor.name + " " + to_string(tensor.shape) + ": " + why);
@@ -32,12 +34,27 @@ bool changes_in_place(Role role) {
 /// Is the value there before any operator runs?
 bool given(Role role) { return role == Role::input || role == Role::step_scalar; }
 
+/// The first thing that has the name of one before it.
+template <class Thing>
+const Thing* namesake(const std::vector<Thing>& things) {
+  NameTable names(things.size());
+  const auto name_of = [&](std::int32_t i) -> std::string_view {
+    return things[static_cast<std::size_t>(i)].name;
+  };
+  for (std::int32_t i = 0; i < static_cast<std::int32_t>(things.size()); ++i) {
+    if (!names.add(name_of(i), i, name_of)) return &things[static_cast<std::size_t>(i)];
+  }
+  return nullptr;
+}
+
+void check_names(const Graph& graph) {
+  if (const Tensor* tensor = namesake(graph.tensors)) bad_tensor(*tensor, kBadName);
+  if (const Operator* op = namesake(graph.operators)) bad_operator(*op, kBadName);
+}
+
 void check_tensors(const Graph& graph) {
-  std::unordered_set<std::string_view> names(graph.tensors.size());
   for (const Tensor& tensor : graph.tensors) {
-    if (tensor.name.empty() || !names.insert(tensor.name).second) {
-      bad_tensor(tensor, "the name is empty or taken");
-    }
+    if (tensor.name.empty()) bad_tensor(tensor, kBadName);
     if (tensor.dims.size() != tensor.shape.size()) {
       bad_tensor(tensor, "dims \"" + tensor.dims + "\" need a letter per dimension");
     }
@@ -51,9 +68,9 @@ void check_tensors(const Graph& graph) {
   }
 }
 
-std::vector<Shape> shapes_of(const Graph& graph, const std::vector<TensorId>& ids) {
-  std::vector<Shape> shapes;
-  for (const TensorId id : ids) shapes.push_back(graph.tensor(id).shape);
+RuleBook::Shapes shapes_of(const Graph& graph, const std::vector<TensorId>& ids) {
+  RuleBook::Shapes shapes;
+  for (const TensorId id : ids) shapes.push_back(&graph.tensor(id).shape);
   return shapes;
 }
 
@@ -100,11 +117,14 @@ void check_rule(const Graph& graph, const Operator& op) {
   if (rule.reduction.size() != op.results.size()) {
     bad_operator(op, "its rule needs a reduction per result");
   }
-  std::unordered_set<int> seen;
+  std::vector<bool> seen(op.operands.size(), false);
   for (const auto& group : rule.linear) {
     for (const int i : group) {
-      const bool exists = i >= 0 && static_cast<std::size_t>(i) < op.operands.size();
-      if (!exists || !seen.insert(i).second) {
+      const auto at = static_cast<std::size_t>(i);
+      const bool fits = i >= 0 && at < seen.size() && !seen[at];
+      if (fits) {
+        seen[at] = true;
+      } else {
         bad_operator(op, "its rule is linear in operand " + std::to_string(i) +
                              ", which does not exist or stands in two groups");
       }
@@ -117,9 +137,7 @@ bool converts(const Kernel& kernel) {
   return std::holds_alternative<Accumulate>(kernel) || (map && map->op == MapOp::copy);
 }
 
-void check_dtypes(const Graph& graph, const Operator& op) {
-  const std::size_t rank = op.results.empty() ? 0 : graph.tensor(op.results[0]).shape.size();
-  const auto s = operators::signature_of(op.kernel, {op.operands.size(), rank});
+void check_dtypes(const Graph& graph, const Operator& op, const operators::Signature& s) {
   std::optional<DType> common;
   const auto check_float = [&](const Tensor& tensor, bool may_be_single) {
     if (!is_float(tensor.dtype)) {
@@ -214,33 +232,46 @@ class OrderCheck {
   std::vector<bool> made_;
 };
 
-}  // namespace
+/// @return valid until the next question to `rules`
+const operators::Signature& signature_of(const Graph& graph, const Operator& op, RuleBook& rules) {
+  const RuleBook::Shapes results = shapes_of(graph, op.results);
+  try {
+    return rules.of(op.kernel, shapes_of(graph, op.operands), &results).signature;
+  } catch (const UserError& error) {
+    bad_operator(op, error.what());
+  }
+}
 
-void validate_order(const Graph& graph) {
+void check_order(const Graph& graph) {
   check_tensors(graph);
-  std::unordered_set<std::string_view> names(graph.operators.size());
   OrderCheck order(graph);
   for (const Operator& op : graph.operators) {
-    if (op.name.empty() || !names.insert(op.name).second) {
-      bad_operator(op, "the name is empty or taken");
-    }
+    if (op.name.empty()) bad_operator(op, kBadName);
     check_ids(graph, op);
     order.visit(op);
   }
 }
 
-void validate(const Graph& graph) {
-  validate_order(graph);
+}  // namespace
+
+void validate_order(const Graph& graph) {
+  check_names(graph);
+  check_order(graph);
+}
+
+void validate_named(const Graph& graph, RuleBook& rules) {
+  check_order(graph);
   for (const Operator& op : graph.operators) {
-    try {
-      static_cast<void>(
-          rule_of(op.kernel, shapes_of(graph, op.operands), shapes_of(graph, op.results)));
-    } catch (const UserError& error) {
-      bad_operator(op, error.what());
-    }
+    const operators::Signature& signature = signature_of(graph, op, rules);
     check_rule(graph, op);
-    check_dtypes(graph, op);
+    check_dtypes(graph, op, signature);
   }
+}
+
+void validate(const Graph& graph) {
+  check_names(graph);
+  RuleBook rules;
+  validate_named(graph, rules);
 }
 
 }  // namespace alpa

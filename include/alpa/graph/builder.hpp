@@ -3,16 +3,18 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "alpa/graph/graph.hpp"
+#include "alpa/graph/name_table.hpp"
 
 namespace alpa {
 
 class Backward;
+class RuleBook;
 
 /// Adds the backward operators of one forward operator; see graph/derivative.hpp.
 using Derivative = std::function<void(Backward&)>;
@@ -98,6 +100,7 @@ class GraphBuilder {
  private:
   TensorId shared_parameter(const std::string& name, const std::string& owner,
                             const Shape& shape) const;
+  [[nodiscard]] std::optional<TensorId> find(const std::string& name) const;
   [[nodiscard]] DType computes_in(const std::vector<TensorId>& operands) const;
   TensorId replica(TensorId parameter, int layer, DType dtype);
   void append(Operator op, Derivative derivative);
@@ -107,8 +110,8 @@ class GraphBuilder {
   int layer_ = 0;
   Phase phase_ = Phase::forward;
   std::vector<Derivative> derivatives_;
-  std::unordered_map<std::string, TensorId> tensor_by_name_;
-  std::unordered_map<std::string, OperatorId> operator_by_name_;
+  NameTable tensor_by_name_, operator_by_name_;
+  std::shared_ptr<RuleBook> rules_;            ///< of kernels and shapes seen so far
   std::vector<OperatorId> producer_;           ///< [tensor] the first; unset: none
   std::map<std::string, std::string> shared_;  ///< prefixes of names
 };
