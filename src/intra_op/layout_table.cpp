@@ -118,52 +118,30 @@ PathPrice LayoutTable::path(int from, int to) {
   return path_locked(from, to);
 }
 
-double LayoutTable::seconds_of_parts(OfParts& parts, int from, int to) {
-  const auto number = [&](int layout) {
-    const auto l = static_cast<std::size_t>(layout);
-    if (l >= parts.numbers.size()) parts.numbers.resize(l + 1, -1);
-    if (parts.numbers[l] < 0) parts.numbers[l] = parts.redistributions.number(layouts_[l].spec);
-    return parts.numbers[l];
-  };
-  const int source = number(from);
+double LayoutTable::seconds_of_parts(int from, int to, int parts) {
   double seconds = 0.0;
-  for (const int move : parts.redistributions.path(source, number(to))) {
-    const auto m = static_cast<std::size_t>(move);
-    if (m >= parts.move_seconds.size()) parts.move_seconds.resize(m + 1, -1.0);
-    double& known = parts.move_seconds[m];
-    if (known < 0.0) {
-      known = move_time(shape_, dtype_, parts.redistributions.move(move), costs_).value;
-    }
-    seconds += known;
-  }
+  for (const int move : redistributions_.path(from, to, parts)) seconds += seconds_of(move);
   return seconds;
 }
 
 double LayoutTable::least_seconds(int from, int to) {
   const std::scoped_lock lock(mutex_);
-  auto& known = layouts_[static_cast<std::size_t>(from)].least;
-  const auto target = static_cast<std::size_t>(to);
-  if (target >= known.size()) known.resize(layouts_.size(), -1.0);
-  if (known[target] >= 0.0) return known[target];
   const PathPrice& path = path_locked(from, to);
-  const double whole = path.seconds;
-  double least = whole;
+  Layout& source = layouts_[static_cast<std::size_t>(from)];
+  const auto target = static_cast<std::size_t>(to);
+  if (target >= source.least.size()) source.least.resize(layouts_.size(), -1.0);
+  double& least = source.least[target];
+  if (least >= 0.0) return least;
+  least = path.seconds;
   // A move that no two make cheaper stays so where each move is charged more.
-  if (from == to || path.one_move) {
-    return layouts_[static_cast<std::size_t>(from)].least[target] = least;
-  }
-  if (of_parts_.empty()) {
-    for (int parts = kMostJoined; parts > 1; parts /= 2) {
-      of_parts_.emplace_back(shape_, dtype_, costs_.mesh(), parts);
-    }
-  }
-  for (OfParts& parts : of_parts_) {
-    const double seconds = seconds_of_parts(parts, from, to);
+  if (from == to || path.one_move) return least;
+  for (int parts = kMostJoined; parts > 1; parts /= 2) {
+    const double seconds = seconds_of_parts(source.number, layouts_[target].number, parts);
     // A path's cost is linear in the charge: what is best at both ends is so between them.
-    if (seconds == whole) break;
+    if (seconds == path.seconds) break;
     least = std::min(least, seconds);
   }
-  return layouts_[static_cast<std::size_t>(from)].least[target] = least;
+  return least;
 }
 
 std::vector<PathPrice> LayoutTable::paths(std::span<const int> from, std::span<const int> to) {

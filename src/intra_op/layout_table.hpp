@@ -72,15 +72,8 @@ class LayoutTable {
   [[nodiscard]] PathPrice price_of(const Layout& from, const Layout& to);
   /// Seconds of a move of the redistributions.
   double seconds_of(int move);
-  /// The redistributions of parts, and where layouts stand among them.
-  struct OfParts {
-    OfParts(const Shape& shape, DType dtype, const DeviceMesh& mesh, int parts)
-        : redistributions(shape, dtype, mesh, parts) {}
-    Redistributions redistributions;
-    std::vector<int> numbers;          ///< by layout; -1: not known yet
-    std::vector<double> move_seconds;  ///< by number; negative: not known yet
-  };
-  [[nodiscard]] double seconds_of_parts(OfParts& parts, int from, int to);
+  /// Of the path that the tensor's equal parts take, between layouts among the redistributions.
+  [[nodiscard]] double seconds_of_parts(int from, int to, int parts);
 
   Shape shape_;
   DType dtype_;
@@ -91,7 +84,6 @@ class LayoutTable {
   std::deque<PathPrice> prices_;
   Redistributions redistributions_;
   std::vector<double> move_seconds_;  ///< by number; negative: not known yet
-  std::deque<OfParts> of_parts_;      ///< the smallest first; made when first asked for
 };
 
 /// The tables of several graphs and meshes: tensors of one shape and dtype share one wherever the

@@ -319,5 +319,34 @@ TEST(Redistribution, IsThePathThatIsDefined) {
   EXPECT_GT(paths, 10'000U);
 }
 
+// A charge of four times as much changes what a tensor with a quarter of the bytes would change,
+// whatever was asked before.
+TEST(Redistribution, OfPartsIsThatOfASmallerTensor) {
+  const std::vector<Setting> settings = {{{{2, 3}}, {5, 4, 6}},
+                                         {{{2, 2}}, {64, 16}},
+                                         {{{2, 4}}, {1024, 4096}},
+                                         {{{3, 2}}, {300, 700}}};
+  std::size_t others = 0;
+  for (const Setting& s : settings) {
+    Redistributions all(s.shape, DType::f64, s.mesh);
+    for (const ShardingSpec& to : all_specs(s.shape, s.mesh, Partial::sum)) {
+      for (const ShardingSpec& from : all_specs(s.shape, s.mesh, Partial::sum)) {
+        const int source = all.number(from);
+        const int target = all.number(to);
+        const auto path = [&](double charge) {
+          std::vector<Move> moves;
+          for (const int move : all.path(source, target, charge)) moves.push_back(all.move(move));
+          return moves;
+        };
+        const auto of_parts = path(4.0);
+        EXPECT_EQ(of_parts, redistribution(s.shape, DType::f16, from, to, s.mesh))
+            << to_string(from) << " to " << to_string(to);
+        if (path(1.0) != of_parts) ++others;
+      }
+    }
+  }
+  EXPECT_GT(others, 0U);
+}
+
 }  // namespace
 }  // namespace alpa

@@ -55,15 +55,15 @@ struct Move {
 /// numbered and remembered. One thread at a time.
 class Redistributions {
  public:
-  /// @param charge times the fixed charge of a move: what is chosen for a tensor in so many equal
-  /// parts
-  Redistributions(const Shape& shape, DType dtype, const DeviceMesh& mesh, double charge = 1.0);
+  Redistributions(const Shape& shape, DType dtype, const DeviceMesh& mesh);
   ~Redistributions();
 
   /// Number of a layout.  @pre it fits the mesh
   [[nodiscard]] int number(const ShardingSpec& spec);
   /// Numbers of the moves of `redistribution` between two layouts that have numbers.
-  [[nodiscard]] std::vector<int> path(int from, int to);
+  /// @param charge times the fixed charge of a move, at least 1: what is chosen for a tensor in so
+  /// many equal parts
+  [[nodiscard]] std::vector<int> path(int from, int to, double charge = 1.0);
   /// The reference stays valid.
   [[nodiscard]] const Move& move(int number) const;
 
