@@ -10,7 +10,7 @@
 namespace alpa {
 namespace {
 
-void check_counts(const ParallelConfig& parallel, const Graph& graph, int devices) {
+void check_counts(const ParallelConfig& parallel, int layers, int devices) {
   std::int64_t mesh = 1;
   if (parallel.logical_mesh) {
     for (const std::int64_t extent : *parallel.logical_mesh) mesh *= extent;
@@ -22,9 +22,9 @@ void check_counts(const ParallelConfig& parallel, const Graph& graph, int device
                     " = " + std::to_string(stages * mesh) + " ranks, found " +
                     std::to_string(devices) + ": start more ranks, or change them");
   }
-  if (stages > graph.num_layers) {
+  if (stages > layers) {
     throw PlanError("parallel.stages: found " + std::to_string(stages) + ", the model has " +
-                    std::to_string(graph.num_layers) + " layers");
+                    std::to_string(layers) + " layers");
   }
 }
 
@@ -39,11 +39,9 @@ AllowedStrategies only(NamedStrategies layouts) {
   };
 }
 
-}  // namespace
-
-SearchConstraints constraints_of(const RunConfig& config, const Graph& graph, int devices) {
-  const ParallelConfig& parallel = config.parallel;
-  check_counts(parallel, graph, devices);
+/// What is fixed but layouts.
+SearchConstraints fixed_numbers(const ParallelConfig& parallel, int layers, int devices) {
+  check_counts(parallel, layers, devices);
   SearchConstraints constraints;
   if (parallel.microbatches) constraints.microbatches = static_cast<int>(*parallel.microbatches);
   if (parallel.stages) constraints.stages = static_cast<int>(*parallel.stages);
@@ -57,7 +55,14 @@ SearchConstraints constraints_of(const RunConfig& config, const Graph& graph, in
   if (depths != nullptr && !constraints.stages) {
     constraints.stages = static_cast<int>(depths->size());
   }
-  NamedStrategies layouts = layouts_of(parallel, graph);
+  return constraints;
+}
+
+}  // namespace
+
+SearchConstraints constraints_of(const RunConfig& config, const Graph& graph, int devices) {
+  SearchConstraints constraints = fixed_numbers(config.parallel, graph.num_layers, devices);
+  NamedStrategies layouts = layouts_of(config.parallel, graph);
   if (!layouts.empty()) constraints.stage.strategies = only(std::move(layouts));
   return constraints;
 }
@@ -77,8 +82,12 @@ SearchRequest search_request(const RunConfig& config, const Target& target) {
   request.cluster = *target.cluster;
   request.memory_limit = target.limit;
   request.workspace = target.workspace;
+  const bool needs_names = !config.parallel.layouts.empty() || request.layer_kinds.empty();
   request.constraints =
-      constraints_of(config, build_graph(config, config.training.global_batch), target.ranks);
+      needs_names
+          ? constraints_of(config, build_graph(config, config.training.global_batch), target.ranks)
+          : fixed_numbers(config.parallel, static_cast<int>(request.layer_kinds.size()),
+                          target.ranks);
   const auto schedule = request.constraints.schedule;
   if (schedule == PipelineKind::interleaved || schedule == PipelineKind::zero_bubble) {
     throw PlanError("parallel.schedule: found " + to_string(*schedule) +
