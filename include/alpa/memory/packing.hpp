@@ -23,7 +23,7 @@ inline constexpr std::int64_t kAlignment = 64;
 
 [[nodiscard]] Bytes align_up(Bytes size);
 
-/// Largest first, each at the lowest gap that is free over its lifetime.
+/// Largest first, each at the lowest gap that is free over its lifetime.  @pre times from 0 on
 [[nodiscard]] Packing pack(const std::vector<Lifetime>& lifetimes);
 
 /// Most bytes in use at one time: no packing needs less.
