@@ -17,7 +17,7 @@ int LayerLine::like(int layer) const {
       left_out += run.count - run.graph_count;
       continue;
     }
-    const int front = run.graph_count / 2;
+    const int front = run.graph_front();
     const int place = layer - run.first;
     const int from_end = run.end() - layer;
     if (place < front) return run.graph_first + place;
@@ -31,7 +31,7 @@ int LayerLine::like(int layer) const {
 int LayerLine::layer_of(int graph_layer) const {
   int left_out = 0;
   for (const Run& run : runs_) {
-    if (graph_layer < run.graph_first + run.graph_count / 2) break;
+    if (graph_layer < run.graph_first + run.graph_front()) break;
     left_out += run.count - run.graph_count;
   }
   return graph_layer + left_out;

@@ -26,8 +26,8 @@ Layers by_layer(const Graph& graph, bool all) {
 }  // namespace
 
 LayerLine counted_line(const std::vector<int>& kinds) {
-  // A period that stands for others, one that comes before it, and two behind.
-  LayerLine line = folded_line(kinds, [](int period) { return 4 * period; });
+  // A period that stands for others, one that comes before it, and one behind.
+  LayerLine line = folded_line(kinds, [](int period) { return 3 * period; });
   const auto kept = static_cast<double>(kept_layers(line).size());
   if (kept > kWorthFolding * line.length()) return LayerLine(line.length());
   return line;

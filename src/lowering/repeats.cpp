@@ -8,7 +8,7 @@ RepeatedLayers::RepeatedLayers(const LayerLine& line) {
   for (const LayerLine::Run& run : line.runs()) {
     const int left_out = run.count - run.graph_count;
     if (left_out == 0) continue;
-    const int end = run.graph_first + run.graph_count / 2;  // as LayerLine::like has it
+    const int end = run.graph_first + run.graph_front();
     periods_.push_back({end - run.period, end - 1, left_out / run.period + 1});
   }
 }

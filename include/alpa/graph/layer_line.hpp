@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 namespace alpa {
@@ -18,6 +19,11 @@ class LayerLine {
     int period = 1;
     [[nodiscard]] int end() const { return first + count; }
     [[nodiscard]] int graph_end() const { return graph_first + graph_count; }
+    /// Layers of the graph from the run's front on, of which the last period stands for what is
+    /// left out; the others are its end.
+    [[nodiscard]] int graph_front() const {
+      return graph_count < 3 * period ? graph_count / 2 : std::max(graph_count / 2, 2 * period);
+    }
     friend bool operator==(const Run&, const Run&) = default;
   };
 
