@@ -49,15 +49,20 @@ class Rows {
     for (std::size_t p = 0; p < seen.rows; ++p) row_of_[p] = seen.class_of_row(p);
     columns_ = seen.column_classes;
     costs_.resize(seen.row_classes * columns_);
-    least_.assign(seen.row_classes, kForbidden);
-    least_at_.assign(seen.row_classes, 0);
+    least_.resize(seen.row_classes);
+    least_at_.resize(seen.row_classes);
     for (std::size_t a = 0; a < seen.row_classes; ++a) {
-      for (std::size_t b = 0; b < columns_; ++b) {
-        const double cost = costs_[a * columns_ + b] = seen.of_classes(a, b);
-        if (!(cost < least_[a])) continue;
-        least_[a] = cost;
-        least_at_[a] = b;
-      }
+      double* const copies = costs_.data() + a * columns_;
+      double least = kForbidden;
+      std::size_t least_at = 0;
+      seen.for_each_in_row(a, [&](std::size_t b, double cost) {
+        copies[b] = cost;
+        if (!(cost < least)) return;
+        least = cost;
+        least_at = b;
+      });
+      least_[a] = least;
+      least_at_[a] = least_at;
     }
     losses_.assign(least_.size() * least_.size(), kUnknown);
   }

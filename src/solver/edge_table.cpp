@@ -1,6 +1,7 @@
 #include "edge_table.hpp"
 
 #include <algorithm>
+#include <alpa/solver/problem.hpp>
 #include <bit>
 #include <numeric>
 #include <utility>
@@ -12,11 +13,11 @@ using Classes = EdgeTable::Classes;
 
 constexpr std::size_t kSmall = 64;  ///< costs, among which it is not worth looking for equal ones
 
-/// What an entry at some place adds to the hash of its row or column.
-std::uint64_t share_of_hash(double value, std::size_t place) {
+/// What an entry at some place of its row or column is multiplied with in the hash of that.
+std::uint64_t hash_factor(std::size_t place) {
   std::uint64_t factor = (place + 1) * 0x9E3779B97F4A7C15ULL;
   factor ^= factor >> 32U;
-  return std::bit_cast<std::uint64_t>(value) * (factor | 1U);
+  return factor | 1U;
 }
 
 /// Numbers of equal rows in the order in which they first come.
@@ -46,6 +47,10 @@ std::size_t count_of(const Classes& classes, std::size_t options) {
   return static_cast<std::size_t>(*std::max_element(classes.begin(), classes.end())) + 1;
 }
 
+bool forbids_some(const std::vector<double>& costs) {
+  return std::find(costs.begin(), costs.end(), kForbidden) != costs.end();
+}
+
 }  // namespace
 
 EdgeTable::EdgeTable(std::size_t rows, std::size_t columns, std::vector<double> dense)
@@ -56,7 +61,8 @@ EdgeTable::EdgeTable(Classes row_classes, std::size_t rows, Classes column_class
     : classes_{std::move(row_classes), std::move(column_classes)},
       options_{rows, columns},
       count_{count_of(classes_[0], rows), count_of(classes_[1], columns)},
-      costs_(std::move(costs)) {
+      costs_(std::move(costs)),
+      forbids_(forbids_some(costs_)) {
   merge_equal();
 }
 
@@ -82,18 +88,23 @@ void EdgeTable::merge_equal() {
   if (costs_.size() <= kSmall) return;
   const std::size_t columns = count_[1];
   const auto entry = [&](std::size_t a, std::size_t b) { return costs_[a * columns + b]; };
-  std::vector<std::uint64_t> of_row(count_[0], 0), of_column(columns, 0);
+  const auto bits = [&](std::size_t a, std::size_t b) {
+    return std::bit_cast<std::uint64_t>(entry(a, b));
+  };
+  std::vector<std::uint64_t> factors, of_row(count_[0], 0), of_column(columns, 0);
+  for (std::size_t b = 0; b < columns; ++b) factors.push_back(hash_factor(b));
   for (std::size_t a = 0; a < count_[0]; ++a) {
-    for (std::size_t b = 0; b < columns; ++b) {
-      of_row[a] += share_of_hash(entry(a, b), b);
-      of_column[b] += share_of_hash(entry(a, b), a);
-    }
+    for (std::size_t b = 0; b < columns; ++b) of_row[a] += bits(a, b) * factors[b];
   }
   const Alike rows = alike(of_row, [&](std::size_t a, std::size_t b) {
     return std::equal(costs_.begin() + static_cast<std::ptrdiff_t>(a * columns),
                       costs_.begin() + static_cast<std::ptrdiff_t>((a + 1) * columns),
                       costs_.begin() + static_cast<std::ptrdiff_t>(b * columns));
   });
+  for (const std::size_t a : rows.first) {
+    const std::uint64_t factor = hash_factor(a);
+    for (std::size_t b = 0; b < columns; ++b) of_column[b] += bits(a, b) * factor;
+  }
   const Alike alike_columns = alike(of_column, [&](std::size_t a, std::size_t b) {
     return std::all_of(rows.first.begin(), rows.first.end(),
                        [&](std::size_t p) { return entry(p, a) == entry(p, b); });
@@ -131,6 +142,7 @@ void EdgeTable::keep_classes(bool rows, const std::vector<std::size_t>& kept) {
   }
   costs_ = std::move(costs);
   count_[rows ? 0 : 1] = kept.size();
+  forbids_ = forbids_ && forbids_some(costs_);
 }
 
 /// After options have changed: classes in the order of their first options, without those of none.
@@ -184,6 +196,7 @@ void EdgeTable::add(const EdgeTable& other, bool flipped) {
     for (std::size_t k = 0; k < costs_.size(); ++k) {
       costs_[k] += added.of_classes(k / count_[1], k % count_[1]);
     }
+    forbids_ = forbids_ || other.forbids_;
     return;
   }
   const EdgeView here(*this, false);

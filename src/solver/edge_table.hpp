@@ -48,6 +48,7 @@ class EdgeTable {
   std::size_t options_[2] = {0, 0};
   std::size_t count_[2] = {0, 0};  ///< of classes
   std::vector<double> costs_;      ///< row-major over classes
+  bool forbids_ = false;           ///< some of the costs are kForbidden
 };
 
 /// An edge's table seen from one end: entry (p, q) for option p of that end.
@@ -58,6 +59,7 @@ class EdgeView {
         columns(table.options_[flipped ? 0 : 1]),
         row_classes(table.count_[flipped ? 1 : 0]),
         column_classes(table.count_[flipped ? 0 : 1]),
+        forbids(table.forbids_),
         row_of_(table.classes_[flipped ? 1 : 0]),
         column_of_(table.classes_[flipped ? 0 : 1]),
         data_(table.costs_.data()),
@@ -66,12 +68,19 @@ class EdgeView {
 
   std::size_t rows, columns;  ///< options
   std::size_t row_classes, column_classes;
+  bool forbids;  ///< some pair
 
   double operator()(std::size_t p, std::size_t q) const {
     return of_classes(class_of_row(p), class_of_column(q));
   }
   [[nodiscard]] double of_classes(std::size_t a, std::size_t b) const {
     return data_[a * row_stride_ + b * column_stride_];
+  }
+  /// Calls visit(class of columns, cost) for all of a class of rows.
+  template <typename Visit>
+  void for_each_in_row(std::size_t a, const Visit& visit) const {
+    const double* cost = data_ + a * row_stride_;
+    for (std::size_t b = 0; b < column_classes; ++b, cost += column_stride_) visit(b, *cost);
   }
   [[nodiscard]] std::size_t class_of_row(std::size_t p) const {
     return row_of_.empty() ? p : static_cast<std::size_t>(row_of_[p]);

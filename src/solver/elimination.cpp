@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <alpa/base/error.hpp>
 #include <iterator>
-#include <set>
 #include <utility>
 
 #include "core_solvers.hpp"
@@ -29,10 +28,10 @@ std::size_t options_of(const Core& core, int node) {
 
 /// Nodes in the order in which they go, smallest table first; empty if one exceeds the limit.
 std::optional<std::vector<int>> elimination_order(const Core& core, std::int64_t limit) {
-  std::vector<std::set<int>> around(core.nodes.size());
+  std::vector<std::vector<int>> around(core.nodes.size());  // ascending
   for (const Problem::Edge& edge : core.edges) {
-    around[static_cast<std::size_t>(edge.first)].insert(edge.second);
-    around[static_cast<std::size_t>(edge.second)].insert(edge.first);
+    around[static_cast<std::size_t>(edge.first)].push_back(edge.second);
+    around[static_cast<std::size_t>(edge.second)].push_back(edge.first);
   }
   const auto entries = [&](int node) {
     auto product = static_cast<double>(options_of(core, node));
@@ -41,30 +40,33 @@ std::optional<std::vector<int>> elimination_order(const Core& core, std::int64_t
     }
     return product;
   };
-  std::set<std::pair<double, int>> waiting;
+  std::vector<std::pair<double, int>> waiting;
   for (int i = 0; i < static_cast<int>(core.nodes.size()); ++i) {
-    waiting.emplace(entries(i), i);
+    std::sort(around[static_cast<std::size_t>(i)].begin(),
+              around[static_cast<std::size_t>(i)].end());
+    waiting.emplace_back(entries(i), i);
   }
-  std::vector<int> order;
+  std::vector<int> order, joined;
   while (!waiting.empty()) {
-    const auto [size, node] = *waiting.begin();
+    const auto next = std::min_element(waiting.begin(), waiting.end());
+    const auto [size, node] = *next;
     if (size > static_cast<double>(limit)) {
       return std::nullopt;
     }
     order.push_back(node);
-    const std::set<int> neighbours = around[static_cast<std::size_t>(node)];
-    waiting.erase(waiting.begin());
+    *next = waiting.back();
+    waiting.pop_back();
+    const std::vector<int> neighbours = std::move(around[static_cast<std::size_t>(node)]);
     for (const int i : neighbours) {
-      waiting.erase({entries(i), i});
+      std::vector<int>& mine = around[static_cast<std::size_t>(i)];
+      joined.clear();
+      std::set_union(mine.begin(), mine.end(), neighbours.begin(), neighbours.end(),
+                     std::back_inserter(joined));
+      std::erase_if(joined, [&](int other) { return other == i || other == node; });
+      mine = joined;
     }
-    for (const int i : neighbours) {
-      std::set<int>& mine = around[static_cast<std::size_t>(i)];
-      mine.insert(neighbours.begin(), neighbours.end());
-      mine.erase(i);
-      mine.erase(node);
-    }
-    for (const int i : neighbours) {
-      waiting.emplace(entries(i), i);
+    for (auto& [entries_left, i] : waiting) {
+      if (std::binary_search(neighbours.begin(), neighbours.end(), i)) entries_left = entries(i);
     }
   }
   return order;
@@ -134,23 +136,26 @@ std::vector<double> sum_over(const Core& core, const std::vector<int>& nodes,
 
 /// Takes `node` out of the tables; leaves one table over its neighbours and a decision.
 Decision eliminate(const Core& core, int node, std::vector<Table>& tables) {
-  std::vector<Table> parts;
-  std::set<int> around;
-  for (Table& table : tables) {
-    if (std::find(table.nodes.begin(), table.nodes.end(), node) != table.nodes.end()) {
-      around.insert(table.nodes.begin(), table.nodes.end());
-      parts.push_back(std::exchange(table, {}));
-    }
+  const auto its = std::stable_partition(tables.begin(), tables.end(), [&](const Table& table) {
+    return std::find(table.nodes.begin(), table.nodes.end(), node) == table.nodes.end();
+  });
+  const std::vector<Table> parts(std::make_move_iterator(its),
+                                 std::make_move_iterator(tables.end()));
+  tables.erase(its, tables.end());
+  std::vector<int> nodes;  // around it, ascending
+  for (const Table& part : parts) {
+    nodes.insert(nodes.end(), part.nodes.begin(), part.nodes.end());
   }
-  std::erase_if(tables, [](const Table& table) { return table.costs.empty(); });
-  around.erase(node);
-  std::vector<int> nodes(around.begin(), around.end());
+  std::sort(nodes.begin(), nodes.end());
+  nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
+  std::erase(nodes, node);
   Decision decision{node, nodes, {}};
+  Table left{nodes, {}};
   nodes.push_back(node);
   const std::vector<double> sum = sum_over(core, nodes, parts);
-  nodes.pop_back();
   const std::size_t options = options_of(core, node);
-  Table left{nodes, {}};
+  left.costs.reserve(sum.size() / options);
+  decision.option.reserve(sum.size() / options);
   for (auto row = sum.begin(); row != sum.end(); row += static_cast<std::ptrdiff_t>(options)) {
     const auto best = std::min_element(row, row + static_cast<std::ptrdiff_t>(options));
     left.costs.push_back(*best);

@@ -232,15 +232,19 @@ std::vector<std::vector<bool>> Lagrangian::useful_pairs(double wanted) const {
     const std::vector<double>& second = node_costs_[static_cast<std::size_t>(edge.second)];
     std::vector<double> costs = edge.costs;
     double least_pair = kForbidden;
-    for (std::size_t k = 0; k < costs.size(); ++k) {
-      costs[k] += first_shares_[e][k / second.size()] + second_shares_[e][k % second.size()];
-      least_pair = std::min(least_pair, costs[k]);
+    for (std::size_t p = 0, k = 0; p < first.size(); ++p) {
+      for (std::size_t q = 0; q < second.size(); ++q, ++k) {
+        costs[k] += first_shares_[e][p] + second_shares_[e][q];
+        least_pair = std::min(least_pair, costs[k]);
+      }
     }
     const double rest = all - least_pair - *std::min_element(first.begin(), first.end()) -
                         *std::min_element(second.begin(), second.end());
     std::vector<bool> useful(costs.size());
-    for (std::size_t k = 0; k < costs.size(); ++k) {
-      useful[k] = rest + costs[k] + first[k / second.size()] + second[k % second.size()] <= wanted;
+    for (std::size_t p = 0, k = 0; p < first.size(); ++p) {
+      for (std::size_t q = 0; q < second.size(); ++q, ++k) {
+        useful[k] = rest + costs[k] + first[p] + second[q] <= wanted;
+      }
     }
     result.push_back(std::move(useful));
   }

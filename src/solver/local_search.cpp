@@ -8,8 +8,13 @@
 
 namespace alpa {
 
-LocalSearch::LocalSearch(const Core& core)
-    : core_(core), forbidden_(4.0 * largest_cost(core) + 1.0), changed_in_(core.nodes.size(), 0) {
+LocalSearch::LocalSearch(const Core& core) : core_(core) {}
+
+void LocalSearch::look_at_core() {
+  if (!links_.empty()) return;
+  const Core& core = core_;
+  forbidden_ = 4.0 * largest_cost(core) + 1.0;
+  changed_in_.assign(core.nodes.size(), 0);
   links_.resize(core.nodes.size());
   for (const Problem::Edge& edge : core.edges) {
     const auto first = static_cast<std::size_t>(edge.first);
@@ -179,6 +184,7 @@ void LocalSearch::undo() {
 void LocalSearch::anneal(const std::vector<int>& start, const std::vector<double>& prices,
                          double temperature, std::int64_t moves, const std::stop_token& stop) {
   offer(start);
+  look_at_core();
   if (free_nodes_.empty()) {
     return;
   }

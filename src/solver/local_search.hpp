@@ -42,6 +42,8 @@ class LocalSearch {
     int before;
   };
 
+  /// Makes what moves need, which many who only offer do without.
+  void look_at_core();
   void start_from(const std::vector<int>& choice, const std::vector<double>& prices);
   [[nodiscard]] double local_cost(std::size_t i, int option) const;
   [[nodiscard]] int best_answer(std::size_t i) const;

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <alpa/base/error.hpp>
 #include <alpa/solver/problem.hpp>
-#include <cmath>
 #include <string>
 #include <utility>
 
@@ -14,29 +13,35 @@ void refuse(const std::string& where, const std::string& found) {
   throw PlanError("solver problem, " + where + ": " + found);
 }
 
-void validate_costs(const std::vector<double>& costs, const std::string& where) {
-  for (const double cost : costs) {
-    if (std::isnan(cost) || cost == -kForbidden) {
-      refuse(where, "a cost is " + std::to_string(cost) + ", expected a number or +infinity");
-    }
-  }
+/// A node or an edge, named only when something is wrong with it.
+struct Place {
+  const char* kind;
+  std::size_t number;
+  [[nodiscard]] std::string name() const { return kind + (' ' + std::to_string(number)); }
+};
+
+void validate_costs(const std::vector<double>& costs, const Place& place) {
+  const auto wrong =
+      std::find_if(costs.begin(), costs.end(), [](double cost) { return !(cost > -kForbidden); });
+  if (wrong == costs.end()) return;
+  refuse(place.name(), "a cost is " + std::to_string(*wrong) + ", expected a number or +infinity");
 }
 
-void validate_usage(const Usage& usage, std::size_t options, const std::string& where,
+void validate_usage(const Usage& usage, std::size_t options, const Place& place,
                     std::int64_t& sum) {
   if (usage.amounts.size() != options) {
-    refuse(where, std::to_string(usage.amounts.size()) + " usages for " + std::to_string(options) +
-                      " options");
+    refuse(place.name(), std::to_string(usage.amounts.size()) + " usages for " +
+                             std::to_string(options) + " options");
   }
   std::int64_t most = 0;
   for (const std::int64_t amount : usage.amounts) {
     if (amount < 0) {
-      refuse(where, "a usage is " + std::to_string(amount) + ", expected >= 0");
+      refuse(place.name(), "a usage is " + std::to_string(amount) + ", expected >= 0");
     }
     most = std::max(most, amount);
   }
   if (most > kLargestSum - sum) {
-    refuse(where, "the sum of all usages exceeds 2^62: use a larger unit");
+    refuse(place.name(), "the sum of all usages exceeds 2^62: use a larger unit");
   }
   sum += most;
 }
@@ -46,7 +51,7 @@ void validate_usage(const Usage& usage, std::size_t options, const std::string& 
 void validate(const Problem& problem) {
   std::int64_t sum = 0;
   for (std::size_t i = 0; i < problem.nodes.size(); ++i) {
-    const std::string where = "node " + std::to_string(i);
+    const Place where{"node", i};
     const Problem::Node& node = problem.nodes[i];
     validate_costs(node.costs, where);
     for (const Usage& usage : node.usages) {
@@ -55,16 +60,16 @@ void validate(const Problem& problem) {
   }
   const int count = static_cast<int>(problem.nodes.size());
   for (std::size_t e = 0; e < problem.edges.size(); ++e) {
-    const std::string where = "edge " + std::to_string(e);
+    const Place where{"edge", e};
     const Problem::Edge& edge = problem.edges[e];
     if (edge.first < 0 || edge.first >= count || edge.second < 0 || edge.second >= count) {
-      refuse(where, "joins nodes " + std::to_string(edge.first) + " and " +
-                        std::to_string(edge.second) + " of " + std::to_string(count));
+      refuse(where.name(), "joins nodes " + std::to_string(edge.first) + " and " +
+                               std::to_string(edge.second) + " of " + std::to_string(count));
     }
     const std::size_t expected = problem.nodes[static_cast<std::size_t>(edge.first)].costs.size() *
                                  problem.nodes[static_cast<std::size_t>(edge.second)].costs.size();
     if (edge.costs.size() != expected) {
-      refuse(where,
+      refuse(where.name(),
              std::to_string(edge.costs.size()) + " costs, expected " + std::to_string(expected));
     }
     validate_costs(edge.costs, where);

@@ -10,6 +10,7 @@ namespace {
 
 /// Every row has exactly one finite entry.
 bool is_function_of_rows(const EdgeView& edge) {
+  if (!edge.forbids) return edge.columns == 1;
   for (std::size_t a = 0; a < edge.row_classes; ++a) {
     std::ptrdiff_t finite = 0;
     for (std::size_t b = 0; b < edge.column_classes && finite < 2; ++b) {
@@ -33,11 +34,9 @@ std::vector<std::size_t> function_of_rows(const EdgeView& edge) {
 
 /// r(p, q) = a(p) + b(q) up to rounding, all finite.
 bool is_separable(const EdgeView& edge) {
+  if (edge.forbids) return false;
   for (std::size_t a = 0; a < edge.row_classes; ++a) {
     for (std::size_t b = 0; b < edge.column_classes; ++b) {
-      if (!(edge.of_classes(a, b) < kForbidden)) {
-        return false;
-      }
       const double left = edge.of_classes(a, b) + edge.of_classes(0, 0);
       const double right = edge.of_classes(a, 0) + edge.of_classes(0, b);
       if (std::abs(left - right) > 4e-16 * std::max(std::abs(left), std::abs(right))) {
@@ -116,6 +115,7 @@ bool WorkGraph::prune_forbidden(int i) {
              std::all_of(own.begin(), own.end(), [](double cost) { return cost < kForbidden; });
   for (std::size_t k = 0; all && k < node(i).edges.size(); ++k) {
     const EdgeView seen = view(node(i).edges[k], i);
+    if (!seen.forbids && seen.columns > 0) continue;
     for (std::size_t a = 0; all && a < seen.row_classes; ++a) all = is_finite_somewhere(seen, a);
   }
   if (all) {
@@ -242,14 +242,21 @@ void WorkGraph::eliminate(int i) {
   std::size_t first_options = 0, second_options = 0;
   std::size_t rows = 1;
   const std::size_t options = node(i).costs.size();
+  std::vector<double> begun = node(i).costs;  // row-major [class of the first's options, option]
   if (first >= 0) {
     const EdgeView seen = view(edges[0], i);
     to_first = seen.classes_of_columns();
     first_options = seen.columns;
     rows = seen.column_classes;
     step.first_ids = node(first).ids;
+    begun.clear();
+    for (std::size_t a = 0; a < rows; ++a) {
+      for (std::size_t x = 0; x < options; ++x) {
+        begun.push_back(node(i).costs[x] + seen.of_classes(seen.class_of_row(x), a));
+      }
+    }
   }
-  std::vector<double> follows(options, 0.0);  // row-major, to go through in a row
+  std::vector<double> follows(options, 0.0);  // [option, class of the second's options]
   if (second >= 0) {
     const EdgeView seen = view(edges[1], i);
     to_second = seen.classes_of_columns();
@@ -258,24 +265,19 @@ void WorkGraph::eliminate(int i) {
     step.second_ids = node(second).ids;
     follows.clear();
     for (std::size_t x = 0; x < options; ++x) {
-      const std::size_t row = seen.class_of_row(x);
-      for (std::size_t b = 0; b < seen.column_classes; ++b) {
-        follows.push_back(seen.of_classes(row, b));
-      }
+      seen.for_each_in_row(seen.class_of_row(x),
+                           [&](std::size_t, double cost) { follows.push_back(cost); });
     }
   }
   std::vector<double> best(rows * step.columns, kForbidden);
   std::vector<double> taken(step.columns);
+  step.table.reserve(best.size());
   for (std::size_t a = 0; a < rows; ++a) {
     std::fill(taken.begin(), taken.end(), 0.0);
     for (std::size_t x = 0; x < options; ++x) {
-      double begun = node(i).costs[x];
-      if (first >= 0) {
-        const EdgeView seen = view(edges[0], i);
-        begun += seen.of_classes(seen.class_of_row(x), a);
-      }
-      if (begun < kForbidden) {
-        take_less(begun, follows.data() + x * step.columns, static_cast<double>(x),
+      const double cost = begun[a * options + x];
+      if (cost < kForbidden) {
+        take_less(cost, follows.data() + x * step.columns, static_cast<double>(x),
                   best.data() + a * step.columns, taken);
       }
     }

@@ -89,8 +89,6 @@ int WorkGraph::other_end(int e, int i) const {
   return edge(e).first == i ? edge(e).second : edge(e).first;
 }
 
-EdgeView WorkGraph::view(int e, int from) const { return {edge(e).table, edge(e).first != from}; }
-
 void WorkGraph::touch(int i) {
   const auto index = static_cast<std::size_t>(i);
   if (!queued_[index]) {

@@ -60,7 +60,9 @@ class WorkGraph {
   Edge& edge(int e) { return edges_[static_cast<std::size_t>(e)]; }
   [[nodiscard]] const Edge& edge(int e) const { return edges_[static_cast<std::size_t>(e)]; }
   [[nodiscard]] int other_end(int e, int i) const;
-  [[nodiscard]] EdgeView view(int e, int from) const;
+  [[nodiscard]] EdgeView view(int e, int from) const {
+    return {edge(e).table, edge(e).first != from};
+  }
   void touch(int i);
   void touch_around(int i);
   void remove_edge(int e);
