@@ -17,41 +17,61 @@ struct Placed {
   Bytes offset, behind;    ///< the first byte behind it
 };
 
-/// What has its place, by the time of its use: for spans of 2^k times, what is in use within them,
-/// by offset. So a short life meets few others, however many there are.
+/// What has its place, by the time of its use: for spans of equal lengths, some short and some
+/// longer, what is in use within them, by offset. So a short life meets few others, however many
+/// there are.
 class PlacedByTime {
  public:
-  explicit PlacedByTime(int last) {
-    const auto most = static_cast<std::size_t>(std::bit_width(static_cast<unsigned>(last)));
-    for (std::size_t k = kShortest; k <= std::max(most, kShortest); ++k) {
-      spans_.emplace_back((static_cast<std::size_t>(last) >> k) + 1);
+  explicit PlacedByTime(const std::vector<Lifetime>& lifetimes) {
+    std::int64_t in_use = 0, last = 0;
+    for (const Lifetime& life : lifetimes) {
+      in_use += life.end - life.begin + 1;
+      last = std::max<std::int64_t>(last, life.end);
+    }
+    const auto mean =
+        static_cast<std::uint64_t>(in_use) / std::max<std::size_t>(1, lifetimes.size());
+    for (int shift = std::bit_width(mean) + 1;; shift += 3) {
+      const auto spans = static_cast<std::size_t>(last >> shift) + 1;
+      levels_.push_back({shift, std::vector<Span>(spans)});
+      if (spans == 1) return;
     }
   }
 
-  /// All that is in use within the shortest span that has a lifetime.
-  [[nodiscard]] const std::vector<Placed>& around(const Lifetime& life) const {
-    const auto begin = static_cast<unsigned>(life.begin), end = static_cast<unsigned>(life.end);
-    const std::size_t k = std::max<std::size_t>(kShortest, std::bit_width(begin ^ end));
-    return spans_[k - kShortest][begin >> k];
+  /// All that is in use within a span that has the lifetime, by offset.
+  [[nodiscard]] const std::vector<Placed>& around(const Lifetime& life) {
+    auto level = levels_.begin();
+    while (life.begin >> level->shift != life.end >> level->shift) ++level;
+    return level->spans[static_cast<std::size_t>(life.begin >> level->shift)].sorted();
   }
 
   void add(const Placed& placed) {
-    for (std::size_t level = 0; level < spans_.size(); ++level) {
-      const std::size_t k = kShortest + level;
-      const std::size_t last = static_cast<std::size_t>(placed.end) >> k;
-      for (std::size_t s = static_cast<std::size_t>(placed.begin) >> k; s <= last; ++s) {
-        std::vector<Placed>& span = spans_[level][s];
-        const auto place = std::upper_bound(
-            span.begin(), span.end(), placed.offset,
-            [](Bytes offset, const Placed& other) { return offset < other.offset; });
-        span.insert(place, placed);
+    for (Level& level : levels_) {
+      for (int s = placed.begin >> level.shift; s <= placed.end >> level.shift; ++s) {
+        level.spans[static_cast<std::size_t>(s)].all.push_back(placed);
       }
     }
   }
 
  private:
-  static constexpr std::size_t kShortest = 4;
-  std::vector<std::vector<std::vector<Placed>>> spans_;  ///< [k - kShortest][time >> k]
+  struct Span {
+    std::vector<Placed> all;
+    std::size_t in_order = 0;  ///< of the first ones
+
+    const std::vector<Placed>& sorted() {
+      const auto by_offset = [](const Placed& a, const Placed& b) { return a.offset < b.offset; };
+      const auto fresh = all.begin() + static_cast<std::ptrdiff_t>(in_order);
+      std::sort(fresh, all.end(), by_offset);
+      std::inplace_merge(all.begin(), fresh, all.end(), by_offset);
+      in_order = all.size();
+      return all;
+    }
+  };
+
+  struct Level {
+    int shift = 0;
+    std::vector<Span> spans;  ///< [time >> shift]
+  };
+  std::vector<Level> levels_;  ///< the last of one span
 };
 
 }  // namespace
@@ -62,9 +82,7 @@ Packing pack(const std::vector<Lifetime>& lifetimes) {
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
     return lifetimes[a].size > lifetimes[b].size;
   });
-  int last = 0;
-  for (const Lifetime& life : lifetimes) last = std::max(last, life.end);
-  PlacedByTime placed(last);
+  PlacedByTime placed(lifetimes);
   Packing packing{std::vector<Bytes>(lifetimes.size()), {}};
   for (const std::size_t i : order) {
     const Lifetime& wanted = lifetimes[i];
