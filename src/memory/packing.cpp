@@ -30,7 +30,7 @@ class PlacedByTime {
     }
     const auto mean =
         static_cast<std::uint64_t>(in_use) / std::max<std::size_t>(1, lifetimes.size());
-    for (int shift = std::bit_width(mean) + 1;; shift += 3) {
+    for (int shift = static_cast<int>(std::bit_width(mean)) + 1;; shift += 3) {
       const auto spans = static_cast<std::size_t>(last >> shift) + 1;
       levels_.push_back({shift, std::vector<Span>(spans)});
       if (spans == 1) return;

@@ -157,6 +157,13 @@ class Table {
   TableRun run_;
 };
 
+bool are_finite(const std::vector<ChunkTimes>& chunks) {
+  return std::all_of(chunks.begin(), chunks.end(), [](const ChunkTimes& t) {
+    return std::isfinite(t.forward.value) && std::isfinite(t.backward.value) &&
+           std::isfinite(t.weights.value);
+  });
+}
+
 }  // namespace
 
 std::vector<double> speeds(const std::vector<bool>& working,
@@ -180,11 +187,7 @@ std::vector<double> speeds(const std::vector<bool>& working,
 TableRun run_table(const Schedule& table, const std::vector<ChunkTimes>& chunks,
                    const std::vector<StageTransfer>& transfers,
                    const std::vector<SharedCores>& shared) {
-  const bool finite = std::all_of(chunks.begin(), chunks.end(), [](const ChunkTimes& t) {
-    return std::isfinite(t.forward.value) && std::isfinite(t.backward.value) &&
-           std::isfinite(t.weights.value);
-  });
-  if (!finite) return {kNever, std::vector<double>(table.order.size(), 0.0)};
+  if (!are_finite(chunks)) return {kNever, std::vector<double>(table.order.size(), 0.0)};
   if (shared.empty()) return run_alone(table, chunks, transfers);
   return Table(table, chunks, transfers, shared).run();
 }
@@ -203,6 +206,12 @@ Seconds makespan(PipelineKind kind, const std::vector<int>& warm_up, int microba
   std::vector<ChunkTimes> chunks;
   chunks.reserve(stages.size());
   for (const StageTimes& t : stages) chunks.push_back({t.forward, t.backward, {}});
+  if (shared.empty() && are_finite(chunks)) {
+    std::vector<int> depth = warm_up;
+    if (kind == PipelineKind::gpipe) depth.assign(stages.size(), microbatches);
+    if (depth.empty()) depth = least_warm_up(count);
+    return {run_alone(depth, microbatches, chunks, transfers).makespan};
+  }
   const Schedule table = kind == PipelineKind::gpipe ? gpipe(count, microbatches)
                                                      : one_f_one_b(count, microbatches, warm_up);
   return makespan(table, chunks, transfers, shared);

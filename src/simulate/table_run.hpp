@@ -22,6 +22,13 @@ struct TableRun {
 [[nodiscard]] TableRun run_alone(const Schedule& table, const std::vector<ChunkTimes>& chunks,
                                  const std::vector<StageTransfer>& transfers);
 
+/// The same of 1F1B without making its table; of GPipe, if all depths are the number of
+/// microbatches.
+/// @param depth [stage] of its warm-up, as one_f_one_b has it
+[[nodiscard]] TableRun run_alone(const std::vector<int>& depth, int microbatches,
+                                 const std::vector<ChunkTimes>& stages,
+                                 const std::vector<StageTransfer>& transfers);
+
 /// How much faster than measured each stage runs while those that are marked work.
 [[nodiscard]] std::vector<double> speeds(const std::vector<bool>& working,
                                          const std::vector<SharedCores>& shared);

@@ -175,6 +175,31 @@ TEST(Makespan, EnoughCoresAreAsGoodAsNone) {
   }
 }
 
+/// 1F1B and GPipe take what their tables take, which need not be made for it.
+TEST(Makespan, PipelinesTakeWhatTheirTablesTake) {
+  std::vector<StageTimes> stages;
+  std::vector<ChunkTimes> chunks;
+  std::vector<StageTransfer> transfers;
+  for (int s = 0; s < 5; ++s) {
+    chunks.push_back({{1.0 + 0.3 * s}, {2.5 - 0.2 * s}, {}});
+    stages.emplace_back();
+    stages.back().forward = chunks.back().forward;
+    stages.back().backward = chunks.back().backward;
+    for (int to = s + 1; to < std::min(5, s + 3); ++to) {
+      transfers.push_back({s, to, false, {0.4 * (to - s)}});
+      transfers.push_back({to, s, true, {0.9 / (to - s)}});
+    }
+  }
+  for (const int microbatches : {1, 3, 9}) {
+    EXPECT_EQ(makespan(PipelineKind::gpipe, {}, microbatches, stages, transfers),
+              makespan(gpipe(5, microbatches), chunks, transfers));
+    for (const auto& depth : {std::vector<int>{}, std::vector{9, 6, 4, 2, 1}, most_warm_up(5)}) {
+      EXPECT_EQ(makespan(PipelineKind::one_f_one_b, depth, microbatches, stages, transfers),
+                makespan(one_f_one_b(5, microbatches, depth), chunks, transfers));
+    }
+  }
+}
+
 /// A stage on two hosts goes at the pace of the busier one.
 TEST(Makespan, AStageOnTwoHostsGoesAtTheSlowerOnesPace) {
   const std::vector<SharedCores> hosts{{{0}, {1}, 1.0, 2}, {{0}, {2}, 1.0, 2}};
