@@ -190,10 +190,30 @@ std::vector<int> most_depth(SearchWork& work, const Plan& plan, const PlanPrice&
   return most;
 }
 
+/// Whether every stage has room for the stashes that zero_bubble holds on each; what lives within a
+/// segment left out. A value that waits for a message has a slot more than microbatches in flight.
+bool may_fit_zero_bubble(SearchWork& work, const Plan& plan, const PlanPrice& price) {
+  const Draft draft = draft_of(plan);
+  const int held = std::min(static_cast<int>(plan.stages.size()), plan.num_microbatches);
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    const auto of_class = [&](MemoryClass c) {
+      return price.totals[s].memory[static_cast<std::size_t>(c)];
+    };
+    const Bytes each{of_class(MemoryClass::stash).value / (in_flight(draft, s) + 1)};
+    const Bytes least = of_class(MemoryClass::parameters) + of_class(MemoryClass::gradients) +
+                        of_class(MemoryClass::optimizer) + each * held;
+    if (least > work.capacity(draft.stages[s].first_device, draft.stages[s].mesh)) return false;
+  }
+  return true;
+}
+
 bool offer_schedules_of(SearchWork& work, const FoldedPlan& folded, const PlanPrice& price) {
   std::optional<Reschedule> best;
   const int count = folded.plan.num_microbatches;
-  if (offer(work, folded, zero_bubble_plan, count)) best = zero_bubble_plan;
+  if (may_fit_zero_bubble(work, folded.plan, price) &&
+      offer(work, folded, zero_bubble_plan, count)) {
+    best = zero_bubble_plan;
+  }
   if (const auto chunks = offer_chunks(work, folded, price)) best = chunks;
   if (!best) return false;
   const auto& counts = work.microbatch_counts();
