@@ -97,8 +97,13 @@ std::string kernel_kind(const Kernel& kernel) {
 }
 
 KernelWork work_of(const Kernel& kernel, Pieces operands, Pieces results, Flops flops) {
+  return work_of(kernel, kernel_kind(kernel), operands, results, flops);
+}
+
+KernelWork work_of(const Kernel& kernel, const std::string& kind, Pieces operands, Pieces results,
+                   Flops flops) {
   const KernelPiece& first = operands.empty() ? results[0] : operands[0];
-  return {kernel_kind(kernel), first.dtype, flops, moved_by(kernel, operands, results)};
+  return {kind, first.dtype, flops, moved_by(kernel, operands, results)};
 }
 
 Flops flops_of_pieces(const ShardingRule& rule, Pieces operands, Pieces results) {

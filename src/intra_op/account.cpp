@@ -5,6 +5,7 @@
 
 #include "alpa/base/error.hpp"
 
+#include "layout_list.hpp"
 #include "transients.hpp"
 
 namespace alpa::intra_op {
@@ -177,11 +178,10 @@ class Accountant {
     if (readers_hold(run_.graph, flow)) hold_copies(flow);
   }
 
-  [[nodiscard]] std::vector<int> layouts_wanted(const Reader& reader) const {
-    std::vector<int> found;
+  [[nodiscard]] LayoutList layouts_wanted(const Reader& reader) const {
+    LayoutList found;
     for (const int i : reader.operands) {
-      const int layout = option(reader.op).operands[static_cast<std::size_t>(i)];
-      if (std::find(found.begin(), found.end(), layout) == found.end()) found.push_back(layout);
+      found.add(option(reader.op).operands[static_cast<std::size_t>(i)]);
     }
     return found;
   }
@@ -246,8 +246,7 @@ class Accountant {
   }
 
   void note_retention(const Flow& flow, Retention chosen) {
-    const std::string& name = run_.graph.tensor(flow.tensor).name;
-    matters_.insert(name);
+    matters_.insert(flow.tensor);
     if (chosen != (flow.weight ? Retention::step : Retention::keep)) {
       retention_.emplace_back(flow.tensor, chosen);
     }
@@ -269,12 +268,16 @@ class Accountant {
       return first < 0 ? Life{} : Life{kernel_time(first), kernel_time(last) + 1};
     }
   };
+  [[nodiscard]] bool wants(const Reader& reader, int layout) const {
+    const auto& operands = option(reader.op).operands;
+    return std::any_of(reader.operands.begin(), reader.operands.end(),
+                       [&](int i) { return operands[static_cast<std::size_t>(i)] == layout; });
+  }
   [[nodiscard]] Reading reading_of(const Flow& flow, int layout, Scope scope) const {
     Reading found;
     for (const Reader& reader : flow.readers) {
       if (scope_of(reader.phase) != scope || is_contribution(run_.graph, op(reader.op))) continue;
-      const std::vector<int> wanted = layouts_wanted(reader);
-      if (std::find(wanted.begin(), wanted.end(), layout) == wanted.end()) continue;
+      if (!wants(reader, layout)) continue;
       if (found.first < 0) found.first = reader.position;
       found.last = reader.position;
     }
@@ -395,7 +398,7 @@ class Accountant {
   int between_;  ///< reduce and update: a time
   StageAnswer answer_;
   std::vector<StageFigures> layers_;  ///< of the graph
-  std::set<std::string> matters_;
+  std::set<TensorId> matters_;
   std::vector<std::pair<TensorId, Retention>> retention_;
   Transients transients_;
   // Of the flow that is being counted:

@@ -29,8 +29,8 @@ struct RunChoice {
 };
 
 struct Account {
-  StageAnswer answer;             ///< figures, by_layer and borders
-  std::set<std::string> matters;  ///< tensors whose retention makes a difference
+  StageAnswer answer;          ///< figures, by_layer and borders
+  std::set<TensorId> matters;  ///< tensors whose retention makes a difference
   /// Retentions that make a difference and are not the default, of what is seen.
   std::vector<std::pair<TensorId, Retention>> retention;
 };

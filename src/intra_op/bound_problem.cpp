@@ -219,7 +219,7 @@ class BoundBuilder {
       for (const int layout : list)
         of.columns.back().push_back(static_cast<int>(targets.add(layout)));
     }
-    const auto paths = layouts.paths(sources, targets.values());
+    const auto paths = layouts.paths(sources, targets.values(), joined_);
     const auto source_bytes = layouts.bytes(sources);
     const auto target_bytes = layouts.bytes(targets.values());
     for (std::size_t t = 0; t < targets.size(); ++t) {
@@ -229,21 +229,22 @@ class BoundBuilder {
     const Scope scope = scope_of(of.phase);
     const bool microbatch = scope == Scope::forward || scope == Scope::backward;
     const bool replica = run_.graph.tensor(flow.tensor).role == Role::replica;
+    of.reads.reserve(paths.size());
+    of.seconds.reserve(paths.size());
     for (std::size_t s = 0; s < sources.size(); ++s) {
-      const bool by_name = made_by_name(run_.graph, flow, layouts.whole(sources[s]) != sources[s]);
+      const bool partial = layouts.whole(sources[s]) != sources[s];
+      const bool by_name = made_by_name(run_.graph, flow, partial);
       const bool held =
           flow.source == Flow::Source::made && replica && microbatch && !by_name && of.weight;
       of.sources.push_back({static_cast<double>(source_bytes[s]),
                             held ? static_cast<double>(placed_bytes(source_bytes[s])) : 0.0,
-                            layouts.whole(sources[s]) != sources[s]});
+                            partial});
       for (std::size_t t = 0; t < targets.size(); ++t) {
         const int layout = targets.values()[t];
         const PathPrice& path = paths[s * targets.size() + t];
         const bool there = layout == sources[s];
         of.reads.push_back(there || path.reads);
-        of.seconds.push_back(there     ? -1.0
-                             : joined_ ? layouts.least_seconds(sources[s], layout)
-                                       : path.seconds);
+        of.seconds.push_back(there ? -1.0 : path.seconds);
       }
     }
   }

@@ -79,7 +79,7 @@ std::optional<std::vector<StageAnswer>> enumerate(const RunContext& run,
     choosing.push_back(o);
     sizes.push_back(run.options.options(static_cast<std::size_t>(o)).size());
   }
-  std::vector<std::pair<std::string, std::vector<Retention>>> free;
+  std::vector<std::pair<TensorId, std::vector<Retention>>> free;
   for (const Flow& flow : run.view.flows) {
     const Tensor& tensor = run.graph.tensor(flow.tensor);
     if (flow.source == Flow::Source::input) continue;
@@ -89,7 +89,7 @@ std::optional<std::vector<StageAnswer>> enumerate(const RunContext& run,
     auto retentions = retentions_of(tensor, constraints);
     if (retentions == std::vector<Retention>{usual(tensor)}) continue;
     sizes.push_back(retentions.size());
-    free.emplace_back(tensor.name, std::move(retentions));
+    free.emplace_back(flow.tensor, std::move(retentions));
   }
   double total = 1;
   for (const std::size_t n : sizes) total *= static_cast<double>(n);
@@ -116,7 +116,7 @@ std::optional<std::vector<StageAnswer>> enumerate(const RunContext& run,
     }
     std::map<std::string, Retention> retention;
     for (std::size_t f = 0; f < free.size(); ++f) {
-      retention[free[f].first] = free[f].second[digits[choosing.size() + f]];
+      retention[run.graph.tensor(free[f].first).name] = free[f].second[digits[choosing.size() + f]];
     }
     choice.retention = [&](const Tensor& tensor) {
       const auto it = retention.find(tensor.name);

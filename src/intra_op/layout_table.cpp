@@ -24,22 +24,20 @@ ShardingSpec without_single_axes(ShardingSpec spec, const DeviceMesh& mesh) {
 
 int LayoutTable::number(const ShardingSpec& spec) {
   const std::scoped_lock lock(mutex_);
+  const auto& extents = costs_.mesh().extents;
+  if (std::find(extents.begin(), extents.end(), 1) == extents.end()) return number_locked(spec);
   return number_locked(without_single_axes(spec, costs_.mesh()));
 }
 
 int LayoutTable::number_locked(const ShardingSpec& spec) {
-  const auto found = numbers_.find(spec);
-  if (found != numbers_.end()) return found->second;
-  const int id = static_cast<int>(layouts_.size());
-  numbers_.emplace(spec, id);
+  const int id = redistributions_.number(spec);
+  if (static_cast<std::size_t>(id) < layouts_.size()) return id;
   const DeviceMesh& mesh = costs_.mesh();
   const Box box = local_box(shape_, spec, mesh, num_devices(mesh) - 1);
-  layouts_.push_back(
-      {spec, bytes_of(box.extent, dtype_).value, -1, -1, redistributions_.number(spec), {}, {}});
-  const int arrival = number_locked(without_single_axes(arrival_layout(shape_, spec, mesh), mesh));
-  const int whole = number_locked(without_partial(spec));
-  layouts_[static_cast<std::size_t>(id)].arrival = arrival;
-  layouts_[static_cast<std::size_t>(id)].whole = whole;
+  layouts_.push_back({spec, bytes_of(box.extent, dtype_).value});
+  Layout& added = layouts_.back();
+  added.arrival = number_locked(without_single_axes(arrival_layout(shape_, spec, mesh), mesh));
+  added.whole = number_locked(without_partial(spec));
   return id;
 }
 
@@ -71,21 +69,19 @@ int LayoutTable::whole(int layout) const {
   return layouts_[static_cast<std::size_t>(layout)].whole;
 }
 
-const PathPrice& LayoutTable::path_locked(int from, int to) {
-  Layout& source = layouts_[static_cast<std::size_t>(from)];
+LayoutTable::Path& LayoutTable::path_locked(int from, int to) {
+  auto& paths = layouts_[static_cast<std::size_t>(from)].paths;
   const auto target = static_cast<std::size_t>(to);
-  if (target >= source.paths.size()) source.paths.resize(layouts_.size(), -1);
-  if (source.paths[target] < 0) {
-    const PathPrice price = from == to ? PathPrice{} : price_of(source, layouts_[target]);
-    source.paths[target] = static_cast<int>(prices_.size());
-    prices_.push_back(price);
-  }
-  return prices_[static_cast<std::size_t>(source.paths[target])];
+  if (target >= paths.size()) paths.resize(layouts_.size());
+  Path& path = paths[target];
+  if (!path.known && from != to) path.price = price_of(from, to);
+  path.known = true;
+  return path;
 }
 
-PathPrice LayoutTable::price_of(const Layout& from, const Layout& to) {
+PathPrice LayoutTable::price_of(int from, int to) {
   PathPrice price;
-  const std::vector<int> moves = redistributions_.path(from.number, to.number);
+  const std::vector<int>& moves = redistributions_.path(from, to);
   const auto kind = [&](std::size_t m) { return redistributions_.move(moves[m]).kind; };
   for (std::size_t m = 0; m < moves.size(); ++m) {
     price.seconds += seconds_of(moves[m]);
@@ -115,7 +111,7 @@ double LayoutTable::seconds_of(int move) {
 
 PathPrice LayoutTable::path(int from, int to) {
   const std::scoped_lock lock(mutex_);
-  return path_locked(from, to);
+  return path_locked(from, to).price;
 }
 
 double LayoutTable::seconds_of_parts(int from, int to, int parts) {
@@ -126,30 +122,34 @@ double LayoutTable::seconds_of_parts(int from, int to, int parts) {
 
 double LayoutTable::least_seconds(int from, int to) {
   const std::scoped_lock lock(mutex_);
-  const PathPrice& path = path_locked(from, to);
-  Layout& source = layouts_[static_cast<std::size_t>(from)];
-  const auto target = static_cast<std::size_t>(to);
-  if (target >= source.least.size()) source.least.resize(layouts_.size(), -1.0);
-  double& least = source.least[target];
-  if (least >= 0.0) return least;
-  least = path.seconds;
-  // A move that no two make cheaper stays so where each move is charged more.
-  if (from == to || path.one_move) return least;
-  for (int parts = kMostJoined; parts > 1; parts /= 2) {
-    const double seconds = seconds_of_parts(source.number, layouts_[target].number, parts);
-    // A path's cost is linear in the charge: what is best at both ends is so between them.
-    if (seconds == path.seconds) break;
-    least = std::min(least, seconds);
-  }
-  return least;
+  return least_locked(from, to);
 }
 
-std::vector<PathPrice> LayoutTable::paths(std::span<const int> from, std::span<const int> to) {
+double LayoutTable::least_locked(int from, int to) {
+  Path& path = path_locked(from, to);
+  if (path.least >= 0.0) return path.least;
+  const double whole = path.least = path.price.seconds;
+  // A move that no two make cheaper stays so where each move is charged more.
+  if (from == to || path.price.one_move) return whole;
+  for (int parts = kMostJoined; parts > 1; parts /= 2) {
+    const double seconds = seconds_of_parts(from, to, parts);
+    // A path's cost is linear in the charge: what is best at both ends is so between them.
+    if (seconds == whole) break;
+    path.least = std::min(path.least, seconds);
+  }
+  return path.least;
+}
+
+std::vector<PathPrice> LayoutTable::paths(std::span<const int> from, std::span<const int> to,
+                                          bool joined) {
   const std::scoped_lock lock(mutex_);
   std::vector<PathPrice> prices;
   prices.reserve(from.size() * to.size());
   for (const int f : from) {
-    for (const int t : to) prices.push_back(path_locked(f, t));
+    for (const int t : to) {
+      prices.push_back(path_locked(f, t).price);
+      if (joined) prices.back().seconds = least_locked(f, t);
+    }
   }
   return prices;
 }

@@ -55,34 +55,38 @@ class LayoutTable {
   /// kMostJoined of them: no more than the parts take together.
   [[nodiscard]] double least_seconds(int from, int to);
   /// Prices from each to each, row-major.
-  [[nodiscard]] std::vector<PathPrice> paths(std::span<const int> from, std::span<const int> to);
+  /// @param joined their seconds are least_seconds
+  [[nodiscard]] std::vector<PathPrice> paths(std::span<const int> from, std::span<const int> to,
+                                             bool joined = false);
 
  private:
+  struct Path {
+    PathPrice price;
+    double least = -1.0;  ///< seconds; negative: not found yet
+    bool known = false;
+  };
   struct Layout {
     ShardingSpec spec;
     std::int64_t bytes = 0;
     int arrival = -1;
     int whole = -1;
-    int number = -1;            ///< among the redistributions
-    std::vector<int> paths;     ///< by target, where prices_ has the path; -1: not found yet
-    std::vector<double> least;  ///< by target, least_seconds; negative: not found yet
+    std::vector<Path> paths = {};  ///< by target
   };
   int number_locked(const ShardingSpec& spec);
-  const PathPrice& path_locked(int from, int to);
-  [[nodiscard]] PathPrice price_of(const Layout& from, const Layout& to);
+  Path& path_locked(int from, int to);
+  double least_locked(int from, int to);
+  [[nodiscard]] PathPrice price_of(int from, int to);
   /// Seconds of a move of the redistributions.
   double seconds_of(int move);
-  /// Of the path that the tensor's equal parts take, between layouts among the redistributions.
+  /// Of the path that the tensor's equal parts take.
   [[nodiscard]] double seconds_of_parts(int from, int to, int parts);
 
   Shape shape_;
   DType dtype_;
   const MeshCosts& costs_;
   mutable std::mutex mutex_;
-  std::map<ShardingSpec, int> numbers_;
-  std::deque<Layout> layouts_;
-  std::deque<PathPrice> prices_;
   Redistributions redistributions_;
+  std::deque<Layout> layouts_;        ///< as the redistributions number them
   std::vector<double> move_seconds_;  ///< by number; negative: not known yet
 };
 

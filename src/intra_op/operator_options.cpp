@@ -59,8 +59,8 @@ OperatorOptions::OperatorOptions(const Graph& graph, const GraphIndex& index,
   }
 }
 
-double OperatorOptions::kernel_seconds(const Operator& op, const OperatorLayout& layout,
-                                       std::size_t operands) const {
+double OperatorOptions::kernel_seconds(const Operator& op, const std::string& kind,
+                                       const OperatorLayout& layout, std::size_t operands) const {
   const DeviceMesh& mesh = costs_.mesh();
   const int last = num_devices(mesh) - 1;
   std::vector<KernelPiece> in, out;
@@ -76,11 +76,11 @@ double OperatorOptions::kernel_seconds(const Operator& op, const OperatorLayout&
   }
   const bool all = operands == op.operands.size();
   const Flops flops = all ? flops_of_pieces(op.rule, in, out) : Flops{0.0};
-  const KernelWork work = work_of(op.kernel, in, out, flops);
+  const KernelWork work = work_of(op.kernel, kind, in, out, flops);
   return costs_.kernel(work.kind, work.dtype, work.flops, work.moved).value;
 }
 
-Option OperatorOptions::make(const Operator& op, const Strategy& strategy,
+Option OperatorOptions::make(const Operator& op, const std::string& kind, const Strategy& strategy,
                              const OperatorLayout& layout) const {
   Option option{strategy, {}, {}, 0.0, {}};
   for (std::size_t i = 0; i < op.operands.size(); ++i) {
@@ -91,24 +91,25 @@ Option OperatorOptions::make(const Operator& op, const Strategy& strategy,
   }
   if (!op.results.empty() && graph_.tensor(op.results[0]).role == Role::global_scalar) {
     const bool runs = last_device_contributes(layout.operands[0], costs_.mesh());
-    option.seconds = runs ? kernel_seconds(op, layout, op.operands.size()) : 0.0;
+    option.seconds = runs ? kernel_seconds(op, kind, layout, op.operands.size()) : 0.0;
     return option;
   }
   const bool alias = op.phase == Phase::prepare && is_copy(op.kernel) &&
                      graph_.tensor(op.operands[0]).dtype == graph_.tensor(op.results[0]).dtype &&
                      layout.operands[0] == layout.results[0] &&
                      layout.results[0].partial_axes.empty();
-  if (!alias) option.seconds = kernel_seconds(op, layout, op.operands.size());
+  if (!alias) option.seconds = kernel_seconds(op, kind, layout, op.operands.size());
   if (!is_sum_of_accumulators(graph_, op)) return option;
   option.sum_seconds = {0.0, 0.0};
   for (std::size_t n = 2; n <= op.operands.size(); ++n) {
-    option.sum_seconds.push_back(kernel_seconds(op, layout, n));
+    option.sum_seconds.push_back(kernel_seconds(op, kind, layout, n));
   }
   return option;
 }
 
 Options OperatorOptions::options_of(const Operator& op,
                                     const std::vector<Strategy>& strategies) const {
+  const std::string kind = kernel_kind(op.kernel);
   Options options;
   std::set<std::pair<std::vector<int>, std::vector<int>>> seen;
   for (const Strategy& strategy : strategies) {
@@ -120,7 +121,7 @@ Options OperatorOptions::options_of(const Operator& op,
                               result.layout->results[r].partial_axes.empty());
     }
     if (!storable) continue;
-    Option option = make(op, strategy, *result.layout);
+    Option option = make(op, kind, strategy, *result.layout);
     if (!seen.emplace(option.operands, option.results).second) continue;
     options.push_back(std::move(option));
   }
@@ -164,7 +165,7 @@ Option OperatorOptions::option(std::size_t index, const Strategy& strategy) cons
     throw PlanError("operator " + op.name + ": strategy '" + to_string(strategy) +
                     "': " + result.reason);
   }
-  return make(op, strategy, *result.layout);
+  return make(op, kernel_kind(op.kernel), strategy, *result.layout);
 }
 
 }  // namespace alpa::intra_op

@@ -69,13 +69,14 @@ class OperatorOptions {
   [[nodiscard]] const MeshCosts& costs() const { return costs_; }
 
  private:
-  [[nodiscard]] Option make(const Operator& op, const Strategy& strategy,
+  /// @param kind of the operator's kernel
+  [[nodiscard]] Option make(const Operator& op, const std::string& kind, const Strategy& strategy,
                             const OperatorLayout& layout) const;
   [[nodiscard]] Options options_of(const Operator& op,
                                    const std::vector<Strategy>& strategies) const;
   [[nodiscard]] std::vector<Strategy> splitting_strategies(const ShardingRule& rule) const;
-  [[nodiscard]] double kernel_seconds(const Operator& op, const OperatorLayout& layout,
-                                      std::size_t operands) const;
+  [[nodiscard]] double kernel_seconds(const Operator& op, const std::string& kind,
+                                      const OperatorLayout& layout, std::size_t operands) const;
 
   const Graph& graph_;
   const GraphIndex& index_;

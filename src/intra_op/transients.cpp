@@ -1,15 +1,17 @@
 #include "transients.hpp"
 
 #include <algorithm>
-#include <map>
+#include <utility>
 
 namespace alpa::intra_op {
 namespace {
 
-Bytes most_of_changes(const std::map<int, std::int64_t>& change) {
+/// @param changes what is added at times; what ends at a time goes before something begins
+Bytes most_of_changes(std::vector<std::pair<int, std::int64_t>> changes) {
+  std::sort(changes.begin(), changes.end());
   std::int64_t live = 0;
   std::int64_t most = 0;
-  for (const auto& [time, bytes] : change) most = std::max(most, live += bytes);
+  for (const auto& [time, bytes] : changes) most = std::max(most, live += bytes);
   return {most};
 }
 
@@ -20,22 +22,23 @@ void Transients::add(Life life, int layer, std::int64_t bytes, int times) {
 }
 
 Bytes Transients::most() const {
-  std::map<int, std::int64_t> change;
+  std::vector<std::pair<int, std::int64_t>> changes;
+  changes.reserve(2 * held_.size());
   for (const Held& h : held_) {
-    change[h.life.begin] += h.bytes * h.times;
-    change[h.life.end] -= h.bytes * h.times;
+    changes.emplace_back(h.life.begin, h.bytes * h.times);
+    changes.emplace_back(h.life.end, -h.bytes * h.times);
   }
-  return most_of_changes(change);
+  return most_of_changes(std::move(changes));
 }
 
 Bytes Transients::most_of(int layer) const {
-  std::map<int, std::int64_t> change;
+  std::vector<std::pair<int, std::int64_t>> changes;
   for (const Held& h : held_) {
     if (h.layer != layer) continue;
-    change[h.life.begin] += h.bytes;
-    change[h.life.end] -= h.bytes;
+    changes.emplace_back(h.life.begin, h.bytes);
+    changes.emplace_back(h.life.end, -h.bytes);
   }
-  return most_of_changes(change);
+  return most_of_changes(std::move(changes));
 }
 
 Bytes Transients::at(int time, int layer) const {

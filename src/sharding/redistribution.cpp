@@ -57,25 +57,25 @@ class Redistributions::Search {
     return it->second;
   }
 
-  std::vector<int> path(int from, int to, double charge) {
+  const std::vector<int>& path(int from, int to, double charge) {
     ALPA_CHECK(charge >= 1.0);
-    if (from == to) return {};
+    path_.clear();
+    if (from == to) return path_;
     const Layout& source = layouts_[at(from)];
     const Layout& target = layouts_[at(to)];
-    std::vector<int> moves;
-    if (source.place != target.place) moves = moves_between(source.place, target.place, charge);
+    if (source.place != target.place) find_moves(source.place, target.place, charge);
     if (!source.spec.margins.empty()) {  // an input that becomes a partial sum
       ALPA_CHECK(source.spec.margins == target.spec.margins &&
                  source.spec.dim_axes == target.spec.dim_axes);
-      for (int& move : moves) {
+      for (int& move : path_) {
         Move longer = moves_[at(move)];
         longer.before.margins = longer.after.margins = target.spec.margins;
         move = add_move(std::move(longer));
       }
     } else if (!target.spec.margins.empty()) {
-      moves.push_back(margins_of(to));
+      path_.push_back(margins_of(to));
     }
-    return moves;
+    return path_;
   }
 
   [[nodiscard]] const Move& move(int number) const { return moves_[at(number)]; }
@@ -127,7 +127,7 @@ class Redistributions::Search {
   /// Among the places from which a place is reached at the same cost, the path comes from the
   /// nearest, the first in the order of layouts if they are equally near. This does not hang on the
   /// order in which places are looked at.
-  std::vector<int> moves_between(int from, int to, double charge) {
+  void find_moves(int from, int to, double charge) {
     charge_ = charge;
     target_ = to;
     best_ = kNever;
@@ -143,14 +143,12 @@ class Redistributions::Search {
       }
     }
     ALPA_CHECK(best_ < kNever);
-    std::vector<int> moves;
     for (int arc = progress_[at(to)].by; arc != kNowhere;
          arc = progress_[at(graph_.arc(arc).before)].by) {
-      moves.push_back(move_of(arc));
+      path_.push_back(move_of(arc));
     }
-    std::reverse(moves.begin(), moves.end());
+    std::reverse(path_.begin(), path_.end());
     learn();
-    return moves;
   }
 
   Bounds& bounds_to(int target, double charge) {
@@ -244,6 +242,7 @@ class Redistributions::Search {
   std::vector<int> of_arc_;    ///< its move; -1: none was asked for
   std::deque<Move> moves_;
   std::map<double, std::vector<Bounds>> bounds_;  ///< by charge and target
+  std::vector<int> path_;                         ///< the last that was asked for
   // The search that runs:
   double charge_ = 1.0;
   int target_ = kNowhere;
@@ -260,7 +259,7 @@ Redistributions::Redistributions(const Shape& shape, DType dtype, const DeviceMe
 Redistributions::~Redistributions() = default;
 
 int Redistributions::number(const ShardingSpec& spec) { return search_->number(spec); }
-std::vector<int> Redistributions::path(int from, int to, double charge) {
+const std::vector<int>& Redistributions::path(int from, int to, double charge) {
   return search_->path(from, to, charge);
 }
 const Move& Redistributions::move(int number) const { return search_->move(number); }

@@ -20,14 +20,21 @@ ShardingSpec replicated(std::size_t dims) {
 
 Box local_box(const Shape& global, const ShardingSpec& spec, const DeviceMesh& mesh, int index) {
   ALPA_CHECK(global.size() == spec.dim_axes.size());
-  const std::vector<int> place = coordinates(mesh, index);
+  ALPA_CHECK(0 <= index && index < num_devices(mesh));
+  const auto place = [&](MeshAxis axis) {
+    int rest = index;
+    for (auto a = mesh.extents.size() - 1; a > static_cast<std::size_t>(axis); --a) {
+      rest /= mesh.extents[a];
+    }
+    return rest % extent(mesh, axis);
+  };
   Box box = whole_box(global);
   for (std::size_t d = 0; d < global.size(); ++d) {
     std::int64_t parts = 1;
     std::int64_t part = 0;
     for (const MeshAxis axis : spec.dim_axes[d]) {
       parts *= extent(mesh, axis);
-      part = part * extent(mesh, axis) + place[static_cast<std::size_t>(axis)];
+      part = part * extent(mesh, axis) + place(axis);
     }
     const std::int64_t begin = global[d] * part / parts;
     const std::int64_t end = global[d] * (part + 1) / parts;

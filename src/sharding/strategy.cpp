@@ -27,6 +27,7 @@ std::int64_t parts_of(const std::vector<MeshAxis>& axes, const DeviceMesh& mesh)
 ShardingSpec split_dims(const Dims& dims, const ShardingRule& rule, const Strategy& strategy,
                         const DeviceMesh& mesh) {
   ShardingSpec spec;
+  spec.dim_axes.reserve(dims.size());
   for (std::size_t d = 0; d < dims.size(); ++d) {
     const FactorWindow* window = rule.window_of(dims[d]);
     spec.dim_axes.push_back(axes_of_factor(strategy, window ? window->factor : dims[d]));
@@ -160,6 +161,8 @@ StrategyResult apply_strategy(const ShardingRule& rule, const Strategy& strategy
     return {std::nullopt, reason};
   }
   OperatorLayout layout;
+  layout.operands.reserve(rule.operands.size());
+  layout.results.reserve(rule.results.size());
   for (const Dims& dims : rule.operands)
     layout.operands.push_back(split_dims(dims, rule, strategy, mesh));
   for (const Dims& dims : rule.results)

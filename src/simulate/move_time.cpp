@@ -128,8 +128,8 @@ Seconds move_time(const Shape& shape, DType dtype, const Move& move, const MeshC
 }
 
 Seconds copy_time(const Shape& extent, DType dtype, const MeshCosts& costs) {
-  static const std::string kind =
-      kernel_kind(CopyBox{});  // most kernels that are priced are copies
+  // Most kernels that are priced are copies.
+  static const std::string kind = kernel_kind(CopyBox{});
   return costs.kernel(kind, dtype, {0.0}, 2 * bytes_of(extent, dtype));
 }
 

@@ -38,6 +38,10 @@ struct KernelWork {
 /// @param flops of these pieces (see flops_of_pieces)  @pre there is an operand or a result
 [[nodiscard]] KernelWork work_of(const Kernel& kernel, std::span<const KernelPiece> operands,
                                  std::span<const KernelPiece> results, Flops flops);
+/// The same for those who ask often.  @param kind that of the kernel
+[[nodiscard]] KernelWork work_of(const Kernel& kernel, const std::string& kind,
+                                 std::span<const KernelPiece> operands,
+                                 std::span<const KernelPiece> results, Flops flops);
 
 /// FLOPs of an operator on pieces: FLOPs per point times the product of the sizes that the pieces
 /// have of all factors.

@@ -63,7 +63,8 @@ class Redistributions {
   /// Numbers of the moves of `redistribution` between two layouts that have numbers.
   /// @param charge times the fixed charge of a move, at least 1: what is chosen for a tensor in so
   /// many equal parts
-  [[nodiscard]] std::vector<int> path(int from, int to, double charge = 1.0);
+  /// @return valid until the next call
+  [[nodiscard]] const std::vector<int>& path(int from, int to, double charge = 1.0);
   /// The reference stays valid.
   [[nodiscard]] const Move& move(int number) const;
 
