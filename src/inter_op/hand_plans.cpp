@@ -62,9 +62,10 @@ class HandMemory {
   };
   Needs needs(const Graph& graph, const Plan& plan) {
     const Draft draft = draft_of(plan);
-    const auto kept =
-        least_.try_emplace(plan.num_microbatches, std::vector<const Graph*>{&graph}, work_.line())
-            .first;
+    const auto kept = least_
+                          .try_emplace(plan.num_microbatches, std::vector<const Graph*>{&graph},
+                                       work_.line(), plan.num_microbatches, true)
+                          .first;
     std::vector<Bytes> bytes;
     for (std::size_t s = 0; s < draft.stages.size(); ++s) {
       const DraftStage& stage = draft.stages[s];

@@ -23,7 +23,7 @@ std::vector<Small> even_drafts(SearchWork& work) {
   const auto [fewest, most] = work.stage_counts();
   for (const int microbatches :
        {work.microbatch_counts().back(), work.microbatch_counts().front()}) {
-    const LeastBytes least({&work.graph(microbatches)}, work.line());
+    const LeastBytes least({&work.graph(microbatches)}, work.line(), microbatches, true);
     for (int stages = fewest; stages <= most; stages = stages < 2 ? stages + 1 : stages * 2) {
       const int size = work.devices() / stages;
       Draft draft;

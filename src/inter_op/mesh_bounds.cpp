@@ -197,7 +197,7 @@ MeshBounds::Priced& MeshBounds::at(const Point& point, const Solver& solver) {
 void MeshBounds::know(Priced& priced, const BoundRun& run, int rounds, double enough,
                       const Solver& solver, Hints& hints_of) const {
   const StageWeights weights = this->weights(priced.price, priced.stashes);
-  const double base = enough / share_ + priced.price * room_;
+  const double base = enough / share_ + priced.price * room_of(run);
   priced.bounds.know(
       run.first, run.last, rounds, base, [&](int layer, int kind, RunBounds::Known& known) {
         LayerHints& hints = hints_of[kind];

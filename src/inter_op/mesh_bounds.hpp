@@ -144,8 +144,12 @@ class MeshBounds {
   };
   using Hints = std::map<int, LayerHints>;  ///< by kind of layer
 
+  /// Bytes of a device less what it needs at once within a phase.
+  [[nodiscard]] double room_of(const BoundRun& run) const {
+    return room_ - floors_->bytes->transient(run.first, run.last) / devices_;
+  }
   [[nodiscard]] double proof(const Priced& priced, const BoundRun& run) const {
-    return share_ * (priced.bounds.of(run.first, run.last) - priced.price * room_);
+    return share_ * (priced.bounds.of(run.first, run.last) - priced.price * room_of(run));
   }
   [[nodiscard]] StageWeights weights(double price = 0.0, double stashes = 0.0) const;
   /// The steps of the stashes next to so many, below and above.

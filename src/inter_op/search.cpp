@@ -90,7 +90,7 @@ bool is_too_large(SearchWork& work) {
                             std::numeric_limits<double>::infinity());
   for (const auto& recompute : recomputations(work)) {
     work.recompute(recompute);
-    const LeastBytes bytes({&work.graph(microbatches)}, work.line());
+    const LeastBytes bytes({&work.graph(microbatches)}, work.line(), microbatches, true);
     for (int l = 0; l < work.layers(); ++l) {
       double& of_layer = least[static_cast<std::size_t>(l)];
       of_layer = std::min(of_layer, bytes.of(l, l, 1));

@@ -176,7 +176,7 @@ SpaceBound::SpaceBound(SearchWork& work, const std::vector<std::vector<Recompute
     auto family = std::make_unique<Family>();
     family->microbatches = microbatches;
     family->traffic = neighbours_traffic(*graphs.front(), work.line());
-    family->bytes = std::make_shared<const LeastBytes>(graphs, work.line());
+    family->bytes = std::make_shared<const LeastBytes>(graphs, work.line(), microbatches, fills_);
     std::vector<KernelBound> kernels;
     for (const Graph* graph : graphs) {
       kernels.emplace_back(*graph, work.line(), work.cluster(), microbatches);

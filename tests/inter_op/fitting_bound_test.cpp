@@ -34,7 +34,7 @@ TEST(FittingBound, IsTheLeastOfAllChoicesOfFewLayers) {
     const std::size_t layers = 1 + random() % 6;
     const std::size_t kinds = 1 + random() % 3;
     std::vector<double> state;
-    std::vector<std::vector<double>> seconds(kWays), stashes(kWays);
+    std::vector<std::vector<double>> seconds(kWays), stashes(kWays), transients(kWays);
     for (std::size_t l = 0; l < layers; ++l) {
       const bool new_kind = l < kinds;
       const std::size_t like = new_kind ? l : random() % kinds % l;
@@ -46,22 +46,25 @@ TEST(FittingBound, IsTheLeastOfAllChoicesOfFewLayers) {
                                        : seconds[w - 1][l] + uniform(random));
         stashes[w].push_back(new_kind ? (5.0 + 5.0 * uniform(random)) / static_cast<double>(1 + w)
                                       : stashes[w][like]);
+        transients[w].push_back(new_kind ? 2.5 * static_cast<double>(random() % 5)
+                                         : transients[w][like]);
       }
     }
     std::vector<std::vector<double>> sums;
     for (const auto& of_way : seconds) sums.push_back(sums_of(of_way));
-    const FittingBound bound(sums, LeastBytes(state, stashes));
+    const FittingBound bound(sums, LeastBytes(state, stashes, transients));
     const int in_flight = 1 + static_cast<int>(random() % 4);
     const double room = static_cast<double>(layers) * (5.0 + 10.0 * in_flight * uniform(random));
     double least = kInfinity;
     for (std::size_t choice = 0; choice < 729; ++choice) {
-      double time = 0.0, bytes = 0.0;
+      double time = 0.0, bytes = 0.0, at_once = 0.0;
       std::size_t rest = choice;
       for (std::size_t l = 0; l < layers; ++l, rest /= kWays) {
         time += seconds[rest % kWays][l];
         bytes += state[l] + in_flight * stashes[rest % kWays][l];
+        at_once = std::max(at_once, transients[rest % kWays][l]);
       }
-      if (bytes <= room) least = std::min(least, time);
+      if (bytes + at_once <= room) least = std::min(least, time);
     }
     const double found = bound.of(0, static_cast<int>(layers) - 1, in_flight, room);
     if (least == kInfinity) {
@@ -101,7 +104,8 @@ TEST(FittingBound, HoldsForEveryStageOfRandomPlans) {
         ways.push_back(&graph);
         kernels.emplace_back(graph, cluster, plan.num_microbatches);
       }
-      const LeastBytes bytes(ways, LayerLine(static_cast<int>(layers)));
+      const LeastBytes bytes(ways, LayerLine(static_cast<int>(layers)), plan.num_microbatches,
+                             true);
       const PlanPrice truth = price(law::graph_of(test, plan), plan, cluster, no_workspace);
       for (std::size_t s = 0; s < plan.stages.size(); ++s) {
         const auto [first, last] = plan.stages[s].chunks.front();
@@ -110,14 +114,16 @@ TEST(FittingBound, HoldsForEveryStageOfRandomPlans) {
         for (const KernelBound& of_way : kernels) seconds.push_back(of_way.step(devices));
         const int depth = std::min(static_cast<int>(plan.stages.size() - s), plan.num_microbatches);
         // As much as is counted of what the plan itself keeps.
-        double room = 0.0;
+        double room = 0.0, at_once = 0.0;
         for (int l = first; l <= last; ++l) {
           const auto at = static_cast<std::size_t>(l);
           const auto way =
               plan.recompute.empty() ? 0 : static_cast<std::size_t>(plan.recompute[at]);
           room += bytes.state()[at + 1] - bytes.state()[at];
           room += depth * (bytes.stash_of(way)[at + 1] - bytes.stash_of(way)[at]);
+          at_once = std::max(at_once, bytes.transient_of(way)[at]);
         }
+        room += at_once;
         EXPECT_LE(room / devices, static_cast<double>(truth.arenas[s].value));
         const double bound = FittingBound(seconds, bytes).of(first, last, depth, room);
         const StageTimes& t = truth.stages[s];
