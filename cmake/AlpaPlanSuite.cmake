@@ -1,6 +1,7 @@
 # Planning of the shipped configurations: tests of their figures, and the program that measures it.
 file(GLOB plan_suite_tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/bench/plan_suite_*_test.cpp)
-alpa_tests(plan_suite DEPS model simulate FILES ${plan_suite_tests} LABELS law)
+alpa_tests(plan_suite DEPS model simulate LINK alpa_app FILES ${plan_suite_tests} LABELS law)
+target_include_directories(plan_suite_tests PRIVATE src)
 
 # plan_suite CONFIG CLUSTER ... [--megatron-grid]
 add_executable(plan_suite tests/bench/plan_suite.cpp tests/bench/megatron_grid.cpp)

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <set>
 
+#include "class_path.hpp"
 #include "side_by_side.hpp"
 #include "stage_points.hpp"
 #include "table_jobs.hpp"
@@ -227,7 +229,30 @@ void LayerTables::prepare_kinds(int microbatches, const std::vector<PlacedMesh>&
       joined.insert(joined.end(), of.begin(), of.end());
     }
   }
+  work_.recompute(kinds_.front().recompute);
+  for (const PlacedMesh& at : of_kind.front()) {
+    add_paths(microbatches, at,
+              tables_.at({microbatches, work_.costs(at.first_device, at.mesh).key()}));
+  }
   work_.recompute(before);
+}
+
+void LayerTables::add_paths(int microbatches, const PlacedMesh& at, MeshTables& tables) {
+  if (tables.size() < 2) return;
+  const Chain chain = chain_of(tables, microbatches, std::min(microbatches, kTypicalInFlight));
+  const std::vector<int>& classes =
+      work_.model(microbatches, at.first_device, at.mesh).layer_classes();
+  const SearchWork::Clock clock(work_, "tables of layers");
+  std::vector<LineAnswer> between;
+  for (std::size_t t = 1; t < chain.size(); ++t) {
+    if (chain[t - 1]->recompute == chain[t]->recompute) continue;
+    for (LineAnswer& answer : class_path(*chain[t - 1], *chain[t], classes, microbatches,
+                                         std::min(microbatches, kTypicalInFlight))) {
+      between.push_back(std::move(answer));
+    }
+  }
+  tables.insert(tables.end(), std::make_move_iterator(between.begin()),
+                std::make_move_iterator(between.end()));
 }
 
 void LayerTables::prepare(int microbatches, const std::vector<PlacedMesh>& meshes) {
@@ -280,8 +305,10 @@ void LayerTables::take(std::vector<TableJob>& jobs) {
     }
     MeshTables& tables = tables_[{job.microbatches, job.costs->key()}];
     for (HullPoint& point : job.hull) {
-      const Recompute again = point.answer.parts.front().recompute;
-      tables.push_back({LayerTable(point.answer.by_layer), std::move(point.answer.parts), again});
+      std::vector<Recompute> again(static_cast<std::size_t>(job.layers),
+                                   point.answer.parts.front().recompute);
+      tables.push_back(
+          {LayerTable(point.answer.by_layer), std::move(point.answer.parts), std::move(again)});
     }
   }
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -45,11 +46,17 @@ class LayerTable {
 struct LineAnswer {
   LayerTable table;
   std::vector<ChosenLayers> parts;
-  Recompute recompute = Recompute::none;  ///< of all layers
+  std::vector<Recompute> recompute;  ///< by layer
+
+  [[nodiscard]] bool computes_again() const {
+    return std::any_of(recompute.begin(), recompute.end(),
+                       [](Recompute choice) { return choice != Recompute::none; });
+  }
 };
 
 /// The answers of one mesh for each recomputation: cheapest first, then ever smaller (the lower
-/// convex hull of time over memory, as far as it is looked at).
+/// convex hull of time over memory, as far as it is looked at). Of several recomputations also some
+/// between, in which layers of one class compute more again than others.
 using MeshTables = std::vector<LineAnswer>;
 
 /// Cheapest first, then ever smaller.
@@ -108,6 +115,8 @@ class LayerTables {
 
  private:
   void prepare_kinds(int microbatches, const std::vector<PlacedMesh>& meshes);
+  /// Adds those in which classes of layers do otherwise than others.
+  void add_paths(int microbatches, const PlacedMesh& at, MeshTables& tables);
   /// Those that are missing, with what the work now computes again.
   [[nodiscard]] std::vector<TableJob> jobs_for(int microbatches,
                                                const std::vector<PlacedMesh>& meshes);

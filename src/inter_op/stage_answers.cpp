@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "alpa/intra_op/folding.hpp"
+
 #include "stage_points.hpp"
 
 namespace alpa {
@@ -117,7 +119,9 @@ const std::optional<StageAnswer>& StageAnswers::of(const Draft& draft, std::size
   const auto kind = mixed ? same_recompute(answer) : std::nullopt;
   if (follow || (mixed && !kind)) return answer;
   work_.solved(key);
-  const StageModel& model = mixed ? model_of(draft, stage, *kind, *kind, stage.first_layer)
+  const std::vector<Recompute> alike(static_cast<std::size_t>(work_.layers()),
+                                     kind.value_or(Recompute::none));
+  const StageModel& model = mixed ? model_of(draft, stage, alike, alike, stage.first_layer)
                                   : work_.model(draft.microbatches, stage.first_device, stage.mesh);
   const std::string hull =
       question_key + (kind ? " " + std::to_string(static_cast<int>(*kind)) : "");
@@ -156,15 +160,19 @@ void StageAnswers::refine(PricedQuestion& priced, const StageQuestion& question,
 }
 
 const StageModel& StageAnswers::model_of(const Draft& draft, const DraftStage& stage,
-                                         Recompute before, Recompute after, int split) {
-  const int layers = work_.graph(draft.microbatches, {}).num_layers;
-  std::vector<Recompute> of_layer(static_cast<std::size_t>(layers), before);
+                                         const std::vector<Recompute>& before,
+                                         const std::vector<Recompute>& after, int split) {
+  const std::vector<int> kept = kept_layers(work_.line());
+  std::vector<Recompute> of_layer;
+  for (const int line : kept) of_layer.push_back(before[static_cast<std::size_t>(line)]);
   const auto model = [&](std::vector<Recompute> recompute) -> const StageModel& {
     return work_.model_of(draft.microbatches, stage.first_device, stage.mesh, std::move(recompute));
   };
   if (before == after) return model(std::move(of_layer));
   const int seen = model({}).seen_split(stage.first_layer, stage.last_layer, split);
-  std::fill(of_layer.begin() + seen, of_layer.end(), after);
+  for (auto l = static_cast<std::size_t>(seen); l < kept.size(); ++l) {
+    of_layer[l] = after[static_cast<std::size_t>(kept[l])];
+  }
   return model(std::move(of_layer));
 }
 
@@ -277,10 +285,15 @@ std::optional<StageAnswer> StageAnswers::solve_mixed(const Draft& draft, const D
   if (chain.empty()) return std::nullopt;
   const int first = question.first_layer;
   const int last = question.last_layer;
-  const auto solve = [&](Recompute before, Recompute after, int split) {
-    work_.solved("mixed " + key_of(draft) + " " + std::to_string(first) + " " +
-                 std::to_string(static_cast<int>(before)) +
-                 std::to_string(static_cast<int>(after)) + " " + std::to_string(split));
+  const auto text = [](const std::vector<Recompute>& recompute) {
+    std::string all;
+    for (const Recompute choice : recompute) all += std::to_string(static_cast<int>(choice));
+    return all;
+  };
+  const auto solve = [&](const std::vector<Recompute>& before, const std::vector<Recompute>& after,
+                         int split) {
+    work_.solved("mixed " + key_of(draft) + " " + std::to_string(first) + " " + text(before) + " " +
+                 text(after) + " " + std::to_string(split));
     return untied_.solve(model_of(draft, stage, before, after, split), question);
   };
   std::optional<StageAnswer> best;
@@ -291,9 +304,9 @@ std::optional<StageAnswer> StageAnswers::solve_mixed(const Draft& draft, const D
   };
   const auto guess = mixture_within(chain, first, last, question.in_flight, *question.memory);
   const std::size_t small = guess ? guess->small : chain.size() - 1;
-  const Recompute rest = chain[small]->recompute;
+  const std::vector<Recompute>& rest = chain[small]->recompute;
   (void)take(solve(rest, rest, first));
-  const Recompute large = small > 0 ? chain[small - 1]->recompute : rest;
+  const std::vector<Recompute>& large = small > 0 ? chain[small - 1]->recompute : rest;
   if (large == rest || first == last) return best;
   (void)take(solve(large, large, first));
   for (const bool large_first : {false, true}) {

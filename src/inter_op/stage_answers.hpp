@@ -45,7 +45,8 @@ class StageAnswers {
                                                        const StageQuestion& question);
   /// Of a stage whose layers before `split` are computed again in one way, the others in another.
   [[nodiscard]] const StageModel& model_of(const Draft& draft, const DraftStage& stage,
-                                           Recompute before, Recompute after, int split);
+                                           const std::vector<Recompute>& before,
+                                           const std::vector<Recompute>& after, int split);
 
   /// Answers of one stage whatever its memory, on the lower convex hull of time over bytes, as far
   /// as it was looked at: cheapest first.

@@ -186,8 +186,8 @@ bool StageSolver::recomputes(const Draft& draft) {
                                       work_.room(stage.first_device, stage.mesh));
     if (!guess) continue;
     const bool mixed = guess->large_layers > 0;
-    if (chain[guess->small]->recompute != Recompute::none ||
-        (mixed && chain[guess->small - 1]->recompute != Recompute::none)) {
+    if (chain[guess->small]->computes_again() ||
+        (mixed && chain[guess->small - 1]->computes_again())) {
       return true;
     }
   }

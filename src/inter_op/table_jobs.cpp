@@ -10,7 +10,6 @@ namespace alpa {
 namespace {
 
 constexpr std::size_t kMostTables = 6;  ///< of a mesh
-constexpr int kTypicalInFlight = 4;     ///< stashes that tables weigh against state
 constexpr double kSame = 1e-6;          ///< relative gain that is none
 
 /// For all layers.

@@ -8,6 +8,8 @@
 
 namespace alpa {
 
+inline constexpr int kTypicalInFlight = 4;  ///< stashes that tables weigh against state
+
 /// A choice on the hull: what it costs, and bytes at the typical depth.
 struct HullPoint {
   StageAnswer answer;

@@ -464,11 +464,15 @@ StageAnswer StageModel::joined(int first_layer, int last_layer,
                                const StageWeights& weights) const {
   std::vector<int> classes = tables_->classes;
   std::vector<ChosenLayers> clipped;
+  std::vector<std::pair<const intra_op::LayerChoices*, Recompute>> kinds;
   for (const ChosenLayers& part : parts) {
     const int first = std::max(part.first, first_layer);
     const int last = std::min(part.last, last_layer);
     if (first > last) continue;
-    tables_->tell_apart(classes, first, last, static_cast<int>(clipped.size()));
+    const std::pair kind(part.as.get(), part.recompute);
+    const auto like = std::find(kinds.begin(), kinds.end(), kind);
+    tables_->tell_apart(classes, first, last, static_cast<int>(like - kinds.begin()));
+    if (like == kinds.end()) kinds.push_back(kind);
     clipped.push_back({first, last, part.as, part.recompute});
   }
   const RunView view =
