@@ -2,11 +2,11 @@
 
 #include <vector>
 
+#include "alpa/base/memo.hpp"
 #include "alpa/base/shape.hpp"
 #include "alpa/graph/kernel.hpp"
 #include "alpa/graph/rule.hpp"
 
-#include "memo.hpp"
 #include "operators/operators.hpp"
 
 namespace alpa {

@@ -1,8 +1,8 @@
 #include "alpa/graph/text.hpp"
 
 #include "alpa/base/error.hpp"
+#include "alpa/base/memo.hpp"
 
-#include "memo.hpp"
 #include "operators/operators.hpp"
 
 namespace alpa {

@@ -108,6 +108,9 @@ bool is_too_large(SearchWork& work) {
 /// @param too_large whatever is chosen: then only what keeps least for backward is looked at
 void look_for_the_smallest(SearchWork& work, bool too_large) {
   search_least_memory(work);
+  if (const auto& least = work.least_memory_plan()) {
+    work.make_whole_graph_ahead(least->plan.num_microbatches);
+  }
   if (!ties(work, work.microbatch_counts().front()) || !work.request().seeds.empty()) return;
   if (too_large) return offer_small_plans_by_hand(work);
   const auto before = work.recompute();

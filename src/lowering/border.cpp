@@ -67,21 +67,23 @@ class Borders {
   Borders(const Graph& graph, const std::vector<StageSide>& stages, const TableShape& table)
       : graph_(graph), stages_(stages), counts_(table, static_cast<int>(stages.size())) {
     for (std::size_t s = 0; s < stages.size(); ++s) {
-      for (int l = stages[s].first_layer; l <= stages[s].last_layer; ++l) {
-        stage_of_layer_[l] = static_cast<int>(s);
-      }
+      stage_of_layer_.resize(static_cast<std::size_t>(stages[s].last_layer) + 1,
+                             static_cast<int>(s));
     }
     found_.staging.resize(stages.size());
     found_.slots.resize(stages.size());
   }
 
   CrossTraffic run(const std::vector<CrossTensor>& cross) {
+    std::vector<int> seen;
     for (const CrossTensor& tensor : cross) {
-      const int from = stage_of_layer_.at(tensor.layer);
-      std::set<int> seen{from};
+      const int from = stage_of(tensor.layer);
+      seen.assign(1, from);
       for (const CrossTensor::Reader& reader : tensor.readers) {
-        const int to = stage_of_layer_.at(reader.layer);
-        if (seen.insert(to).second) add(tensor, from, to, reader);
+        const int to = stage_of(reader.layer);
+        if (std::find(seen.begin(), seen.end(), to) != seen.end()) continue;
+        seen.push_back(to);
+        add(tensor, from, to, reader);
       }
     }
     return std::move(found_);
@@ -90,6 +92,9 @@ class Borders {
  private:
   [[nodiscard]] const Operator& op_at(int op) const {
     return graph_.operators[static_cast<std::size_t>(op)];
+  }
+  [[nodiscard]] int stage_of(int layer) const {
+    return stage_of_layer_.at(static_cast<std::size_t>(layer));
   }
   [[nodiscard]] const StageSide& stage(int s) const { return stages_[static_cast<std::size_t>(s)]; }
 
@@ -207,7 +212,7 @@ class Borders {
     if (reader.phase != Phase::prepare || !is_copy(reader.kernel)) return false;
     const DType dtype = graph_.tensor(reader.operands[0]).dtype;
     if (dtype != graph_.tensor(reader.results[0]).dtype) return false;
-    const OperatorLayout layout = layout_of(by.op, by.layer, stage(stage_of_layer_.at(by.layer)));
+    const OperatorLayout layout = layout_of(by.op, by.layer, stage(stage_of(by.layer)));
     const ShardingSpec& wanted = layout.operands[static_cast<std::size_t>(by.operand)];
     const Shape& shape = graph_.tensor(reader.operands[0]).shape;
     const int last = num_devices(there.mesh) - 1;  // axes of one device split nothing
@@ -218,7 +223,7 @@ class Borders {
   [[nodiscard]] bool microbatches_read(const Crossing& c) const {
     return std::any_of(c.cross.readers.begin(), c.cross.readers.end(), [&](const auto& reader) {
       const Phase phase = op_at(reader.op).phase;
-      return stage_of_layer_.at(reader.layer) == c.to &&
+      return stage_of(reader.layer) == c.to &&
              (phase == Phase::forward || phase == Phase::backward);
     });
   }
@@ -241,7 +246,7 @@ class Borders {
   const Graph& graph_;
   const std::vector<StageSide>& stages_;
   SlotCounts counts_;
-  std::map<int, int> stage_of_layer_;
+  std::vector<int> stage_of_layer_;
   std::set<const CrossTensor*> sent_;
   CrossTraffic found_;
 };

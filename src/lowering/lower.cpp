@@ -290,22 +290,24 @@ class Lowering {
 
 /// What all ranks agree on.
 struct Common {
-  PlacedGraph placed;
-  std::optional<PlacedGraph> evaluated;  ///< where it is another one
+  PlacedPlan plan;
+  std::optional<PlacedPlan> evaluated;  ///< where it is another one
   Schedule step, evaluate;
 };
 
-Common common_of(const Graph& graph, const Plan& plan, bool evaluation) {
-  Common common{place(graph, plan), {}, table_of(plan), evaluation_table_of(plan)};
-  if (evaluation && graph.evaluation) common.evaluated = place(*graph.evaluation, plan);
+Common common_of(const PlacedPlan& placed, bool evaluation) {
+  const Graph& graph = *placed.placed->graph;
+  const Plan& plan = *placed.placed->plan;
+  Common common{placed, {}, table_of(plan), evaluation_table_of(plan)};
+  if (evaluation && graph.evaluation) common.evaluated.emplace(*graph.evaluation, plan);
   return common;
 }
 
 LoweredSegments segments_of(const Common& common, int rank, bool training,
                             const WorkspaceSize& workspace_size) {
   const Schedule& schedule = training ? common.step : common.evaluate;
-  const PlacedGraph& placed = !training && common.evaluated ? *common.evaluated : common.placed;
-  return Lowering(placed, rank, training, schedule, workspace_size).run();
+  const PlacedPlan& plan = !training && common.evaluated ? *common.evaluated : common.plan;
+  return Lowering(*plan.placed, rank, training, schedule, workspace_size).run();
 }
 
 RankPrograms lower_rank(const Common& common, int rank, const WorkspaceSize& workspace_size) {
@@ -368,7 +370,7 @@ RankPrograms lower(const Graph& graph, const Plan& plan, int rank,
 
 std::vector<RankPrograms> lower(const Graph& graph, const Plan& plan, const std::vector<int>& ranks,
                                 const WorkspaceSize& workspace_size) {
-  const Common common = common_of(graph, plan, true);
+  const Common common = common_of(PlacedPlan(graph, plan), true);
   return lower_ranks(graph, ranks, workspace_size, [&](int rank) {
     RankPrograms programs = lower_rank(common, rank, workspace_size);
     set_waits(programs.step);
@@ -377,11 +379,12 @@ std::vector<RankPrograms> lower(const Graph& graph, const Plan& plan, const std:
   });
 }
 
-std::optional<std::vector<CountedStep>> count_steps(const Graph& graph, const Plan& plan,
+std::optional<std::vector<CountedStep>> count_steps(const PlacedPlan& plan,
                                                     const std::vector<int>& ranks,
                                                     const WorkspaceSize& workspace_size,
                                                     bool evaluation, const LayerLine* line) {
-  const Common common = common_of(graph, plan, evaluation);
+  const Common common = common_of(plan, evaluation);
+  const Graph& graph = *plan.placed->graph;
   const RepeatedLayers repeats(line == nullptr ? LayerLine(graph.num_layers) : *line);
   auto all = lower_ranks(graph, ranks, workspace_size, [&](int rank) {
     return count_rank(common, rank, workspace_size, evaluation, repeats);

@@ -83,17 +83,18 @@ std::vector<Message> receive_messages(SegmentBuilder& builder, const Crossing& c
   return messages;
 }
 
-std::vector<StageMessage> traffic(const Graph& graph, const Plan& plan) {
-  const PlacedGraph placed = place_crossings(graph, plan);
+std::vector<StageMessage> traffic(const PlacedPlan& plan) {
+  const PlacedGraph& placed = *plan.placed;
+  const auto& stages = placed.plan->stages;
   std::vector<StageMessage> messages;
   for (const Crossing& c : placed.crossings) {
-    const auto& from = plan.stages[static_cast<std::size_t>(c.from_stage)].ranks;
-    const auto& to = plan.stages[static_cast<std::size_t>(c.to_stage)].ranks;
+    const auto& from = stages[static_cast<std::size_t>(c.from_stage)].ranks;
+    const auto& to = stages[static_cast<std::size_t>(c.to_stage)].ranks;
     for (const BoxTransfer& t : transfers_of(placed, c)) {
       messages.push_back({c.from_stage, c.to_stage, c.from_chunk, c.to_chunk,
                           from[static_cast<std::size_t>(t.sender)],
                           to[static_cast<std::size_t>(t.receiver)], c.phase,
-                          bytes_of(t.box.extent, graph.tensor(c.tensor).dtype)});
+                          bytes_of(t.box.extent, placed.graph->tensor(c.tensor).dtype)});
     }
   }
   return messages;

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "alpa/base/error.hpp"
+#include "alpa/base/memo.hpp"
+#include "alpa/lowering/placed_plan.hpp"
 #include "alpa/sharding/arrival_layout.hpp"
 
 namespace alpa {
@@ -13,18 +15,52 @@ bool is_state(const Tensor& t) {
          t.role == Role::accumulator;
 }
 
+/// What operators that are alike make of a strategy.
+struct KnownLayout {
+  ShardingRule rule;
+  Strategy strategy;
+  DeviceMesh mesh;
+  std::shared_ptr<const OperatorLayout> layout;
+};
+
+std::size_t hash_of(const ShardingRule& rule, const Strategy& strategy, const DeviceMesh& mesh) {
+  std::size_t hash = rule.operands.size();
+  const auto add = [&](auto number) { hash = hash_with(hash, static_cast<std::size_t>(number)); };
+  for (const Factor& factor : rule.factors) add(factor.size);
+  for (const AxisUse& use : strategy.uses) {
+    add(use.axis);
+    add(use.factor);
+    add(use.linear);
+  }
+  for (const int extent : mesh.extents) add(extent);
+  return hash;
+}
+
+/// @return valid until the next question
+const KnownLayout& layout_of(const ShardingRule& rule, const Strategy& strategy,
+                             const DeviceMesh& mesh, Memo<KnownLayout>& known) {
+  const auto same = [&](const KnownLayout& other) {
+    return other.strategy == strategy && other.mesh == mesh && other.rule == rule;
+  };
+  return known.of(hash_of(rule, strategy, mesh), same, [&] {
+    auto result = apply_strategy(rule, strategy, mesh);
+    ALPA_CHECK(result.layout.has_value());
+    return KnownLayout{rule, strategy, mesh,
+                       std::make_shared<const OperatorLayout>(std::move(*result.layout))};
+  });
+}
+
 void place_operators(PlacedGraph& placed) {
   const Graph& graph = *placed.graph;
   const Plan& plan = *placed.plan;
+  Memo<KnownLayout> layouts;
   for (const Operator& op : graph.operators) {
     const int stage = stage_of_layer(plan, op.layer);
     const StagePlan& stage_plan = plan.stages[static_cast<std::size_t>(stage)];
-    const auto result =
-        apply_strategy(op.rule, strategy_of(stage_plan, graph, op), stage_plan.mesh);
-    ALPA_CHECK(result.layout.has_value());
+    const Strategy& strategy = strategy_of(stage_plan, graph, op);
     placed.stage_of_op.push_back(stage);
     placed.chunk_of_op.push_back(chunk_of_layer(plan, op.layer));
-    placed.layout_of_op.push_back(*result.layout);
+    placed.layout_of_op.push_back(layout_of(op.rule, strategy, stage_plan.mesh, layouts).layout);
   }
 }
 
@@ -44,7 +80,7 @@ void place_tensors(PlacedGraph& placed) {
       const std::size_t t = op.results[r].index();
       if (is_step_state(graph.tensors[t])) continue;
       placed.stage_of_tensor[t] = placed.stage_of_op[o];
-      placed.source[t] = placed.layout_of_op[o].results[r];
+      placed.source[t] = placed.layout_of_op[o]->results[r];
     }
   }
 }
@@ -83,7 +119,7 @@ void find_crossings(PlacedGraph& placed) {
       c.arrives =
           chosen != there.arrivals.end()
               ? chosen->second
-              : arrival_layout(tensor.shape, placed.layout_of_op[o].operands[i], there.mesh);
+              : arrival_layout(tensor.shape, placed.layout_of_op[o]->operands[i], there.mesh);
       placed.crossings.push_back(std::move(c));
     }
   }
@@ -96,7 +132,7 @@ void find_demands(PlacedGraph& placed) {
     const Operator& op = graph.operators[o];
     for (std::size_t i = 0; i < op.operands.size(); ++i) {
       placed.demands[op.operands[i].index()][placed.stage_of_op[o]].insert(
-          placed.layout_of_op[o].operands[i]);
+          placed.layout_of_op[o]->operands[i]);
     }
   }
   for (const Crossing& c : placed.crossings) {
@@ -152,23 +188,21 @@ bool in_evaluation(const Operator& op) {
   return op.phase == Phase::prepare || op.phase == Phase::forward;
 }
 
-PlacedGraph place_crossings(const Graph& graph, const Plan& plan) {
+PlacedGraph place(const Graph& graph, const Plan& plan) {
   PlacedGraph placed;
   placed.graph = &graph;
   placed.plan = &plan;
   place_operators(placed);
   place_tensors(placed);
   find_crossings(placed);
-  return placed;
-}
-
-PlacedGraph place(const Graph& graph, const Plan& plan) {
-  PlacedGraph placed = place_crossings(graph, plan);
   find_demands(placed);
   placed.splits_backward = plan.schedule == PipelineKind::zero_bubble;
   if (placed.splits_backward) split_backward(placed);
   list_by_stage(placed);
   return placed;
 }
+
+PlacedPlan::PlacedPlan(const Graph& graph, const Plan& plan)
+    : placed(std::make_shared<const PlacedGraph>(place(graph, plan))) {}
 
 }  // namespace alpa

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <set>
 #include <vector>
 
@@ -28,7 +29,7 @@ struct PlacedGraph {
   std::vector<int> stage_of_op, chunk_of_op;
   bool splits_backward = false;  ///< into what other stages wait for and the rest
   std::vector<bool> is_late;     ///< [operator] of the second half of a split backward
-  std::vector<OperatorLayout> layout_of_op;
+  std::vector<std::shared_ptr<const OperatorLayout>> layout_of_op;
   std::vector<int> stage_of_tensor;  ///< where it is made or stored; -1: inputs and scalars
   std::vector<ShardingSpec> source;  ///< layout in which it is made or stored
   std::vector<std::map<int, std::set<ShardingSpec>>> demands;  ///< [tensor][stage]
@@ -39,8 +40,6 @@ struct PlacedGraph {
 };
 
 [[nodiscard]] PlacedGraph place(const Graph& graph, const Plan& plan);
-/// What is needed to tell what stages send each other: places, layouts and crossings alone.
-[[nodiscard]] PlacedGraph place_crossings(const Graph& graph, const Plan& plan);
 
 /// True for f64 [] values of the step state.
 [[nodiscard]] bool is_step_state(const Tensor& tensor);

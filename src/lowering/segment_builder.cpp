@@ -145,7 +145,7 @@ void SegmentBuilder::share_accumulators() {
 bool SegmentBuilder::sum_shared(int segment, std::size_t index) {
   const Operator& op = placed_.graph->operators[index];
   if (!is_sum_of_accumulators(op)) return false;
-  const OperatorLayout& layout = placed_.layout_of_op[index];
+  const OperatorLayout& layout = *placed_.layout_of_op[index];
   RunKernel run;
   Map map = std::get<Map>(op.kernel);
   map.operands.clear();
@@ -269,7 +269,7 @@ void SegmentBuilder::unpack_arrival(int segment, TensorId t) {
 
 Operand SegmentBuilder::result_operand(int segment, std::size_t op, std::size_t r) {
   const TensorId t = placed_.graph->operators[op].results[r];
-  const ShardingSpec& spec = placed_.layout_of_op[op].results[r];
+  const ShardingSpec& spec = placed_.layout_of_op[op]->results[r];
   if (const Available* state = find(segment, t, spec); state != nullptr && state->segment < 0) {
     return operand(t, spec, state->buffer);  // changed in place
   }
@@ -284,7 +284,7 @@ bool SegmentBuilder::alias_copy(int segment, std::size_t op) {
   const Operator& o = placed_.graph->operators[op];
   const auto* map = std::get_if<Map>(&o.kernel);
   if (map == nullptr || map->op != MapOp::copy || segment != prepare_segment) return false;
-  const OperatorLayout& layout = placed_.layout_of_op[op];
+  const OperatorLayout& layout = *placed_.layout_of_op[op];
   if (tensor(o.operands[0]).dtype != tensor(o.results[0]).dtype) return false;
   if (layout.operands[0] != layout.results[0]) return false;
   if (!layout.results[0].partial_axes.empty()) return false;
@@ -317,7 +317,7 @@ void SegmentBuilder::lower_operator(int segment, std::size_t index) {
 
 void SegmentBuilder::emit_operator(int segment, std::size_t index) {
   const Operator& op = placed_.graph->operators[index];
-  const OperatorLayout& layout = placed_.layout_of_op[index];
+  const OperatorLayout& layout = *placed_.layout_of_op[index];
   RunKernel run;
   run.kernel = op.kernel;
   for (std::size_t i = 0; i < op.operands.size(); ++i) {

@@ -16,7 +16,7 @@ namespace {
 class PlanCosts {
  public:
   PlanCosts(const ClusterSpec& cluster, const Graph& graph, const Plan& plan)
-      : cluster_(cluster), plan_(plan), messages_(cluster, traffic(graph, plan)) {
+      : cluster_(cluster), plan_(plan), messages_(cluster, traffic(PlacedPlan(graph, plan))) {
     for (const StagePlan& stage : plan_.stages) {
       meshes_.emplace_back(cluster_, stage.ranks, stage.mesh);
     }

@@ -130,12 +130,12 @@ class PlanPricing {
  public:
   PlanPricing(const Graph& graph, const Plan& plan, const ClusterSpec& cluster,
               const WorkspaceSize& workspace, const LayerLine* line)
-      : graph_(graph),
-        plan_(plan),
+      : plan_(plan),
         cluster_(cluster),
         workspace_(workspace),
         line_(line),
-        messages_(traffic(graph, plan)),
+        placed_(graph, plan),
+        messages_(traffic(placed_)),
         message_costs_(cluster, messages_) {}
 
   std::optional<PlanPrice> run() {
@@ -152,7 +152,7 @@ class PlanPricing {
   [[nodiscard]] bool price_stages() {
     std::vector<int> last;
     for (const StagePlan& stage : plan_.stages) last.push_back(stage.ranks.back());
-    const auto steps = count_steps(graph_, plan_, last, workspace_, false, line_);
+    const auto steps = count_steps(placed_, last, workspace_, false, line_);
     if (!steps) return false;
     price_.chunks.resize(table_.stage_of_chunk.size());
     for (std::size_t s = 0; s < steps->size(); ++s) {
@@ -212,12 +212,12 @@ class PlanPricing {
     price_.update = longest(&StageTimes::update, Phase::update);
   }
 
-  const Graph& graph_;
   const Plan& plan_;
   const ClusterSpec& cluster_;
   const WorkspaceSize& workspace_;
   const LayerLine* line_;
   const Schedule table_ = table_of(plan_);
+  PlacedPlan placed_;
   std::vector<StageMessage> messages_;
   MessageCosts message_costs_;
   std::vector<SharedCores> shared_ = shared_cores(cluster_, plan_);
@@ -263,7 +263,7 @@ std::optional<std::vector<StageMemory>> stage_memory(const Graph& graph, const L
       stage_of.push_back(s);
     }
   }
-  const auto steps = count_steps(graph, plan, ranks, workspace, true, &line);
+  const auto steps = count_steps(PlacedPlan(graph, plan), ranks, workspace, true, &line);
   if (!steps) return std::nullopt;
   std::vector<StageMemory> found(plan.stages.size());
   for (std::size_t i = 0; i < ranks.size(); ++i) {

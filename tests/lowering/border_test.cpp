@@ -52,12 +52,12 @@ TEST(Border, MessagesAreThoseOfThePlansPrograms) {
       for (const StagePlan& stage : plan.stages) sides.push_back(side_of(stage, graph));
       const CrossTraffic found = cross_traffic(
           graph, cross_tensors(graph), sides, {plan.schedule, plan.warm_up, plan.num_microbatches});
-      EXPECT_EQ(sorted(found.messages), sorted(traffic(graph, plan)));
+      EXPECT_EQ(sorted(found.messages), sorted(traffic(PlacedPlan(graph, plan))));
       pipelines += plan.stages.size() > 1 ? 1 : 0;
       for (std::size_t s = 0; s < plan.stages.size(); ++s) {
         const int last = plan.stages[s].ranks.back();
-        const Bytes truth =
-            staging_of(count_steps(graph, plan, {last}, no_workspace, false)->front().program);
+        const Bytes truth = staging_of(
+            count_steps(PlacedPlan(graph, plan), {last}, no_workspace, false)->front().program);
         EXPECT_EQ(found.staging[s], truth);
         staged += truth > Bytes{0} ? 1 : 0;
       }

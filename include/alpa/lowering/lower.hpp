@@ -6,7 +6,7 @@
 
 #include "alpa/graph/graph.hpp"
 #include "alpa/graph/layer_line.hpp"
-#include "alpa/plan/plan.hpp"
+#include "alpa/lowering/placed_plan.hpp"
 #include "alpa/program/program.hpp"
 
 namespace alpa {
@@ -47,8 +47,8 @@ struct CountedStep {
 ///   @pre layers that are like one another choose alike and are in one chunk
 /// @return nothing where lives of values in the whole line do not follow from those in the graph
 [[nodiscard]] std::optional<std::vector<CountedStep>> count_steps(
-    const Graph& graph, const Plan& plan, const std::vector<int>& ranks,
-    const WorkspaceSize& workspace_size, bool evaluation, const LayerLine* line = nullptr);
+    const PlacedPlan& plan, const std::vector<int>& ranks, const WorkspaceSize& workspace_size,
+    bool evaluation, const LayerLine* line = nullptr);
 
 /// Scratch-free devices.
 [[nodiscard]] Bytes no_workspace(const Kernel&, const std::vector<Operand>&,

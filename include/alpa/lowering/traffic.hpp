@@ -4,7 +4,7 @@
 
 #include "alpa/base/units.hpp"
 #include "alpa/graph/graph.hpp"
-#include "alpa/plan/plan.hpp"
+#include "alpa/lowering/placed_plan.hpp"
 
 namespace alpa {
 
@@ -22,7 +22,6 @@ struct StageMessage {
 };
 
 /// Every message of a training step, as the programs of all ranks hold them.
-/// @pre validate(plan, graph) passes
-[[nodiscard]] std::vector<StageMessage> traffic(const Graph& graph, const Plan& plan);
+[[nodiscard]] std::vector<StageMessage> traffic(const PlacedPlan& plan);
 
 }  // namespace alpa
