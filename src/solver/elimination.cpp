@@ -134,16 +134,24 @@ std::vector<double> sum_over(const Core& core, const std::vector<int>& nodes,
   return sum;
 }
 
+/// Tables, those that are gone left empty, and for each node where it has some.
+struct Tables {
+  std::vector<Table> all;
+  std::vector<std::vector<std::size_t>> of_node;
+  void add(Table table) {
+    for (const int node : table.nodes)
+      of_node[static_cast<std::size_t>(node)].push_back(all.size());
+    all.push_back(std::move(table));
+  }
+};
+
 /// Takes `node` out of the tables; leaves one table over its neighbours and a decision.
-Decision eliminate(const Core& core, int node, std::vector<Table>& tables) {
-  const auto its = std::stable_partition(tables.begin(), tables.end(), [&](const Table& table) {
-    return std::find(table.nodes.begin(), table.nodes.end(), node) == table.nodes.end();
-  });
-  const std::vector<Table> parts(std::make_move_iterator(its),
-                                 std::make_move_iterator(tables.end()));
-  tables.erase(its, tables.end());
+Decision eliminate(const Core& core, int node, Tables& tables) {
+  std::vector<Table> parts;
   std::vector<int> nodes;  // around it, ascending
-  for (const Table& part : parts) {
+  for (const std::size_t t : tables.of_node[static_cast<std::size_t>(node)]) {
+    if (tables.all[t].costs.empty()) continue;
+    Table& part = parts.emplace_back(std::exchange(tables.all[t], {}));
     nodes.insert(nodes.end(), part.nodes.begin(), part.nodes.end());
   }
   std::sort(nodes.begin(), nodes.end());
@@ -161,7 +169,7 @@ Decision eliminate(const Core& core, int node, std::vector<Table>& tables) {
     left.costs.push_back(*best);
     decision.option.push_back(static_cast<int>(best - row));
   }
-  tables.push_back(std::move(left));
+  tables.add(std::move(left));
   return decision;
 }
 
@@ -175,12 +183,12 @@ std::optional<CoreAnswer> solve_by_elimination(const Core& core, const SolveLimi
   if (!order) {
     return std::nullopt;
   }
-  std::vector<Table> tables;
+  Tables tables{{}, std::vector<std::vector<std::size_t>>(core.nodes.size())};
   for (int i = 0; i < static_cast<int>(core.nodes.size()); ++i) {
-    tables.push_back({{i}, core.nodes[static_cast<std::size_t>(i)].costs});
+    tables.add({{i}, core.nodes[static_cast<std::size_t>(i)].costs});
   }
   for (const Problem::Edge& edge : core.edges) {
-    tables.push_back({{edge.first, edge.second}, edge.costs});
+    tables.add({{edge.first, edge.second}, edge.costs});
   }
   std::vector<Decision> decisions;
   for (const int node : *order) {
@@ -190,8 +198,8 @@ std::optional<CoreAnswer> solve_by_elimination(const Core& core, const SolveLimi
     decisions.push_back(eliminate(core, node, tables));
   }
   double cost = core.constant;
-  for (const Table& table : tables) {
-    cost += table.costs[0];
+  for (const Table& table : tables.all) {
+    if (!table.costs.empty()) cost += table.costs[0];
   }
   if (!(cost < kForbidden)) {
     return CoreAnswer{.choice = {}, .cost = kForbidden, .lower_bound = kForbidden};
