@@ -82,7 +82,7 @@ LayoutTable::Path& LayoutTable::path_locked(int from, int to) {
 PathPrice LayoutTable::price_of(int from, int to) {
   PathPrice price;
   const std::vector<int>& moves = redistributions_.path(from, to);
-  const auto kind = [&](std::size_t m) { return redistributions_.move(moves[m]).kind; };
+  const auto kind = [&](std::size_t m) { return redistributions_.kind(moves[m]); };
   for (std::size_t m = 0; m < moves.size(); ++m) {
     price.seconds += seconds_of(moves[m]);
     price.reads = price.reads && kind(m) != Move::Kind::to_partial;
@@ -94,7 +94,7 @@ PathPrice LayoutTable::price_of(int from, int to) {
   while (last + 1 < moves.size() && kind(last + 1) == Move::Kind::all_reduce) ++last;
   price.reduced = number_locked(redistributions_.move(moves[last]).after);
   const DeviceMesh& mesh = costs_.mesh();
-  const ShardingSpec& after = redistributions_.move(moves[0]).after;
+  const ShardingSpec after = redistributions_.move(moves[0]).after;
   const Box box = local_box(shape_, after, mesh, num_devices(mesh) - 1);
   price.copy_seconds = copy_time(box.extent, dtype_, costs_).value;
   return price;

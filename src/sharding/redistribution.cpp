@@ -1,7 +1,6 @@
 #include "alpa/sharding/redistribution.hpp"
 
 #include <algorithm>
-#include <deque>
 #include <limits>
 #include <map>
 #include <string>
@@ -52,7 +51,7 @@ class Redistributions::Search {
       if (known < 0) known = add_layout(place, spec);
       return known;
     }
-    const auto [it, is_new] = with_margins_.try_emplace(spec, -1);
+    const auto [it, is_new] = layouts_with_margins_.try_emplace(spec, -1);
     if (is_new) it->second = add_layout(graph_.place_of(without_margins(spec)), spec);
     return it->second;
   }
@@ -67,10 +66,10 @@ class Redistributions::Search {
     if (!source.spec.margins.empty()) {  // an input that becomes a partial sum
       ALPA_CHECK(source.spec.margins == target.spec.margins &&
                  source.spec.dim_axes == target.spec.dim_axes);
-      for (int& move : path_) {
-        Move longer = moves_[at(move)];
+      for (int& number : path_) {
+        Move longer = move(number);
         longer.before.margins = longer.after.margins = target.spec.margins;
-        move = add_move(std::move(longer));
+        number = add_with_margins(std::move(longer));
       }
     } else if (!target.spec.margins.empty()) {
       path_.push_back(margins_of(to));
@@ -78,17 +77,31 @@ class Redistributions::Search {
     return path_;
   }
 
-  [[nodiscard]] const Move& move(int number) const { return moves_[at(number)]; }
+  [[nodiscard]] Move move(int number) const {
+    const Known& known = moves_[at(number)];
+    return known.arc < 0 ? with_margins_[at(known.with_margins)]
+                         : graph_.move(graph_.arc(known.arc));
+  }
+  [[nodiscard]] Move::Kind kind(int number) const {
+    const Known& known = moves_[at(number)];
+    return known.arc < 0 ? with_margins_[at(known.with_margins)].kind : graph_.arc(known.arc).kind;
+  }
 
  private:
   static constexpr double kNever = std::numeric_limits<double>::infinity();
   static constexpr int kNowhere = LayoutGraph::kNowhere;
 
+  /// A move that was asked for.
+  struct Known {
+    int arc = kNowhere;  ///< if there is none, it is among those with margins
+    int with_margins = -1;
+  };
   /// How far the search that runs has come at a place.
   struct Progress {
     double cost = kNever;
-    int by = kNowhere;     ///< arc that leads here
-    bool is_open = false;  ///< the way from here is still to be followed
+    double whole = kNever;  ///< of a path through here, at least
+    int by = kNowhere;      ///< arc that leads here
+    bool is_open = false;   ///< the way from here is still to be followed
   };
   struct Layout {
     int place = kNowhere;
@@ -104,9 +117,14 @@ class Redistributions::Search {
     return static_cast<int>(layouts_.size()) - 1;
   }
 
-  int add_move(Move move) {
-    moves_.push_back(std::move(move));
+  int add_move(Known known) {
+    moves_.push_back(known);
     return static_cast<int>(moves_.size()) - 1;
+  }
+
+  int add_with_margins(Move move) {
+    with_margins_.push_back(std::move(move));
+    return add_move({.with_margins = static_cast<int>(with_margins_.size()) - 1});
   }
 
   int margins_of(int layout) {
@@ -121,7 +139,7 @@ class Redistributions::Search {
       last.axes.insert(last.axes.end(), axes.begin(), axes.end());
     }
     std::sort(last.axes.begin(), last.axes.end());
-    return to.margins = add_move(std::move(last));
+    return to.margins = add_with_margins(std::move(last));
   }
 
   /// Among the places from which a place is reached at the same cost, the path comes from the
@@ -130,10 +148,11 @@ class Redistributions::Search {
   void find_moves(int from, int to, double charge) {
     charge_ = charge;
     target_ = to;
-    best_ = kNever;
+    most_ = kNever;
     ahead_ = &bounds_to(to, charge);
     wanted_ = graph_.features(to);
-    reach(from, 0.0, kNowhere);
+    if (progress_.size() <= at(from)) progress_.resize(graph_.num_places());
+    reach(from, 0.0, cost_ahead(from), kNowhere);
     for (int here = take_nearest(); here != kNowhere; here = take_nearest()) {
       const auto [begin, end] = graph_.arcs_from(here);
       for (int arc = begin; arc != end; ++arc) follow(arc);
@@ -142,7 +161,7 @@ class Redistributions::Search {
         if (arc != kNowhere) follow(arc);
       }
     }
-    ALPA_CHECK(best_ < kNever);
+    ALPA_CHECK(most_ < kNever);
     for (int arc = progress_[at(to)].by; arc != kNowhere;
          arc = progress_[at(graph_.arc(arc).before)].by) {
       path_.push_back(move_of(arc));
@@ -163,10 +182,11 @@ class Redistributions::Search {
   /// From a place to the target it costs no less than the whole path less what it costs to come to
   /// the place. Ends the search.
   void learn() {
+    const double best = (1.0 - kRounding) * progress_[at(target_)].cost;
     ahead_->resize(graph_.num_places());
     for (const int place : reached_) {
       double& bound = (*ahead_)[at(place)];
-      bound = std::max(bound, (1.0 - kRounding) * best_ - progress_[at(place)].cost);
+      bound = std::max(bound, best - progress_[at(place)].cost);
       progress_[at(place)] = {};
     }
     reached_.clear();
@@ -176,23 +196,19 @@ class Redistributions::Search {
   [[nodiscard]] double cost_ahead(int place) const {
     return at(place) < ahead_->size() ? (*ahead_)[at(place)] : 0.0;
   }
-  [[nodiscard]] bool is_too_dear(int place, double cost) const {
-    return cost + cost_ahead(place) > (1.0 + kRounding) * best_;
-  }
 
   /// Of the places that are open the one nearest to both ends; kNowhere: no path leads there that
   /// is as cheap as the best.
   int take_nearest() {
     if (open_.empty()) return kNowhere;
-    const auto cost = [&](int place) { return progress_[at(place)].cost + cost_ahead(place); };
     auto nearest = open_.begin();
     for (auto it = open_.begin() + 1; it != open_.end(); ++it) {
-      if (cost(*it) < cost(*nearest)) nearest = it;
+      if (progress_[at(*it)].whole < progress_[at(*nearest)].whole) nearest = it;
     }
     const int place = *nearest;
     *nearest = open_.back();
     open_.pop_back();
-    if (is_too_dear(place, progress_[at(place)].cost)) return kNowhere;
+    if (progress_[at(place)].whole > most_) return kNowhere;
     progress_[at(place)].is_open = false;
     return place;
   }
@@ -203,14 +219,14 @@ class Redistributions::Search {
     return first < second || (first == second && graph_.is_before(a, b));
   }
 
-  void reach(int place, double cost, int by) {
-    if (progress_.size() <= at(place)) progress_.resize(graph_.num_places());
+  void reach(int place, double cost, double whole, int by) {
     Progress& next = progress_[at(place)];
     if (next.cost == kNever) reached_.push_back(place);
     next.cost = cost;
+    next.whole = whole;
     next.by = by;
     if (place == target_) {
-      best_ = cost;
+      most_ = (1.0 + kRounding) * cost;
     } else if (!next.is_open) {
       next.is_open = true;
       open_.push_back(place);
@@ -219,28 +235,30 @@ class Redistributions::Search {
 
   void follow(int number) {
     const LayoutGraph::Arc& arc = graph_.arc(number);
+    if (progress_.size() <= at(arc.after)) progress_.resize(graph_.num_places());
+    const Progress& next = progress_[at(arc.after)];
     const double cost = progress_[at(arc.before)].cost + arc.cost.at(charge_);
-    if (is_too_dear(arc.after, cost)) return;
-    const Progress next = at(arc.after) < progress_.size() ? progress_[at(arc.after)] : Progress{};
-    const bool is_tie = cost == next.cost;
-    if (cost < next.cost || (is_tie && is_nearer(arc.before, graph_.arc(next.by).before))) {
-      reach(arc.after, cost, number);
-    }
+    if (cost > next.cost) return;
+    const double whole = cost + cost_ahead(arc.after);
+    if (whole > most_) return;
+    if (cost == next.cost && !is_nearer(arc.before, graph_.arc(next.by).before)) return;
+    reach(arc.after, cost, whole, number);
   }
 
   int move_of(int arc) {
     if (of_arc_.size() <= at(arc)) of_arc_.resize(at(arc) + 1, -1);
     int& known = of_arc_[at(arc)];
-    if (known < 0) known = add_move(graph_.move(graph_.arc(arc)));
+    if (known < 0) known = add_move({.arc = arc});
     return known;
   }
 
   LayoutGraph graph_;
   std::vector<Layout> layouts_;
-  std::map<ShardingSpec, int> with_margins_;
+  std::map<ShardingSpec, int> layouts_with_margins_;
   std::vector<int> of_place_;  ///< the layout that is one; -1: none was asked for
   std::vector<int> of_arc_;    ///< its move; -1: none was asked for
-  std::deque<Move> moves_;
+  std::vector<Known> moves_;
+  std::vector<Move> with_margins_;
   std::map<double, std::vector<Bounds>> bounds_;  ///< by charge and target
   std::vector<int> path_;                         ///< the last that was asked for
   // The search that runs:
@@ -251,7 +269,7 @@ class Redistributions::Search {
   std::vector<int> reached_;
   std::vector<int> open_;
   std::vector<int> wanted_;  ///< features of the target
-  double best_ = kNever;     ///< cost of reaching the target so far
+  double most_ = kNever;     ///< that a path may cost which is no dearer than the best so far
 };
 
 Redistributions::Redistributions(const Shape& shape, DType dtype, const DeviceMesh& mesh)
@@ -262,7 +280,8 @@ int Redistributions::number(const ShardingSpec& spec) { return search_->number(s
 const std::vector<int>& Redistributions::path(int from, int to, double charge) {
   return search_->path(from, to, charge);
 }
-const Move& Redistributions::move(int number) const { return search_->move(number); }
+Move Redistributions::move(int number) const { return search_->move(number); }
+Move::Kind Redistributions::kind(int move) const { return search_->kind(move); }
 
 std::string to_string(Move::Kind kind) {
   switch (kind) {

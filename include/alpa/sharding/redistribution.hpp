@@ -65,8 +65,8 @@ class Redistributions {
   /// many equal parts
   /// @return valid until the next call
   [[nodiscard]] const std::vector<int>& path(int from, int to, double charge = 1.0);
-  /// The reference stays valid.
-  [[nodiscard]] const Move& move(int number) const;
+  [[nodiscard]] Move move(int number) const;
+  [[nodiscard]] Move::Kind kind(int move) const;
 
  private:
   class Search;
