@@ -3,6 +3,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "alpa/base/text_hash.hpp"
+
 namespace alpa {
 
 std::array<std::uint32_t, 4> philox(std::uint64_t key, std::uint64_t counter_low,
@@ -43,12 +45,9 @@ double normal(std::uint64_t key, std::uint64_t step, std::uint64_t index) {
 }
 
 std::uint64_t hash_of(std::string_view text) {
-  std::uint64_t h = 0xcbf29ce484222325ULL;
-  for (const char ch : text) {
-    h ^= static_cast<unsigned char>(ch);
-    h *= 0x100000001b3ULL;
-  }
-  return h;
+  TextHash hash;
+  hash.add(text);
+  return hash.value();
 }
 
 std::uint64_t stream_key(std::uint64_t seed, std::string_view name) {

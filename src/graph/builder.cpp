@@ -1,6 +1,7 @@
 #include "alpa/graph/builder.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "alpa/base/error.hpp"
@@ -12,6 +13,10 @@ namespace alpa {
 namespace {
 
 using operators::Signature;
+
+// Of a layer: there is room for them before they are there.
+constexpr std::size_t kLikelyOperators = 128;
+constexpr std::size_t kLikelyTensors = 192;
 
 std::string result_name(const Signature& s, const OperatorOptions& options, const std::string& name,
                         std::size_t i) {
@@ -49,21 +54,29 @@ const RuleBook::Entry& rule_entry(RuleBook& rules, const std::string& name, cons
   }
 }
 
-/// Operators in the order of their phases, those of a phase as they stand.
-std::vector<Operator> by_phase(std::vector<Operator> operators) {
-  std::vector<Operator> ordered;
-  ordered.reserve(operators.size());
-  for (const Phase phase :
-       {Phase::prepare, Phase::forward, Phase::backward, Phase::reduce, Phase::update}) {
-    for (Operator& op : operators) {
-      if (op.phase == phase) ordered.push_back(std::move(op));
+/// Puts operators in the order of their phases, those of a phase as they stand. They are large: in
+/// place, each goes to its place at once.
+void sort_by_phase(std::vector<Operator>& operators) {
+  std::vector<std::size_t> order(operators.size());  // of what comes to each place
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return operators[a].phase < operators[b].phase;
+  });
+  for (std::size_t first = 0; first < order.size(); ++first) {
+    if (order[first] == first) continue;
+    Operator moved = std::move(operators[first]);
+    std::size_t place = first;
+    while (order[place] != first) {
+      operators[place] = std::move(operators[order[place]]);
+      place = std::exchange(order[place], place);
     }
+    operators[place] = std::move(moved);
+    order[place] = place;
   }
-  return ordered;
 }
 
 Graph finished(Graph graph, RuleBook& rules) {
-  graph.operators = by_phase(std::move(graph.operators));
+  sort_by_phase(graph.operators);
   validate_named(graph, rules);
   return graph;
 }
@@ -78,6 +91,8 @@ GraphBuilder::GraphBuilder(int num_layers, std::int64_t microbatch_size, DType d
     : dtype_(dtype), rules_(std::make_shared<RuleBook>()) {
   graph_.num_layers = num_layers;
   graph_.microbatch_size = microbatch_size;
+  graph_.operators.reserve(static_cast<std::size_t>(num_layers) * kLikelyOperators);
+  graph_.tensors.reserve(static_cast<std::size_t>(num_layers) * kLikelyTensors);
 }
 
 void GraphBuilder::at(int layer, Phase phase) {

@@ -1,8 +1,9 @@
 #include "alpa/graph/graph.hpp"
 
-#include "alpa/base/random.hpp"
+#include "alpa/base/text_hash.hpp"
 #include "alpa/graph/recompute.hpp"
-#include "alpa/graph/text.hpp"
+
+#include "text_lines.hpp"
 
 namespace alpa {
 
@@ -56,7 +57,11 @@ std::int64_t num_parameters(const Graph& graph) {
 
 std::uint64_t fingerprint(const Graph& graph) {
   if (!graph.recompute.empty()) return fingerprint(without_recomputation(graph));
-  return hash_of(to_text(graph) + (graph.evaluation ? to_text(*graph.evaluation) : ""));
+  TextHash hash;
+  const auto add = [&](std::string_view line) { hash.add(line); };
+  each_line(graph, add);
+  if (graph.evaluation) each_line(*graph.evaluation, add);
+  return hash.value();
 }
 
 }  // namespace alpa

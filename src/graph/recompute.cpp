@@ -20,14 +20,17 @@ class Recomputation {
         of_layer_(of_layer),
         repeats_(graph.tensors.size()),
         tensor_(graph.tensors.size()) {
-    made_.tensors = graph.tensors;
     made_.num_layers = graph.num_layers;
     made_.microbatch_size = graph.microbatch_size;
     made_.parallel_letters = graph.parallel_letters;
     made_.evaluation = graph.evaluation;
     made_.recompute.assign(of_layer.begin(), of_layer.end());
-    made_.operators.reserve(graph.operators.size());
     find_repeats();
+    std::size_t again = 0;
+    for (const OperatorId op : repeats_) again += op.valid() ? 1 : 0;
+    made_.operators.reserve(graph.operators.size() + again);
+    made_.tensors.reserve(graph.tensors.size() + again);
+    made_.tensors = graph.tensors;
   }
 
   Graph run() {

@@ -4,6 +4,7 @@
 #include "alpa/base/memo.hpp"
 
 #include "operators/operators.hpp"
+#include "text_lines.hpp"
 
 namespace alpa {
 namespace {
@@ -143,13 +144,27 @@ std::string to_text(const Kernel& kernel, std::size_t num_operands, std::size_t 
          (s.attributes.empty() ? "" : " " + s.attributes);
 }
 
-std::string to_text(const Graph& graph) {
-  std::string text = "layers=" + std::to_string(graph.num_layers) +
+void each_line(const Graph& graph, const std::function<void(std::string_view)>& visit) {
+  std::string line = "layers=" + std::to_string(graph.num_layers) +
                      " microbatch=" + std::to_string(graph.microbatch_size) +
                      " parallel=" + graph.parallel_letters + "\n";
-  for (const Tensor& tensor : graph.tensors) append_line(tensor, text);
+  visit(line);
+  for (const Tensor& tensor : graph.tensors) {
+    line.clear();
+    append_line(tensor, line);
+    visit(line);
+  }
   Memo<FormText> texts;
-  for (const Operator& op : graph.operators) append_line(graph, op, texts, text);
+  for (const Operator& op : graph.operators) {
+    line.clear();
+    append_line(graph, op, texts, line);
+    visit(line);
+  }
+}
+
+std::string to_text(const Graph& graph) {
+  std::string text;
+  each_line(graph, [&](std::string_view line) { text += line; });
   return text;
 }
 
