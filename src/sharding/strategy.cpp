@@ -197,14 +197,15 @@ std::vector<Strategy> all_strategies(const ShardingRule& rule, const DeviceMesh&
     std::vector<Strategy> longer = found;
     for (const Strategy& base : found) {
       for (const AxisUse& use : uses) {
-        Strategy last = base;
+        Strategy& last = longer.emplace_back(base);
         last.uses.push_back(use);
-        longer.push_back(last);
-        const bool shares = use.linear < 0 && !axes_of_factor(base, use.factor).empty();
+        const bool shares =
+            use.linear < 0 && std::any_of(
+                                  base.uses.begin(), base.uses.end(),
+                                  [&](const AxisUse& u) { return u.factor == use.factor; });
         if (!shares) continue;
-        Strategy first = base;  // the same factor with this axis as the major part
+        Strategy& first = longer.emplace_back(base);  // the same with this axis as the major part
         first.uses.insert(first.uses.begin(), use);
-        longer.push_back(first);
       }
     }
     found = std::move(longer);

@@ -150,6 +150,7 @@ void EdgeTable::renumber(bool rows) {
   const std::size_t side = rows ? 0 : 1;
   Classes number(count_[side], -1);
   std::vector<std::size_t> old;
+  old.reserve(count_[side]);
   for (std::int32_t& c : classes_[side]) {
     std::int32_t& known = number[static_cast<std::size_t>(c)];
     if (known < 0) {
@@ -165,6 +166,7 @@ void EdgeTable::renumber(bool rows) {
 
 void EdgeTable::keep(bool rows, const std::vector<bool>& kept) {
   std::vector<std::size_t> left;
+  left.reserve(kept.size());
   for (std::size_t p = 0; p < kept.size(); ++p) {
     if (kept[p]) left.push_back(p);
   }

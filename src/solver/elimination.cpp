@@ -75,8 +75,8 @@ std::optional<std::vector<int>> elimination_order(const Core& core, std::int64_t
 /// Visits all tuples of options of `nodes`, the last fastest, with the offset of each in `table`.
 class Walk {
  public:
-  Walk(const Core& core, const std::vector<int>& nodes, const Table& table) {
-    steps_.assign(nodes.size(), 0);
+  Walk(const Core& core, const std::vector<int>& nodes, const Table& table)
+      : steps_(nodes.size(), 0) {
     std::size_t stride = 1;
     for (std::size_t k = table.nodes.size(); k-- > 0;) {
       const auto place = std::find(nodes.begin(), nodes.end(), table.nodes[k]) - nodes.begin();
@@ -101,6 +101,7 @@ class Walk {
 std::vector<double> sum_over(const Core& core, const std::vector<int>& nodes,
                              const std::vector<Table>& parts) {
   std::vector<Walk> walks;
+  walks.reserve(parts.size());
   for (const Table& part : parts) {
     walks.emplace_back(core, nodes, part);
   }
@@ -147,9 +148,12 @@ struct Tables {
 
 /// Takes `node` out of the tables; leaves one table over its neighbours and a decision.
 Decision eliminate(const Core& core, int node, Tables& tables) {
+  const std::vector<std::size_t>& its = tables.of_node[static_cast<std::size_t>(node)];
   std::vector<Table> parts;
   std::vector<int> nodes;  // around it, ascending
-  for (const std::size_t t : tables.of_node[static_cast<std::size_t>(node)]) {
+  parts.reserve(its.size());
+  nodes.reserve(2 * its.size());
+  for (const std::size_t t : its) {
     if (tables.all[t].costs.empty()) continue;
     Table& part = parts.emplace_back(std::exchange(tables.all[t], {}));
     nodes.insert(nodes.end(), part.nodes.begin(), part.nodes.end());

@@ -134,11 +134,12 @@ bool WorkGraph::prune_forbidden(int i) {
 }
 
 bool WorkGraph::drop_separable_edges(int i) {
-  const std::vector<int> edges = node(i).edges;
   bool any = false;
-  for (const int e : edges) {
+  for (std::size_t k = 0; k < node(i).edges.size();) {
+    const int e = node(i).edges[k];
     const EdgeView seen = view(e, i);
     if (seen.columns == 0 || !is_separable(seen)) {
+      ++k;
       continue;
     }
     Node& other = at(other_end(e, i));
@@ -148,7 +149,7 @@ bool WorkGraph::drop_separable_edges(int i) {
     for (std::size_t q = 0; q < seen.columns; ++q) {
       other.costs[q] += seen(0, q) - seen(0, 0);
     }
-    remove_edge(e);
+    remove_edge(e);  // the next one takes its place
     any = true;
   }
   return any;
@@ -176,6 +177,7 @@ void WorkGraph::contract(int e, int into) {
   const EdgeView tie = view(e, into);
   const std::vector<std::size_t> follows = function_of_rows(tie);
   Step step{.node = gone, .first = into, .first_ids = node(into).ids};
+  step.table.reserve(follows.size());
   for (std::size_t p = 0; p < follows.size(); ++p) {
     at(into).costs[p] += node(gone).costs[follows[p]] + tie(p, follows[p]);
     step.table.push_back(node(gone).ids[follows[p]]);
@@ -196,6 +198,7 @@ void WorkGraph::contract(int e, int into) {
   }
   for (const Core::Term& term : node(gone).terms) {
     Core::Term image{term.begin, term.end, {}};
+    image.amounts.reserve(follows.size());
     for (const std::size_t p : follows) {
       image.amounts.push_back(term.amounts[p]);
     }

@@ -55,14 +55,18 @@ WorkGraph::WorkGraph(const Problem& problem) {
     infeasible_ = *problem.usage_limit < 0;
   }
   nodes_.resize(count);
+  std::vector<std::size_t> degree(count, 0);
+  for (const Problem::Edge& e : problem.edges) {
+    for (const int end : {e.first, e.second}) ++degree[static_cast<std::size_t>(end)];
+  }
   edges_.reserve(2 * problem.edges.size());
   steps_.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     Node& node = nodes_[i];
     node.costs = problem.nodes[i].costs;
-    for (std::size_t p = 0; p < node.costs.size(); ++p) {
-      node.ids.push_back(static_cast<int>(p));
-    }
+    node.edges.reserve(degree[i]);
+    node.ids.resize(node.costs.size());
+    std::iota(node.ids.begin(), node.ids.end(), 0);
     for (const Usage& usage : problem.nodes[i].usages) {
       if (problem.usage_limit && usage.begin < usage.end && !usage.amounts.empty()) {
         node.terms.push_back({row_of(times, usage.begin), row_of(times, usage.end), usage.amounts});
