@@ -170,20 +170,27 @@ void StageSites::make_runs(std::size_t site, int stashes) {
   auto& from = it->second.from;
   from.resize(at(blocks()));
   for (int i = 0; i < blocks(); ++i) {
-    std::vector<Runs::Run>& row = from[at(i)];
-    for (int k = i; k < blocks(); ++k) {
-      if (k - i < of.repeats[at(i)]) {
-        const std::vector<Runs::Run>& before = from[at(i - of.period)];
-        if (before.size() <= at(k - i)) break;
-        row.push_back(before[at(k - i)]);
-      } else {
-        const Candidate best = best_of(of, of_meshes, stashes, i, k);
-        if (best.mesh == nullptr) break;  // longer runs take more room
-        row.push_back({both_of(best.times), rest_of(best.times, microbatches_)});
-      }
-      if (row.back().rest >= limit_ * kRoomSlack) break;  // longer runs take longer
+    Runs::Row& row = from[at(i)];
+    const int known = of.repeats[at(i)];
+    if (known > 0) row = Runs::Row(from[at(i - of.period)], at(known));
+    if (row.size() < at(known)) continue;  // longer runs take more room or longer
+    for (int k = i + known; k < blocks(); ++k) {
+      if (row.size() > 0 && row[row.size() - 1].rest >= limit_ * kRoomSlack) break;
+      const Candidate best = best_of(of, of_meshes, stashes, i, k);
+      if (best.mesh == nullptr) break;
+      row.push_back({both_of(best.times), rest_of(best.times, microbatches_)});
     }
   }
+}
+
+StageSites::Runs::Row::Row(const Row& other, std::size_t count) {
+  count = std::min(count, other.size());
+  if (other.shared_ > 0 && count > other.shared_) {
+    for (std::size_t k = 0; k < count; ++k) own_.push_back(other[k]);
+    return;
+  }
+  others_ = other.shared_ > 0 ? other.others_ : other.own_.data();
+  shared_ = count;
 }
 
 const std::vector<Chain>& StageSites::chains(std::size_t site, int stashes) {

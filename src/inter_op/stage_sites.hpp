@@ -44,7 +44,28 @@ class StageSites {
       double both = 0.0;  ///< t: forward and backward of a microbatch
       double rest = 0.0;  ///< (B - 1) t + u
     };
-    std::vector<std::vector<Run>> from;  ///< [first block][blocks after it]
+
+    /// Those that begin with a block. The first of them may be another block's, which keeps them:
+    /// in models of equal layers few are read again and again.
+    class Row {
+     public:
+      Row() = default;
+      /// Begins as another row does, which changes no more.
+      Row(const Row& other, std::size_t count);
+
+      [[nodiscard]] std::size_t size() const { return shared_ + own_.size(); }
+      /// With so many blocks after the first.
+      [[nodiscard]] const Run& operator[](std::size_t more) const {
+        return more < shared_ ? others_[more] : own_[more - shared_];
+      }
+      void push_back(const Run& run) { own_.push_back(run); }
+
+     private:
+      const Run* others_ = nullptr;
+      std::size_t shared_ = 0;
+      std::vector<Run> own_;
+    };
+    std::vector<Row> from;  ///< [first block]
   };
 
   /// The best of a site's logical meshes and tables for a run of blocks.

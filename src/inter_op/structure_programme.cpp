@@ -59,6 +59,14 @@ class Programme {
         cells_(kCapsAtOnce) {
     sites_.limit(limit);
     most_stages_ = std::min({most_stages_, blocks_, places_});
+    for (int s = 0; s < sites_.count(); ++s) {
+      const auto& places = sites_.site(s).places;
+      std::vector<std::size_t>& next = next_place_.emplace_back();
+      for (int p = 0; p <= places_; ++p) {
+        const auto it = std::lower_bound(places.begin(), places.end(), p);
+        next.push_back(static_cast<std::size_t>(it - places.begin()));
+      }
+    }
     std::vector<Link> into(at(places_));
     for (int p = 1; p < places_; ++p) {
       into[at(p)] = link_between(work.cluster(), sites_.device(p) - 1, sites_.device(p));
@@ -177,10 +185,9 @@ class Programme {
     for (int s = 0; s < sites_.count(); ++s) of_site.push_back(&sites_.runs(s, 1));
     const auto each_run = [&](int first, const auto& visit) {
       for (int s = 0; s < sites_.count(); ++s) {
-        int last = first;
-        for (const Run& run : of_site[at(s)]->from[at(first)]) {
-          if (!(run.rest < cap * kRoomSlack)) break;
-          visit(last++, sites_.site(s).units);
+        const StageSites::Runs::Row& runs = of_site[at(s)]->from[at(first)];
+        for (std::size_t k = 0; k < runs.size() && runs[k].rest < cap * kRoomSlack; ++k) {
+          visit(first + static_cast<int>(k), sites_.site(s).units);
         }
       }
     };
@@ -229,7 +236,7 @@ class Programme {
 
   /// Puts stages that begin with a block on a site before all that may follow them.
   void extend(Cells& cells, const Room& room, double cap, const Place& at_block,
-              const std::vector<Run>& runs) const {
+              const StageSites::Runs::Row& runs) const {
     const auto& [left, first, site] = at_block;
     const int units = sites_.site(site).units;
     const int most = std::min(blocks_ - left - first + 1, static_cast<int>(runs.size()));
@@ -255,9 +262,9 @@ class Programme {
     const bool whole = first == 0 && left == 1;
     auto& finite = cells.finite[at(left) * at(blocks_ + 1) + at(first)];
     const auto& places = sites_.site(site).places;
-    for (auto it = std::lower_bound(places.begin(), places.end(), among.first);
-         it != places.end() && *it <= among.second; ++it) {
-      const std::size_t p = at(*it);
+    for (std::size_t i = next_place_[at(site)][at(among.first)];
+         i < places.size() && places[i] <= among.second; ++i) {
+      const std::size_t p = at(places[i]);
       if (cells.sum[after + p] == kInfinity) continue;
       const double sum = run.both + messages[p] + cells.sum[after + p];
       double& least = cells.sum[here + p];
@@ -269,7 +276,7 @@ class Programme {
       least = sum;
       cells.most[here + p] = most;
       cells.begins[here + p] = {last, site};
-      finite = {std::min(finite.first, *it), std::max(finite.second, *it)};
+      finite = {std::min(finite.first, places[i]), std::max(finite.second, places[i])};
     }
   }
 
@@ -350,6 +357,7 @@ class Programme {
   int places_;
   int most_stages_;
   BorderTraffic traffic_;
+  std::vector<std::vector<std::size_t>> next_place_;  ///< [site][place] the first from there on
   std::vector<double> message_;  ///< [block * places + place]: into a stage that begins there
   std::vector<Cells> cells_;     ///< of caps that are looked at at once
   double best_ = kInfinity;      ///< sum + most
