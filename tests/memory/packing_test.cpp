@@ -1,6 +1,8 @@
 #include "alpa/memory/packing.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <numeric>
 #include <random>
 
 #include <gtest/gtest.h>
@@ -48,6 +50,52 @@ TEST(Packing, WhatMeetsSharesNoBytes) {
     ASSERT_EQ(packing.offsets.size(), lifetimes.size());
     expect_apart(lifetimes, packing);
     EXPECT_GE(packing.total, live_maximum(lifetimes));
+  }
+}
+
+/// The definition, looked for among all that has its place.
+Packing largest_first_at_the_lowest_gap(const std::vector<Lifetime>& lifetimes) {
+  std::vector<std::size_t> order(lifetimes.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return lifetimes[a].size > lifetimes[b].size;
+  });
+  Packing packing{std::vector<Bytes>(lifetimes.size()), {}};
+  for (std::size_t k = 0; k < order.size(); ++k) {
+    const Lifetime& wanted = lifetimes[order[k]];
+    const Bytes size = align_up(wanted.size);
+    const auto is_free = [&](Bytes offset) {
+      return std::all_of(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(k),
+                         [&](std::size_t p) {
+                           return !meet(lifetimes[p], wanted) ||
+                                  packing.offsets[p] + align_up(lifetimes[p].size) <= offset ||
+                                  packing.offsets[p] >= offset + size;
+                         });
+    };
+    Bytes offset{0};
+    for (bool found = is_free(offset); !found;) {
+      Bytes next{std::numeric_limits<std::int64_t>::max()};
+      for (std::size_t p = 0; p < k; ++p) {
+        const Lifetime& other = lifetimes[order[p]];
+        const Bytes behind = packing.offsets[order[p]] + align_up(other.size);
+        if (meet(other, wanted) && behind > offset) next = std::min(next, behind);
+      }
+      offset = next;
+      found = is_free(offset);
+    }
+    packing.offsets[order[k]] = offset;
+    packing.total = std::max(packing.total, offset + size);
+  }
+  return packing;
+}
+
+TEST(Packing, EachLiesAtTheLowestGapThatIsFreeOverItsLife) {
+  std::mt19937_64 random(4);
+  for (int round = 0; round < 60; ++round) {
+    const auto lifetimes = random_lifetimes(1 + random() % 150, random);
+    const Packing packing = pack(lifetimes), expected = largest_first_at_the_lowest_gap(lifetimes);
+    EXPECT_EQ(packing.offsets, expected.offsets);
+    EXPECT_EQ(packing.total, expected.total);
   }
 }
 
