@@ -298,7 +298,7 @@ void StageSolver::prepare(const std::vector<Draft>& drafts) {
 }
 
 void StageSolver::offer_smallest(const Draft& draft, Bytes limit) {
-  std::vector<StageAnswer> answers;
+  std::vector<std::optional<StageAnswer>> answers(draft.stages.size());
   const auto solve = [&](const StageModel& model, std::size_t s) {
     const SearchWork::Clock clock(work_, "solving");
     StageQuestion question;
@@ -328,16 +328,15 @@ void StageSolver::offer_smallest(const Draft& draft, Bytes limit) {
       const auto begin = model.layer_classes().begin();
       const auto [known, is_new] = smallest_.try_emplace(
           {&model, {begin + stage.first_layer, begin + stage.last_layer + 1}, in_flight(draft, s)});
-      if (is_new || all) {
-        auto answer = solve(model, s);
-        if (answer) known->second = memory_of(answer->figures, in_flight(draft, s));
-        if (all && answer) answers.push_back(std::move(*answer));
+      if ((is_new || all) && !answers[s]) {
+        answers[s] = solve(model, s);
+        if (answers[s]) known->second = memory_of(answers[s]->figures, in_flight(draft, s));
       }
-      if (!known->second || *known->second >= limit) return;
+      if (!known->second || *known->second >= limit || (all && !answers[s])) return;
     }
   }
   std::vector<const StageAnswer*> chosen;
-  for (const StageAnswer& answer : answers) chosen.push_back(&answer);
+  for (const auto& answer : answers) chosen.push_back(&*answer);
   (void)work_.offer(plan_of(draft, chosen));
 }
 
