@@ -454,13 +454,7 @@ Problem BoundProblem::with(const StageWeights& w, const CopyShares& shares) cons
       }
       continue;
     }
-    std::vector<double> costs;
-    costs.reserve(of.row_of.size() * of.column_of.size());
-    for (const int r : of.row_of) {
-      const double* const of_row = row(r);
-      for (const int column : of.column_of) costs.push_back(of_row[column]);
-    }
-    problem.edges.push_back({of.from, of.to, std::move(costs)});
+    problem.edges.push_back({of.from, of.to, distinct, of.row_of, of.column_of});
   }
   return problem;
 }

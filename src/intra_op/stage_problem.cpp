@@ -55,7 +55,11 @@ int StageProblem::add_node(std::size_t options, const std::string& name, const c
 
 void StageProblem::add_edge(int first, int second, std::vector<double> costs) {
   if (std::all_of(costs.begin(), costs.end(), [](double c) { return c == 0.0; })) return;
-  problem_.edges.push_back({first, second, std::move(costs)});
+  const auto options = [&](int node) {
+    return problem_.nodes[static_cast<std::size_t>(node)].costs.size();
+  };
+  problem_.edges.push_back(
+      merged_edge(first, options(first), second, options(second), std::move(costs)));
 }
 
 void StageProblem::always(int node, const Amounts& bytes, std::int64_t times) {
@@ -102,7 +106,7 @@ void StageProblem::add_priced_edge(int first, int second, std::vector<double> se
     add_edge(first, second, std::move(seconds));
     return;
   }
-  problem_.edges.push_back({first, second, seconds});
+  problem_.edges.push_back({first, second, seconds, {}, {}});
   priced_edges_.push_back({problem_.edges.size() - 1, std::move(seconds), std::move(bytes)});
 }
 

@@ -1,7 +1,6 @@
 #include "edge_table.hpp"
 
 #include <algorithm>
-#include <alpa/solver/problem.hpp>
 #include <bit>
 #include <numeric>
 #include <utility>
@@ -64,6 +63,15 @@ EdgeTable::EdgeTable(Classes row_classes, std::size_t rows, Classes column_class
       costs_(std::move(costs)),
       forbids_(forbids_some(costs_)) {
   merge_equal();
+}
+
+Problem::Edge EdgeTable::edge(int first, int second) && {
+  return {first, second, std::move(costs_), std::move(classes_[0]), std::move(classes_[1])};
+}
+
+Problem::Edge merged_edge(int first, std::size_t rows, int second, std::size_t columns,
+                          std::vector<double> costs) {
+  return EdgeTable(rows, columns, std::move(costs)).edge(first, second);
 }
 
 std::vector<double> EdgeTable::dense() const {

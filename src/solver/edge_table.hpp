@@ -1,5 +1,6 @@
 #pragma once
 
+#include <alpa/solver/problem.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -29,6 +30,8 @@ class EdgeTable {
             std::vector<double> costs);
 
   [[nodiscard]] std::vector<double> dense() const;
+  /// Of a problem.  @param first, second the nodes of the rows and the columns
+  [[nodiscard]] Problem::Edge edge(int first, int second) &&;
 
   /// Options of the rows or the columns that are not kept go.
   void keep(bool rows, const std::vector<bool>& kept);

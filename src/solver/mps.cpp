@@ -91,7 +91,7 @@ class MpsWriter {
   [[nodiscard]] double own_cost(std::size_t i, std::size_t p) const {
     double cost = problem_.nodes[i].costs[p];
     for (const std::size_t e : edges_[i]) {
-      if (is_loop(e)) cost += problem_.edges[e].costs[p * problem_.nodes[i].costs.size() + p];
+      if (is_loop(e)) cost += pair_cost(problem_, problem_.edges[e], p, p);
     }
     return cost;
   }
@@ -129,7 +129,7 @@ class MpsWriter {
     const std::size_t columns = options(edge.second);
     for (std::size_t p = 0; p < options(edge.first); ++p) {
       for (std::size_t q = 0; q < columns; ++q) {
-        const double cost = edge.costs[p * columns + q];
+        const double cost = pair_cost(problem_, edge, p, q);
         if (cost == kForbidden) continue;
         out_ << " e" << e << '_' << p << '_' << q << " l" << e << '_' << p << " 1 r" << e << '_'
              << q << " 1\n";

@@ -46,7 +46,38 @@ void validate_usage(const Usage& usage, std::size_t options, const Place& place,
   sum += most;
 }
 
+/// Number of classes of a node's options.
+std::size_t validate_classes(const std::vector<std::int32_t>& classes, std::size_t options,
+                             const Place& place) {
+  if (classes.empty()) return options;
+  if (classes.size() != options) {
+    refuse(place.name(),
+           std::to_string(classes.size()) + " classes of " + std::to_string(options) + " options");
+  }
+  std::int32_t next = 0;
+  for (const std::int32_t c : classes) {
+    if (c < 0 || c > next) {
+      refuse(place.name(),
+             "class " + std::to_string(c) + ", expected at most the next, " + std::to_string(next));
+    }
+    next = std::max(next, c + 1);
+  }
+  return static_cast<std::size_t>(next);
+}
+
 }  // namespace
+
+double pair_cost(const Problem& problem, const Problem::Edge& edge, std::size_t p, std::size_t q) {
+  const auto& rows = edge.first_classes;
+  const auto& columns = edge.second_classes;
+  const std::size_t width =
+      columns.empty()
+          ? problem.nodes[static_cast<std::size_t>(edge.second)].costs.size()
+          : static_cast<std::size_t>(*std::max_element(columns.begin(), columns.end())) + 1;
+  const std::size_t row = rows.empty() ? p : static_cast<std::size_t>(rows[p]);
+  const std::size_t column = columns.empty() ? q : static_cast<std::size_t>(columns[q]);
+  return edge.costs[row * width + column];
+}
 
 void validate(const Problem& problem) {
   std::int64_t sum = 0;
@@ -66,8 +97,11 @@ void validate(const Problem& problem) {
       refuse(where.name(), "joins nodes " + std::to_string(edge.first) + " and " +
                                std::to_string(edge.second) + " of " + std::to_string(count));
     }
-    const std::size_t expected = problem.nodes[static_cast<std::size_t>(edge.first)].costs.size() *
-                                 problem.nodes[static_cast<std::size_t>(edge.second)].costs.size();
+    const auto options = [&](int node) {
+      return problem.nodes[static_cast<std::size_t>(node)].costs.size();
+    };
+    const std::size_t expected = validate_classes(edge.first_classes, options(edge.first), where) *
+                                 validate_classes(edge.second_classes, options(edge.second), where);
     if (edge.costs.size() != expected) {
       refuse(where.name(),
              std::to_string(edge.costs.size()) + " costs, expected " + std::to_string(expected));
@@ -130,8 +164,7 @@ Score score(const Problem& problem, std::span<const int> choice) {
   for (const Problem::Edge& edge : problem.edges) {
     const auto p = static_cast<std::size_t>(choice[static_cast<std::size_t>(edge.first)]);
     const auto q = static_cast<std::size_t>(choice[static_cast<std::size_t>(edge.second)]);
-    const std::size_t columns = problem.nodes[static_cast<std::size_t>(edge.second)].costs.size();
-    result.cost += edge.costs[p * columns + q];
+    result.cost += pair_cost(problem, edge, p, q);
   }
   std::sort(changes.begin(), changes.end());  // what ends at a time is taken off first
   std::int64_t now = 0;

@@ -77,11 +77,12 @@ WorkGraph::WorkGraph(const Problem& problem) {
     if (e.first == e.second) {
       Node& node = at(e.first);
       for (std::size_t p = 0; p < node.costs.size(); ++p) {
-        node.costs[p] += e.costs[p * node.costs.size() + p];
+        node.costs[p] += pair_cost(problem, e, p, p);
       }
     } else {
       add_edge(e.first, e.second,
-               EdgeTable(node(e.first).costs.size(), node(e.second).costs.size(), e.costs));
+               EdgeTable(e.first_classes, node(e.first).costs.size(), e.second_classes,
+                         node(e.second).costs.size(), e.costs));
     }
   }
   for (std::size_t i = 0; i < count; ++i) {

@@ -48,6 +48,13 @@ TEST(Problem, MistakesAreNamed) {
   problem = two_nodes();
   problem.nodes[0].usages.assign(3, {0, 1, {0, std::int64_t{1} << 61}});
   EXPECT_NE(refusal(problem).find("exceeds 2^62"), std::string::npos);
+  problem = two_nodes();
+  problem.edges[0].second_classes = {0, 1};
+  EXPECT_NE(refusal(problem).find("edge 0: 2 classes of 3 options"), std::string::npos);
+  problem.edges[0].second_classes = {0, 2, 1};
+  EXPECT_NE(refusal(problem).find("edge 0: class 2"), std::string::npos);
+  problem.edges[0].second_classes = {0, 1, 0};
+  EXPECT_NE(refusal(problem).find("edge 0: 6 costs, expected 4"), std::string::npos);
   EXPECT_THROW((void)solve(problem), PlanError);
 }
 
@@ -62,6 +69,44 @@ TEST(Problem, ScoreAddsCostsAndFindsThePeak) {
   problem.nodes[1].usages[0].begin = 1;
   EXPECT_EQ(score(problem, choice).peak, 13);
   EXPECT_FALSE(score(problem, choice).fits);
+}
+
+// Options that an edge does not tell apart may be told so or not.
+TEST(Problem, ClassesOfOptionsSayWhatTheirCostsSay) {
+  Dice dice(7);
+  int smaller = 0;
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    Problem plain = random_problem(seed, {.nodes = 5, .options = 12, .memory = seed % 2 == 0});
+    const auto options = [&](int node) {
+      return plain.nodes[static_cast<std::size_t>(node)].costs.size();
+    };
+    Problem merged = plain;
+    for (std::size_t e = 0; e < plain.edges.size(); ++e) {
+      Problem::Edge& edge = plain.edges[e];
+      const std::size_t rows = options(edge.first);
+      const std::size_t columns = options(edge.second);
+      const std::vector<double> all = edge.costs;
+      for (std::size_t k = 0; k < all.size(); ++k) {  // few rows and columns differ
+        edge.costs[k] = all[k / columns / 2 * columns + k % columns / 3];
+      }
+      merged.edges[e] = merged_edge(edge.first, rows, edge.second, columns, edge.costs);
+      for (std::size_t k = 0; k < edge.costs.size(); ++k) {
+        EXPECT_EQ(pair_cost(merged, merged.edges[e], k / columns, k % columns), edge.costs[k]);
+      }
+      if (edge.costs.size() > 100) {
+        EXPECT_LT(merged.edges[e].costs.size(), edge.costs.size() / 3);
+        ++smaller;
+      }
+    }
+    EXPECT_EQ(refusal(merged), "");
+    std::vector<int> choice;
+    for (const auto& node : plain.nodes) {
+      choice.push_back(dice.below(static_cast<int>(node.costs.size())));
+    }
+    EXPECT_EQ(score(merged, choice).cost, score(plain, choice).cost);
+    EXPECT_EQ(solve(merged), solve(plain));
+  }
+  EXPECT_GT(smaller, 5);
 }
 
 TEST(Problem, HyperEdgesCountTheirTuple) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -33,7 +34,10 @@ struct Problem {
   struct Edge {
     int first = 0;
     int second = 0;
-    std::vector<double> costs;  ///< row-major [options of first, options of second]
+    std::vector<double> costs;  ///< row-major [options of first, options of second], or classes
+    /// By option the number of its class, whose options all cost the same, in the order in which
+    /// the classes first come. Empty: each is a class.
+    std::vector<std::int32_t> first_classes = {}, second_classes = {};
     friend bool operator==(const Edge&, const Edge&) = default;
   };
   std::vector<Node> nodes;
@@ -41,6 +45,15 @@ struct Problem {
   std::optional<std::int64_t> usage_limit;  ///< of the sum at every time; none: unlimited
   friend bool operator==(const Problem&, const Problem&) = default;
 };
+
+/// An edge in which equal rows and equal columns of a table are held once.
+/// @param costs row-major [rows, columns]
+[[nodiscard]] Problem::Edge merged_edge(int first, std::size_t rows, int second,
+                                        std::size_t columns, std::vector<double> costs);
+
+/// Cost of options p and q of the nodes that an edge joins.
+[[nodiscard]] double pair_cost(const Problem& problem, const Problem::Edge& edge, std::size_t p,
+                               std::size_t q);
 
 /// Refuses tables of the wrong size, ends that do not exist, costs that are NaN or -infinity,
 /// negative usages and sums of usages that exceed 2^62.

@@ -22,7 +22,8 @@ struct Core {
     std::vector<Term> terms;
   };
   std::vector<Node> nodes;
-  std::vector<Problem::Edge> edges;      ///< at most one for each pair of nodes, no loops
+  /// At most one for each pair of nodes, no loops, no classes.
+  std::vector<Problem::Edge> edges;
   std::vector<std::int64_t> capacities;  ///< one per row, >= 0
   std::vector<int> row_ids;              ///< name of each row, kept by restrict_to
   double constant = 0.0;                 ///< cost of the nodes that are gone
