@@ -87,10 +87,12 @@ class Table {
   }
 
   TableRun run() {
+    // Forwards go down the stages, backwards up.
     bool moved = true;
     while (moved) {
       moved = false;
       for (std::size_t s = 0; s < order_.stages(); ++s) moved = go_on(s) || moved;
+      for (std::size_t s = order_.stages(); s-- > 0;) moved = go_on(s) || moved;
     }
     for (std::size_t s = 0; s < order_.stages(); ++s) {
       ALPA_CHECK(order_.next(s) == nullptr);  // else the table deadlocks
