@@ -61,11 +61,12 @@ KernelBound::KernelBound(const Graph& graph, LayerLine line, const ClusterSpec& 
         known.try_emplace({work.kind, work.dtype, work.flops.value, work.moved.value},
                           static_cast<int>(works_.size()));
     if (is_new) works_.push_back(work);
-    ++layers_[static_cast<std::size_t>(op.layer)][{it->second, op.phase == Phase::update}];
+    ++layers_[static_cast<std::size_t>(op.layer)][{it->second, op.phase}];
   }
 }
 
-std::vector<double> KernelBound::sums(int devices, double microbatches, double updates) const {
+std::vector<double> KernelBound::sums(int devices, double forwards, double backwards,
+                                      double updates) const {
   std::vector<double> seconds;
   for (const KernelWork& work : works_) {
     double least = std::numeric_limits<double>::infinity();
@@ -78,8 +79,11 @@ std::vector<double> KernelBound::sums(int devices, double microbatches, double u
   for (const auto& layer : layers_) {
     double all = 0.0;
     for (const auto& [work, count] : layer) {
-      const auto& [place, once] = work;
-      all += count * (once ? updates : microbatches) * seconds[static_cast<std::size_t>(place)];
+      const auto& [place, phase] = work;
+      const double times = phase == Phase::update     ? updates
+                           : phase == Phase::backward ? backwards
+                                                      : forwards;
+      all += count * times * seconds[static_cast<std::size_t>(place)];
     }
     of_layer.push_back(all);
   }

@@ -27,22 +27,28 @@ class KernelBound {
 
   /// Of `devices` together, for a step: B microbatches and the update. [layer] of layers before it.
   [[nodiscard]] std::vector<double> step(int devices) const {
-    return sums(devices, microbatches_, 1.0);
+    return sums(devices, microbatches_, microbatches_, 1.0);
   }
   /// The same for forward and backward of one microbatch.
-  [[nodiscard]] std::vector<double> each(int devices) const { return sums(devices, 1.0, 0.0); }
+  [[nodiscard]] std::vector<double> each(int devices) const { return sums(devices, 1.0, 1.0, 0.0); }
+  /// The same for its backward alone.
+  [[nodiscard]] std::vector<double> backward(int devices) const {
+    return sums(devices, 0.0, 1.0, 0.0);
+  }
   /// The same for the update.
-  [[nodiscard]] std::vector<double> once(int devices) const { return sums(devices, 0.0, 1.0); }
+  [[nodiscard]] std::vector<double> once(int devices) const { return sums(devices, 0.0, 0.0, 1.0); }
 
  private:
-  [[nodiscard]] std::vector<double> sums(int devices, double microbatches, double updates) const;
+  /// @param forwards, backwards, updates how often they are done
+  [[nodiscard]] std::vector<double> sums(int devices, double forwards, double backwards,
+                                         double updates) const;
 
   LayerLine line_;
   const ClusterSpec& cluster_;
   double microbatches_ = 1.0;
   std::vector<KernelWork> works_;  ///< that differ
-  /// [layer] place of a kernel's work, whether it is done once a step, how often it occurs
-  std::vector<std::map<std::pair<int, bool>, int>> layers_;
+  /// [layer] place of a kernel's work, its phase, how often it occurs
+  std::vector<std::map<std::pair<int, Phase>, int>> layers_;
 };
 
 /// No plan takes less time, whatever is computed again: the kernels that each must run without,

@@ -35,4 +35,15 @@ class PipelineBound {
   double prepare_ = 0.0, reduce_ = 0.0, update_ = 0.0;
 };
 
+/// Seconds that a stage takes at the least beside the way of the first microbatch behind it, there
+/// and back. It holds d stashes and no more, so that before its first backward it does d forwards
+/// at most: (B - d + 1) f + B b is left, of which (B - d + 1) / B w + (d - 1) b is a part.
+/// @param step w, of B microbatches and what comes once a step
+/// @param backward b, of a microbatch
+[[nodiscard]] inline double beside_first(double step, double backward, int stashes,
+                                         int microbatches) {
+  return static_cast<double>(microbatches - stashes + 1) / microbatches * step +
+         (stashes - 1) * backward;
+}
+
 }  // namespace alpa

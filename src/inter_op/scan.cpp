@@ -140,7 +140,8 @@ class Scan {
     Sizes sizes{.one_axis = large_};
     (void)look(best_, sizes);
     if (!large_) return;
-    known_.two_axes = sizes.two_axes = sizes_of_best();
+    known_.two_axes = sizes.two_axes = sizes_of(work_, best_draft().draft);
+    known_.on_two_axes.insert(work_.microbatch_counts()[best_]);
     if (!sizes.two_axes.empty()) (void)look(best_, sizes);
   }
 
@@ -158,18 +159,8 @@ class Scan {
     }
     look_beside(regular);
     if (least_ > hopeless_ || drafts_.empty()) return;
-    known_.two_axes = sizes_of_best();
+    known_.two_axes = sizes_of(work_, best_draft().draft);
     (void)look(best_, {.regular = false, .one_axis = true, .two_axes = known_.two_axes});
-  }
-
-  /// That may have two axes.
-  [[nodiscard]] std::set<int> sizes_of_best() const {
-    std::set<int> sizes;
-    for (const DraftStage& stage : best_draft().draft.stages) {
-      const int size = num_devices(stage.mesh);
-      if (work_.meshes(size).size() > 1) sizes.insert(size);
-    }
-    return sizes;
   }
 
   /// @pre there is one
@@ -227,6 +218,15 @@ class Scan {
 };
 
 }  // namespace
+
+std::set<int> sizes_of(SearchWork& work, const Draft& draft) {
+  std::set<int> sizes;
+  for (const DraftStage& stage : draft.stages) {
+    const int size = num_devices(stage.mesh);
+    if (work.meshes(size).size() > 1) sizes.insert(size);
+  }
+  return sizes;
+}
 
 std::vector<RatedDraft> scan(SearchWork& work, LayerTables& tables, double hopeless,
                              const ScanStart& start, Scanned& known) {

@@ -13,6 +13,7 @@ namespace alpa {
 struct Scanned {
   std::map<int, RatedDraft> best;  ///< by number of microbatches; time infinite: nothing fits
   std::set<int> two_axes;          ///< sizes of meshes that may have them at last
+  std::set<int> on_two_axes;       ///< numbers of microbatches that were last looked at so
 };
 
 /// Where to begin, if fewer tables have been looked at.
@@ -35,5 +36,8 @@ struct ScanStart {
 /// @param known of these tables; what is found is put there
 [[nodiscard]] std::vector<RatedDraft> scan(SearchWork& work, LayerTables& tables, double hopeless,
                                            const ScanStart& start, Scanned& known);
+
+/// Sizes of a draft's stages that may have two axes.
+[[nodiscard]] std::set<int> sizes_of(SearchWork& work, const Draft& draft);
 
 }  // namespace alpa

@@ -7,13 +7,12 @@
 #include <string>
 #include <tuple>
 
-#include "border_traffic.hpp"
-#include "fitting_bound.hpp"
 #include "kernel_bound.hpp"
 #include "layer_tables.hpp"
 #include "least_bytes.hpp"
 #include "pipeline_bound.hpp"
 #include "side_by_side.hpp"
+#include "space_family.hpp"
 
 namespace alpa {
 namespace {
@@ -77,65 +76,6 @@ std::map<int, int> representatives(const std::vector<int>& counts, bool together
 
 }  // namespace
 
-/// A mesh at one of the places where it costs the same: bounds of a smaller number of microbatches,
-/// which hold for several, and of the family's own.
-struct SpaceBound::OnMesh {
-  int first_device = 0;
-  DeviceMesh mesh;
-  std::shared_ptr<MeshBounds> shared, own;
-  double times = 1.0;  ///< microbatches to one of `shared`
-
-  [[nodiscard]] double step(const Stage& stage) const {
-    const double depth = stage.depth;
-    return std::max(shared->step({stage.first, stage.last, depth / times}),
-                    own->step({stage.first, stage.last, depth}));
-  }
-  [[nodiscard]] double each(const Stage& stage) const {
-    return std::max(shared->each(stage.first, stage.last) / times,
-                    own->each(stage.first, stage.last));
-  }
-};
-
-struct SpaceBound::OfSize {
-  int size = 0;
-  double share = 1.0;        ///< the least of its meshes
-  double room = 0.0;         ///< the most bytes of all its devices
-  std::vector<double> once;  ///< [layer] of those before it, once a step
-  FittingBound fitting;
-  std::vector<int> places;    ///< devices at which it may begin
-  std::vector<Lanes> behind;  ///< [place] to the next stage
-  std::vector<OnMesh> meshes;
-
-  /// Seconds of a step and of forward and backward of a microbatch.
-  struct Least {
-    double step = 0.0, each = 0.0;
-  };
-  [[nodiscard]] Least least(const Stage& stage, int microbatches) const {
-    const double all = fitting.of(stage.first, stage.last, stage.depth, room);
-    if (all == kInfinity) return {kInfinity, kInfinity};
-    const double of_step = once[at(stage.last) + 1] - once[at(stage.first)];
-    const Least by_kernels{share * all, share * (all - of_step) / microbatches};
-    Least least{kInfinity, kInfinity};
-    for (const OnMesh& on : meshes) {
-      least.step = std::min(least.step, std::max(by_kernels.step, on.step(stage)));
-      least.each = std::min(least.each, std::max(by_kernels.each, on.each(stage)));
-    }
-    return least;
-  }
-};
-
-/// Plans of one number of microbatches.
-struct SpaceBound::Family {
-  int microbatches = 1;
-  BorderTraffic traffic;  ///< of one microbatch
-  std::shared_ptr<const LeastBytes> bytes;
-  std::vector<int> depths;  ///< that are told apart
-  std::vector<OfSize> sizes;
-  double bound = 0.0;
-  int seen = -1;              ///< layers that were solved when it was found
-  std::vector<Stage> stages;  ///< of the structure that takes no more than `bound`
-};
-
 SpaceBound::SpaceBound(SearchWork& work, const std::vector<std::vector<Recompute>>& recomputations,
                        bool fills)
     : work_(work),
@@ -186,6 +126,8 @@ SpaceBound::SpaceBound(SearchWork& work, const std::vector<std::vector<Recompute
       for (const KernelBound& of_way : kernels) seconds.push_back(of_way.step(size));
       OfSize made{.size = size,
                   .once = kernels.front().once(size),
+                  .floor = kernels.front().step(size),
+                  .backward = kernels.front().backward(size),
                   .fitting = FittingBound(seconds, *family->bytes),
                   .places = places[size],
                   .behind = {},
@@ -223,81 +165,6 @@ void SpaceBound::choose_depths(Family& family) const {
 }
 
 SpaceBound::~SpaceBound() = default;
-
-/// Backwards over stages: the least of max(w, t + what follows), with t the transfers to the next
-/// stage and back. What passes a border does so once whatever the layouts, for one microbatch after
-/// the other.
-double SpaceBound::least_structure(const Family& family, double price,
-                                   std::vector<Stage>& stages) const {
-  const int layers = work_.layers();
-  const int devices = work_.devices();
-  const auto [fewest, most] = work_.stage_counts();
-  const std::vector<int>& depths = family.depths;
-  const auto cell = [&](int layer, int device) { return at(layer) * at(devices + 1) + at(device); };
-  struct Choice {
-    int last = -1;
-    std::size_t size = 0, row = 0;
-  };
-  const std::size_t cells = at(layers + 1) * at(devices + 1);
-  std::vector<std::vector<double>> values(depths.size(), std::vector<double>(cells, kInfinity));
-  std::vector<std::vector<Choice>> chosen(depths.size(), std::vector<Choice>(cells));
-  for (std::size_t row = 0; row < depths.size(); ++row) {
-    // The stage after one of a row that stands for several numbers may be of that row too.
-    const bool several =
-        row + 1 == depths.size() ? fewest != most : depths[row + 1] > depths[row] + 1;
-    for (int first = layers - 1; first >= 0; --first) {
-      for (std::size_t s = 0; s < family.sizes.size(); ++s) {
-        const OfSize& size = family.sizes[s];
-        Stage stage{first, first, std::min(depths[row], family.microbatches), s};
-        // Each of those behind it has a layer and a device.
-        const int stages_behind = depths[row] - 1;
-        for (; stage.last + stages_behind < layers; ++stage.last) {
-          const OfSize::Least least = size.least(stage, family.microbatches);
-          if (least.step >= price) break;  // longer runs take longer
-          const bool ends = stage.last + 1 == layers;
-          const double fill = fills_ ? least.each : 0.0;
-          const auto behind = at(stage.last) + 1;
-          const Bytes there = ends || !fills_ ? Bytes{0} : family.traffic.forward[behind];
-          const Bytes back = ends || !fills_ ? Bytes{0} : family.traffic.backward[behind];
-          for (std::size_t next = row - (row > 0 ? 1 : 0); next <= row; ++next) {
-            if (next == row && !ends && !several) continue;
-            for (std::size_t p = 0; p < size.places.size(); ++p) {
-              const int device = size.places[p];
-              if (device + size.size + stages_behind > devices) break;
-              double all = least.step;
-              if (!ends) {
-                const double forth = size.behind[p].seconds(there);
-                const double home = size.behind[p].seconds(back);
-                const double rest = values[next][cell(stage.last + 1, device + size.size)];
-                all = std::max(
-                    {all, family.microbatches * std::max(forth, home), fill + forth + home + rest});
-              }
-              double& value = values[row][cell(first, device)];
-              if (all >= value) continue;
-              value = all;
-              chosen[row][cell(first, device)] = {stage.last, s, next};
-            }
-          }
-        }
-      }
-    }
-  }
-  std::size_t row = depths.size() - 1;
-  for (std::size_t r = 0; r + 1 < depths.size(); ++r) {
-    if (depths[r + 1] > fewest && values[r][0] < values[row][0]) row = r;
-  }
-  stages.clear();
-  const double least = values[row][0];
-  if (least >= price) return price;
-  for (int layer = 0, device = 0; layer < layers;) {
-    const Choice& choice = chosen[row][cell(layer, device)];
-    stages.push_back({layer, choice.last, std::min(depths[row], family.microbatches), choice.size});
-    layer = choice.last + 1;
-    device += family.sizes[choice.size].size;
-    row = choice.row;
-  }
-  return least;
-}
 
 MeshBounds::Solver SpaceBound::solver_on(OnMesh& on, const MeshBounds& bounds, bool bytes) {
   std::vector<const StageModel*> models;

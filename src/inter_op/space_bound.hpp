@@ -16,10 +16,12 @@ namespace alpa {
 /// A stage of layers i..j on n devices takes at least what `MeshBounds` says of whichever mesh of n
 /// devices takes least. With t the time of a microbatch, there and back between neighbours too, and
 /// w >= B t that of the step, a pipeline takes at least max_s (sum of t of the stages before +
-/// w_s): the least of that over all cuts and sizes is found by dynamic programming, for each number
-/// of microbatches. Each layer computes again what is best for it. Sizes begin with what their
-/// kernels take at the best rate; of the least structure of all, stages are looked at more closely,
-/// until it costs as much as the best plan, nothing is left to look at, or the work is spent.
+/// w_s), and of the first backward a stage waits until its microbatch has passed all behind it
+/// (`beside_first`): the least of that over all cuts, sizes and stashes is found by dynamic
+/// programming, for each number of microbatches. Each layer computes again what is best for it.
+/// Sizes begin with what their kernels take at the best rate; of the least structure of all, stages
+/// are looked at more closely, until it costs as much as the best plan, nothing is left to look at,
+/// or the work is spent.
 class SpaceBound {
  public:
   /// @param recomputations what layers may compute again, by layer of the line: each does as one of
@@ -42,7 +44,18 @@ class SpaceBound {
     int depth = 1;         ///< microbatches whose stash it holds at the least
     std::size_t size = 0;  ///< place among the sizes
   };
+  class Leasts;
+  /// Stashes that a stage may hold, and what it takes then.
+  struct Depth {
+    int depth = 1;
+    double step = 0.0;  ///< seconds of the step
+    double rest = 0.0;  ///< the same beside the first microbatch on its way behind the stage
+  };
   void choose_depths(Family& family) const;
+  /// @param stages from this one on, at the most
+  /// @param any_depth of 1F1B may have been asked for
+  static void add_depths(const Family& family, Leasts& leasts, const Stage& stage, int stages,
+                         bool any_depth, std::vector<Depth>& depths);
   void share_bounds(double price);
   [[nodiscard]] double least_structure(const Family& family, double price,
                                        std::vector<Stage>& stages) const;

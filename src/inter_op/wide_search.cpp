@@ -40,6 +40,7 @@ class Variant {
   /// @param start where to begin, if other variants have been looked at
   void scan(double hopeless, const ScanStart& start = {}) {
     work_.recompute(recompute_);
+    known_.on_two_axes.clear();
     rated_ = alpa::scan(work_, tables_, hopeless, start, known_);
     modelled_.clear();
   }
@@ -65,6 +66,23 @@ class Variant {
       const bool new_count = counts.insert(draft.draft.microbatches).second;
       if (tried >= kMostDrafts && !new_count) continue;
       work_.tell("plans", std::min(1.0, static_cast<double>(tried++) / kMostDrafts));
+      hope_for(draft.draft);
+    }
+    renew_best();
+  }
+
+  /// Cuts on meshes of two axes, of the best draft's sizes, for its number of microbatches: scans
+  /// look at those for the number that the tables rate best.
+  void look_at_two_axes(double hopeless) {
+    if (modelled_.empty()) return;
+    work_.recompute(recompute_);
+    const Draft best = modelled_.begin()->second;
+    if (!known_.on_two_axes.insert(best.microbatches).second) return;
+    const Sizes sizes{.one_axis = true, .two_axes = sizes_of(work_, best)};
+    std::size_t tried = 0;
+    for (RatedDraft& draft :
+         rated_drafts(work_, tables_, best.microbatches, best.schedule, sizes, hopeless)) {
+      if (work_.stopped() || tried++ == kMostDrafts || draft.time > hopeless) break;
       hope_for(draft.draft);
     }
     renew_best();
@@ -227,6 +245,7 @@ class WideSearch {
       work_.make_whole_graph_ahead(likely->modelled_microbatches());
       if (deep_ && lower(*likely)) return true;  // before drafts around it are looked at in vain
     }
+    if (tied_ && !deep_) nearest_variant()->look_at_two_axes(least * kFarAbove);
     for (Variant* variant : variants_) {
       if (variant->modelled() <= nearest() * kNear) variant->climb();
     }

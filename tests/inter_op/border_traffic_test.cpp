@@ -8,6 +8,7 @@
 
 #include "intra_op/models.hpp"
 #include "law/models.hpp"
+#include "pipeline_bound.hpp"
 
 namespace alpa {
 namespace {
@@ -64,6 +65,41 @@ TEST(LanesBehind, NoPlanSendsFaster) {
   EXPECT_GT(inside, 10);
   EXPECT_GT(across, 10);
   EXPECT_GT(closest, 0.9);
+}
+
+// No stage is done sooner than its stashes and the way of the first microbatch allow.
+TEST(BesideFirst, HoldsForEveryStageOfRandomPlans) {
+  std::mt19937_64 random(5);
+  int waiting = 0;
+  double closest = 0.0;
+  for (const Preset preset : {Preset::mlp, Preset::gpt, Preset::wide_resnet}) {
+    const law::Case test = law::case_of({preset, OptimizerKind::adamw, Precision::fp16, 0.5});
+    for (int i = 0; i < 40; ++i) {
+      const Plan plan = law::random_plan(test, 2 + static_cast<int>(random() % 5), random);
+      const bool one = plan.schedule == PipelineKind::one_f_one_b;
+      if (!one && plan.schedule != PipelineKind::gpipe) continue;
+      SCOPED_TRACE(law::name_in_files(preset) + " plan " + std::to_string(i));
+      const PlanPrice truth = price(law::graph_of(test, plan), plan, two_hosts(3), no_workspace);
+      const int all = plan.num_microbatches;
+      double behind = 0.0;
+      for (std::size_t s = plan.stages.size(); s-- > 0;) {
+        const int left = static_cast<int>(plan.stages.size() - s);
+        const int depth = !one ? all : std::min(all, plan.warm_up.empty() ? left : plan.warm_up[s]);
+        const double backward = truth.stages[s].backward.value;
+        const double each = truth.stages[s].forward.value + backward;
+        const double least = behind + beside_first(all * each, backward, depth, all);
+        EXPECT_LE(least, truth.pipeline.value * (1 + 1e-9)) << "stage " << s;
+        if (least > all * each * (1 + 1e-9)) ++waiting;
+        closest = std::max(closest, least / truth.pipeline.value);
+        behind += each;
+        for (const StageTransfer& t : truth.transfers) {
+          if (std::max(t.from, t.to) == static_cast<int>(s)) behind += t.time.value;
+        }
+      }
+    }
+  }
+  EXPECT_GT(waiting, 20);
+  EXPECT_GT(closest, 0.95);
 }
 
 }  // namespace
