@@ -28,7 +28,7 @@ constexpr double kAlike = 1.02;    ///< bounds of numbers of microbatches that m
 constexpr double kAhead = 1.04;    ///< of a family's bound: what is looked for at once
 constexpr int kSweeps = 16;        ///< of message passing over a layer
 constexpr int kMostCells = 8'192;  ///< layers times devices: of more only the depth 1 counts
-constexpr double kLittleStash = 0.002;  ///< of all memory, for a microbatch: not worth a depth
+constexpr double kLittleStash = 0.002;  ///< of all room, for a microbatch: not worth a depth
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
@@ -159,7 +159,8 @@ void SpaceBound::choose_depths(Family& family) const {
   }
   const bool small = work_.layers() * work_.devices() <= kMostCells;
   const bool by_depth =
-      fewest == most || (small && family.bytes->stash().back() > kLittleStash * all);
+      fewest == most ||
+      (small && family.bytes->stash().back() > kLittleStash * (all - family.bytes->state().back()));
   family.depths = depth_classes(
       by_depth ? std::min(most, std::max(fewest, family.microbatches)) : 1, fewest == most);
 }
