@@ -272,8 +272,13 @@ Bytes SearchWork::capacity(int first_device, const DeviceMesh& mesh) {
   return request_.memory_limit ? *request_.memory_limit : costs(first_device, mesh).capacity();
 }
 
-Bytes SearchWork::room(int first_device, const DeviceMesh& mesh) {
-  return capacity(first_device, mesh) - packing_;
+Bytes SearchWork::packing(int microbatches) const {
+  const auto known = packing_.find(microbatches);
+  return known == packing_.end() ? Bytes{0} : known->second;
+}
+
+Bytes SearchWork::room(int microbatches, int first_device, const DeviceMesh& mesh) {
+  return capacity(first_device, mesh) - packing(microbatches);
 }
 
 const StageModel& SearchWork::model(int microbatches, int first_device, const DeviceMesh& mesh) {

@@ -75,10 +75,11 @@ class SearchWork {
   [[nodiscard]] const MeshCosts& costs(int first_device, const DeviceMesh& mesh);
   [[nodiscard]] Bytes capacity(int first_device, const DeviceMesh& mesh);
   /// What a stage's figures may come to: the capacity less what packing is known to take on top.
-  [[nodiscard]] Bytes room(int first_device, const DeviceMesh& mesh);
+  [[nodiscard]] Bytes room(int microbatches, int first_device, const DeviceMesh& mesh);
   /// Bytes that packing takes beyond figures; 0 at first.
-  [[nodiscard]] Bytes packing() const { return packing_; }
-  void packing(Bytes bytes) { packing_ = bytes; }
+  [[nodiscard]] Bytes packing(int microbatches) const;
+  void packing(int microbatches, Bytes bytes) { packing_[microbatches] = bytes; }
+  void forget_packing() { packing_.clear(); }
   [[nodiscard]] const StageModel& model(int microbatches, int first_device, const DeviceMesh& mesh);
   /// The same for layers of the graph that are computed again as is said.
   [[nodiscard]] const StageModel& model_of(int microbatches, int first_device,
@@ -192,7 +193,7 @@ class SearchWork {
   PlanPrice best_price_;
   bool best_is_confirmed_ = false, confirms_at_once_ = false;
   double norm_ = 0.0;
-  Bytes packing_{0};
+  std::map<int, Bytes> packing_;
   std::optional<Bytes> least_memory_;
   std::int64_t problems_ = 0;
   std::set<std::string> questions_;

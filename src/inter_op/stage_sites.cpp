@@ -67,7 +67,7 @@ void StageSites::add_sites(LayerTables& tables, const std::vector<std::vector<in
         if (!may_hold_a_layer(device(p), mesh)) continue;
         const MeshTables& of_mesh = tables.of(microbatches_, device(p), mesh);
         if (of_mesh.empty()) continue;
-        site.room = work_.room(device(p), mesh);
+        site.room = work_.room(microbatches_, device(p), mesh);
         site.meshes.push_back(mesh);
         site.tables.push_back(&of_mesh);
       }

@@ -31,7 +31,7 @@ StageTimes times_as_long(StageTimes times, double factor) {
 std::vector<Bytes> StageSolver::rooms_of(const Draft& draft) {
   std::vector<Bytes> rooms;
   for (const DraftStage& stage : draft.stages) {
-    rooms.push_back(work_.room(stage.first_device, stage.mesh));
+    rooms.push_back(work_.room(draft.microbatches, stage.first_device, stage.mesh));
   }
   return rooms;
 }
@@ -182,8 +182,9 @@ bool StageSolver::recomputes(const Draft& draft) {
     tables_.prepare(draft.microbatches, {{stage.first_device, stage.mesh}});
     const auto& tables = tables_.of(draft.microbatches, stage.first_device, stage.mesh);
     const Chain chain = chain_of(tables, draft.microbatches, stashes);
-    const auto guess = mixture_within(chain, stage.first_layer, stage.last_layer, stashes,
-                                      work_.room(stage.first_device, stage.mesh));
+    const auto guess =
+        mixture_within(chain, stage.first_layer, stage.last_layer, stashes,
+                       work_.room(draft.microbatches, stage.first_device, stage.mesh));
     if (!guess) continue;
     const bool mixed = guess->large_layers > 0;
     if (chain[guess->small]->computes_again() ||
@@ -264,7 +265,8 @@ std::optional<double> StageSolver::offer(const Draft& draft, Care care) {
       caps[s] = figures + found->traffic.buffers(s) - offered.over[s];
       if (!deeper) rooms[s] = std::min(rooms[s], figures) - offered.over[s];
       const Bytes more = offered.price.arenas[s] - figures - found->traffic.buffers(s);
-      seen_packing_ = std::min(seen_packing_.value_or(more), more);
+      auto& seen = seen_packing_.try_emplace(draft.microbatches, more).first->second;
+      seen = std::min(seen, more);
     }
     const auto again = solve_all(draft, rooms, care);
     if (!again) return outcome;
@@ -275,10 +277,18 @@ std::optional<double> StageSolver::offer(const Draft& draft, Care care) {
 }
 
 bool StageSolver::learn_packing() {
-  if (!seen_packing_ || *seen_packing_ <= work_.packing()) return false;
-  work_.packing(*seen_packing_);
-  seen_packing_.reset();
-  return true;
+  bool learnt = false;
+  for (auto it = seen_packing_.begin(); it != seen_packing_.end();) {
+    const auto& [microbatches, bytes] = *it;
+    if (bytes <= work_.packing(microbatches)) {
+      ++it;
+      continue;
+    }
+    work_.packing(microbatches, bytes);
+    learnt = true;
+    it = seen_packing_.erase(it);
+  }
+  return learnt;
 }
 
 void StageSolver::forget() {

@@ -90,7 +90,7 @@ class StageSolver {
   std::map<std::tuple<const StageModel*, std::vector<int>, int>, std::optional<Bytes>> smallest_;
   std::map<std::string, std::optional<double>> modelled_;
   std::map<int, std::vector<CrossTensor>> cross_;  ///< by microbatches
-  std::optional<Bytes> seen_packing_;              ///< the least of stages that did not fit
+  std::map<int, Bytes> seen_packing_;  ///< by microbatches: the least of stages that did not fit
   std::map<std::string, std::optional<double>> offered_;
 };
 

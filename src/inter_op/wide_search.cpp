@@ -209,7 +209,7 @@ class WideSearch {
   }
 
   void run() {
-    work_.packing(Bytes{0});
+    work_.forget_packing();
     bool learnt = true;
     for (int round = 0; learnt && round < kMostRounds; ++round) {
       learnt = search(round == 0);
