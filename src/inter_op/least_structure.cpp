@@ -16,33 +16,32 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
+constexpr std::size_t kUsualRun = 24;  ///< layers that a stage may hold
 constexpr int kOfDepth =
     4;  ///< depths between a depth and this part more count as the least of them
 
 }  // namespace
 
-/// What stages take at the least, each found once for one state of what is known.
-class SpaceBound::Leasts {
- public:
-  explicit Leasts(const Family& family, int layers)
-      : family_(family), runs_(at(layers) * family.sizes.size()) {}
-
-  const OfSize::Least& of(const Stage& stage) {
-    auto& runs = by_depth_.try_emplace(stage.depth, runs_).first->second;
-    auto& from_first = runs[at(stage.first) * family_.sizes.size() + stage.size];
-    const auto length = at(stage.last - stage.first);
-    for (Stage next = stage; from_first.size() <= length;) {
-      next.last = stage.first + static_cast<int>(from_first.size());
-      from_first.push_back(family_.sizes[stage.size].least(next, family_.microbatches));
-    }
-    return from_first[length];
+const SpaceBound::OfSize::Least& SpaceBound::Leasts::of(const Family& family, const Stage& stage) {
+  const OfSize& size = family.sizes[stage.size];
+  if (by_size_.empty()) by_size_.resize(family.sizes.size());
+  OfSizeSoFar& known = by_size_[stage.size];
+  if (known.state != state_) {
+    known.state = state_;
+    const std::int64_t looks = size.looks();
+    if (known.looks != looks) known.by_depth.clear();
+    known.looks = looks;
   }
-
- private:
-  const Family& family_;
-  std::vector<std::vector<OfSize::Least>> runs_;  ///< none yet
-  std::map<int, std::vector<std::vector<OfSize::Least>>> by_depth_;
-};
+  auto& from_first = known.by_depth.try_emplace(stage.depth, at(layers_)).first->second;
+  std::vector<OfSize::Least>& runs = from_first[at(stage.first)];
+  const auto length = at(stage.last - stage.first);
+  if (runs.empty()) runs.reserve(kUsualRun);
+  for (Stage next = stage; runs.size() <= length;) {
+    next.last = stage.first + static_cast<int>(runs.size());
+    runs.push_back(size.least(next, family.microbatches));
+  }
+  return runs[length];
+}
 
 /// 1F1B holds up to twice as many stashes as there are stages from one on, less one, unless it is
 /// told how many; GPipe those of all microbatches.
@@ -55,7 +54,7 @@ void SpaceBound::add_depths(const Family& family, Leasts& leasts, const Stage& s
   const auto add = [&](int first, int last) {
     Stage deep = stage;
     deep.depth = first;
-    const OfSize::Least& least = leasts.of(deep);
+    const OfSize::Least& least = leasts.of(family, deep);
     step = std::max(step, least.step);
     depths.push_back({first, step, beside_first(step, least.backward, last, all)});
   };
@@ -70,8 +69,7 @@ void SpaceBound::add_depths(const Family& family, Leasts& leasts, const Stage& s
 /// Backwards over stages: the least of max(w, t + what follows), with t the transfers to the next
 /// stage and back. What passes a border does so once whatever the layouts, for one microbatch after
 /// the other.
-double SpaceBound::least_structure(const Family& family, double price,
-                                   std::vector<Stage>& stages) const {
+double SpaceBound::least_structure(Family& family, double price, std::vector<Stage>& stages) const {
   const int layers = work_.layers();
   const int devices = work_.devices();
   const auto [fewest, most] = work_.stage_counts();
@@ -87,7 +85,11 @@ double SpaceBound::least_structure(const Family& family, double price,
   std::vector<std::vector<double>> values(depths.size(), std::vector<double>(cells, kInfinity));
   std::vector<std::vector<double>> passes = values;
   std::vector<std::vector<Choice>> chosen(depths.size(), std::vector<Choice>(cells));
-  Leasts leasts(family, layers);
+  if (!family.leasts) family.leasts = std::make_unique<Leasts>(layers);
+  Leasts& leasts = *family.leasts;
+  leasts.begin();
+  // Where no depths are told apart it is not worth the work.
+  const bool waits = fills_ && (depths.size() > 1 || fewest == most);
   const bool any_depth = work_.request().constraints.warm_up.has_value();
   std::vector<Depth> deeper;
   for (std::size_t row = 0; row < depths.size(); ++row) {
@@ -102,14 +104,14 @@ double SpaceBound::least_structure(const Family& family, double price,
         // Each of those behind it has a layer and a device.
         const int stages_behind = depths[row] - 1;
         for (; stage.last + stages_behind < layers; ++stage.last) {
-          const OfSize::Least least = leasts.of(stage);
+          const OfSize::Least least = leasts.of(family, stage);
           if (least.step >= price) break;  // longer runs take longer
           const bool ends = stage.last + 1 == layers;
           const double fill = fills_ ? least.each : 0.0;
           const auto behind = at(stage.last) + 1;
           const Bytes there = ends || !fills_ ? Bytes{0} : family.traffic.forward[behind];
           const Bytes back = ends || !fills_ ? Bytes{0} : family.traffic.backward[behind];
-          if (ends || !fills_) {
+          if (ends || !waits) {
             deeper.assign(1, {stage.depth, least.step, 0.0});
           } else {
             add_depths(family, leasts, stage, most_stages, any_depth, deeper);
@@ -119,16 +121,18 @@ double SpaceBound::least_structure(const Family& family, double price,
             for (std::size_t p = 0; p < size.places.size(); ++p) {
               const int device = size.places[p];
               if (device + size.size + stages_behind > devices) break;
-              double all = 0.0, pass = fill;
+              double all = least.step, pass = fill;
               if (!ends) {
                 const auto rest = cell(stage.last + 1, device + size.size);
                 const double forth = size.behind[p].seconds(there);
                 const double home = size.behind[p].seconds(back);
-                all = std::max(family.microbatches * std::max(forth, home),
-                               fill + forth + home + values[next][rest]);
+                all = std::max({all, family.microbatches * std::max(forth, home),
+                                fill + forth + home + values[next][rest]});
                 pass += forth + home + (fills_ ? passes[next][rest] : 0.0);
               }
-              if (all >= price) continue;
+              double& value = values[row][cell(first, device)];
+              double& pass_of = passes[row][cell(first, device)];
+              if (all >= price || (all >= value && pass >= pass_of)) continue;
               double own = kInfinity;
               int depth = stage.depth;
               for (const Depth& deep : deeper) {
@@ -140,9 +144,7 @@ double SpaceBound::least_structure(const Family& family, double price,
               }
               all = std::max(all, own);
               if (all >= price) continue;
-              double& pass_of = passes[row][cell(first, device)];
               pass_of = std::min(pass_of, pass);
-              double& value = values[row][cell(first, device)];
               if (all >= value) continue;
               value = all;
               chosen[row][cell(first, device)] = {stage.last, s, next, depth};

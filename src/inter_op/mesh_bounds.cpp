@@ -123,6 +123,7 @@ bool MeshBounds::know_way(std::size_t way, const BoundRun& run, double enough,
 }
 
 void MeshBounds::look(int first, int last, double enough, const Solver& solver) {
+  ++looks_;
   if (free_.empty()) {
     for (const std::vector<double>& of_way : floors_->seconds) {
       free_.emplace_back(solver.classes, of_way);
@@ -137,6 +138,7 @@ void MeshBounds::look(int first, int last, double enough, const Solver& solver) 
 }
 
 bool MeshBounds::look_at_ways(const BoundRun& run, double enough, const Solver& solver) {
+  ++looks_;
   const double all = room_ * devices_;
   const auto update = [&]() {
     std::vector<std::vector<double>> seconds;
@@ -168,6 +170,7 @@ bool MeshBounds::look_at_ways(const BoundRun& run, double enough, const Solver& 
 }
 
 void MeshBounds::look_at_each(int first, int last, const Solver& solver) {
+  ++looks_;
   StageWeights weights;
   weights.prepare = weights.reduce = weights.update = 0.0;
   if (!each_) each_.emplace(solver.classes, std::vector<double>(floor().size(), 0.0));
@@ -245,6 +248,7 @@ std::array<int, 2> MeshBounds::steps_of(double stashes) {
 }
 
 bool MeshBounds::refine(const BoundRun& run, double enough, const Solver& solver) {
+  ++looks_;
   const double now = step(run);
   for (const int stashes : steps_of(run.stashes)) {
     const auto tried = tried_.find({run.first, run.last, stashes});
@@ -260,6 +264,7 @@ bool MeshBounds::refine(const BoundRun& run, double enough, const Solver& solver
 }
 
 bool MeshBounds::price_bytes(const BoundRun& run, double enough, const Solver& solver) {
+  ++looks_;
   const double now = step(run);
   const auto [below, above] = steps_of(run.stashes);
   price_bytes(below, run, enough, solver);

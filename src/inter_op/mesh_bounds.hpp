@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <map>
@@ -82,6 +83,8 @@ class MeshBounds {
         floors_(std::move(floors)) {}
 
   [[nodiscard]] int microbatches() const { return microbatches_; }
+  /// How often it was looked more closely: bounds stay as they are between.
+  [[nodiscard]] std::int64_t looks() const { return looks_; }
   /// Of a whole step.
   [[nodiscard]] double step(const BoundRun& run) const;
   /// Of forward and backward of one microbatch; 0 as long as nothing is known.
@@ -168,6 +171,7 @@ class MeshBounds {
   [[nodiscard]] const std::vector<double>& floor() const { return floors_->seconds.front(); }
 
   int microbatches_, devices_;
+  std::int64_t looks_ = 0;
   double room_, share_;
   std::shared_ptr<const LayerFloors> floors_;
   std::vector<RunBounds> free_;          ///< [way] of a step; empty: nothing is known

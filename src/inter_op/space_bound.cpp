@@ -40,7 +40,7 @@ int most_solved(int devices) {
 /// Numbers of stages, from a stage to the last, that are told apart: one between two of them counts
 /// as the smaller, and all from `most` on as one.
 std::vector<int> depth_classes(int most, bool exactly) {
-  constexpr int kEach = 16;   // all of those
+  constexpr int kEach = 16;    // all of those
   constexpr int kOfEach = 4;  // steps to the double above
   std::vector<int> depths{1};
   while (depths.back() < most) {
@@ -297,6 +297,7 @@ void SpaceBound::share_bounds(double price) {
     const Family& other = *open.at(of);
     for (std::size_t s = 0; s < family.sizes.size(); ++s) {
       for (std::size_t m = 0; m < family.sizes[s].meshes.size(); ++m) {
+        family.leasts.reset();
         family.sizes[s].meshes[m].shared = other.sizes[s].meshes[m].own;
         family.sizes[s].meshes[m].times = static_cast<double>(count) / of;
       }

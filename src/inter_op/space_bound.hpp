@@ -57,7 +57,7 @@ class SpaceBound {
   static void add_depths(const Family& family, Leasts& leasts, const Stage& stage, int stages,
                          bool any_depth, std::vector<Depth>& depths);
   void share_bounds(double price);
-  [[nodiscard]] double least_structure(const Family& family, double price,
+  [[nodiscard]] double least_structure(Family& family, double price,
                                        std::vector<Stage>& stages) const;
   /// @param bytes whether they are priced
   [[nodiscard]] MeshBounds::Solver solver_on(OnMesh& on, const MeshBounds& bounds, bool bytes);

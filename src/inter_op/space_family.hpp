@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -26,6 +28,8 @@ struct SpaceBound::OnMesh {
     return std::max(shared->step({stage.first, stage.last, depth / times}),
                     own->step({stage.first, stage.last, depth}));
   }
+  /// Changes with whatever is known.
+  [[nodiscard]] std::int64_t looks() const { return shared->looks() + own->looks(); }
   [[nodiscard]] double each(const Stage& stage) const {
     return std::max(shared->each(stage.first, stage.last) / times,
                     own->each(stage.first, stage.last));
@@ -49,6 +53,11 @@ struct SpaceBound::OfSize {
   struct Least {
     double step = 0.0, each = 0.0, backward = 0.0;
   };
+  [[nodiscard]] std::int64_t looks() const {
+    std::int64_t all = 0;
+    for (const OnMesh& on : meshes) all += on.looks();
+    return all;
+  }
   [[nodiscard]] Least least(const Stage& stage, int microbatches) const {
     const double all = fitting.of(stage.first, stage.last, stage.depth, room);
     if (std::isinf(all)) return {all, all, all};
@@ -70,6 +79,26 @@ struct SpaceBound::OfSize {
   }
 };
 
+/// What stages of a family take at the least, each found once as long as nothing more is known.
+class SpaceBound::Leasts {
+ public:
+  explicit Leasts(int layers) : layers_(layers) {}
+
+  /// From now on with what is known now.
+  void begin() { ++state_; }
+  [[nodiscard]] const OfSize::Least& of(const Family& family, const Stage& stage);
+
+ private:
+  struct OfSizeSoFar {
+    int state = 0;  ///< in which it was last compared with what is known
+    std::int64_t looks = -1;
+    std::map<int, std::vector<std::vector<OfSize::Least>>> by_depth;  ///< [first][length - 1]
+  };
+  int layers_;
+  int state_ = 0;
+  std::vector<OfSizeSoFar> by_size_;
+};
+
 /// Plans of one number of microbatches.
 struct SpaceBound::Family {
   int microbatches = 1;
@@ -77,6 +106,7 @@ struct SpaceBound::Family {
   std::shared_ptr<const LeastBytes> bytes;
   std::vector<int> depths;  ///< that are told apart
   std::vector<OfSize> sizes;
+  std::unique_ptr<Leasts> leasts;
   double bound = 0.0;
   int seen = -1;              ///< layers that were solved when it was found
   std::vector<Stage> stages;  ///< of the structure that takes no more than `bound`
