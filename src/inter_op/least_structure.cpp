@@ -88,8 +88,7 @@ double SpaceBound::least_structure(Family& family, double price, std::vector<Sta
   if (!family.leasts) family.leasts = std::make_unique<Leasts>(layers);
   Leasts& leasts = *family.leasts;
   leasts.begin();
-  // Where no depths are told apart it is not worth the work.
-  const bool waits = fills_ && (depths.size() > 1 || fewest == most);
+  const bool waits = fills_ && (is_small() || fewest == most);
   const bool any_depth = work_.request().constraints.warm_up.has_value();
   std::vector<Depth> deeper;
   for (std::size_t row = 0; row < depths.size(); ++row) {

@@ -27,7 +27,7 @@ constexpr double kEnough = 0.999;  ///< of the price: proved
 constexpr double kAlike = 1.02;    ///< bounds of numbers of microbatches that may stand for another
 constexpr double kAhead = 1.04;    ///< of a family's bound: what is looked for at once
 constexpr int kSweeps = 16;        ///< of message passing over a layer
-constexpr int kMostCells = 8'192;  ///< layers times devices: of more only the depth 1 counts
+constexpr int kMostCells = 8'192;  ///< layers times devices: of more depths take too much work
 constexpr double kLittleStash = 0.002;  ///< of all room, for a microbatch: not worth a depth
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
@@ -40,7 +40,7 @@ int most_solved(int devices) {
 /// Numbers of stages, from a stage to the last, that are told apart: one between two of them counts
 /// as the smaller, and all from `most` on as one.
 std::vector<int> depth_classes(int most, bool exactly) {
-  constexpr int kEach = 16;    // all of those
+  constexpr int kEach = 16;   // all of those
   constexpr int kOfEach = 4;  // steps to the double above
   std::vector<int> depths{1};
   while (depths.back() < most) {
@@ -151,16 +151,17 @@ SpaceBound::SpaceBound(SearchWork& work, const std::vector<std::vector<Recompute
   }
 }
 
+bool SpaceBound::is_small() const { return work_.layers() * work_.devices() <= kMostCells; }
+
 void SpaceBound::choose_depths(Family& family) const {
   const auto [fewest, most] = work_.stage_counts();
   double all = 0.0;
   for (const OfSize& size : family.sizes) {
     all = std::max(all, size.room * work_.devices() / size.size);
   }
-  const bool small = work_.layers() * work_.devices() <= kMostCells;
   const bool by_depth =
-      fewest == most ||
-      (small && family.bytes->stash().back() > kLittleStash * (all - family.bytes->state().back()));
+      fewest == most || (is_small() && family.bytes->stash().back() >
+                                           kLittleStash * (all - family.bytes->state().back()));
   family.depths = depth_classes(
       by_depth ? std::min(most, std::max(fewest, family.microbatches)) : 1, fewest == most);
 }

@@ -51,6 +51,8 @@ class SpaceBound {
     double step = 0.0;  ///< seconds of the step
     double rest = 0.0;  ///< the same beside the first microbatch on its way behind the stage
   };
+  /// Whether depths are looked at.
+  [[nodiscard]] bool is_small() const;
   void choose_depths(Family& family) const;
   /// @param stages from this one on, at the most
   /// @param any_depth of 1F1B may have been asked for
