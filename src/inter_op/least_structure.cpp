@@ -44,7 +44,8 @@ const SpaceBound::OfSize::Least& SpaceBound::Leasts::of(const Family& family, co
 }
 
 /// 1F1B holds up to twice as many stashes as there are stages from one on, less one, unless it is
-/// told how many; GPipe those of all microbatches.
+/// told how many; GPipe those of all microbatches, and no later stage begins with backward before
+/// the last of them has passed it.
 void SpaceBound::add_depths(const Family& family, Leasts& leasts, const Stage& stage, int stages,
                             bool any_depth, std::vector<Depth>& depths) {
   const int all = family.microbatches;
@@ -63,7 +64,9 @@ void SpaceBound::add_depths(const Family& family, Leasts& leasts, const Stage& s
     add(first, std::min(next - 1, most));
     first = next;
   }
-  if (most < all) add(all, all);
+  if (most == all) return;
+  add(all, all);
+  depths.back().rest = depths.back().step;  // the first backward comes after the last forward
 }
 
 /// Backwards over stages: the least of max(w, t + what follows), with t the transfers to the next

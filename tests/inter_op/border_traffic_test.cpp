@@ -87,7 +87,8 @@ TEST(BesideFirst, HoldsForEveryStageOfRandomPlans) {
         const int depth = !one ? all : std::min(all, plan.warm_up.empty() ? left : plan.warm_up[s]);
         const double backward = truth.stages[s].backward.value;
         const double each = truth.stages[s].forward.value + backward;
-        const double least = behind + beside_first(all * each, backward, depth, all);
+        const double own = one ? beside_first(all * each, backward, depth, all) : all * each;
+        const double least = behind + own;
         EXPECT_LE(least, truth.pipeline.value * (1 + 1e-9)) << "stage " << s;
         if (least > all * each * (1 + 1e-9)) ++waiting;
         closest = std::max(closest, least / truth.pipeline.value);
