@@ -140,6 +140,12 @@ std::string rates(const RunConfig& config, const Outcome& outcome) {
          " GiB";
 }
 
+std::string gap_of(const Searched& found) {
+  if (!found.outcome.plan) return "-";
+  const double share = found.lower_bound / found.outcome.plan->price->step_time.value;
+  return number("%.1f %%", 100.0 * std::max(0.0, 1.0 - share));
+}
+
 std::string structure_of(const Plan& plan) {
   const auto stages = plan.stages.size();
   const bool again = std::any_of(plan.recompute.begin(), plan.recompute.end(),
@@ -191,7 +197,7 @@ std::vector<SuiteCase> every_size() {
 }
 
 std::vector<std::string> method_columns() {
-  std::vector<std::string> columns{"auto"};
+  std::vector<std::string> columns{"auto", "gap"};
   for (const Method method : kByHand) columns.emplace_back(name_of(method));
   return columns;
 }
@@ -203,8 +209,8 @@ std::vector<std::string> planning_columns() {
 std::vector<std::string> compare_methods(const SuiteCase& c,
                                          const std::vector<std::string>& overrides) {
   const Question q = question_of(c, overrides);
-  const Outcome best = automatic(q.config, q.target).outcome;
-  std::vector<std::string> cells{rates(q.config, best)};
+  const Searched found = automatic(q.config, q.target);
+  std::vector<std::string> cells{rates(q.config, found.outcome), gap_of(found)};
   for (const Method method : kByHand) {
     cells.push_back(rates(q.config, by_hand(q.config, q.target, method)));
   }
@@ -219,9 +225,8 @@ std::vector<std::string> measure_planning(const SuiteCase& c,
       number("%.1f s", found.seconds) + (found.stopped == "time" ? " (limit)" : "");
   if (!found.outcome.plan) return {seconds, "-", "-", "-", rates(q.config, found.outcome)};
   const double price = found.outcome.plan->price->step_time.value;
-  const double bound = std::min(found.lower_bound, price);
-  return {seconds, number("%.4g s", price), number("%.4g s", bound),
-          number("%.1f %%", 100.0 * (1.0 - bound / price)), structure_of(found.outcome.plan->plan)};
+  return {seconds, number("%.4g s", price), number("%.4g s", std::min(found.lower_bound, price)),
+          gap_of(found), structure_of(found.outcome.plan->plan)};
 }
 
 }  // namespace alpa

@@ -26,8 +26,9 @@ struct SuiteCase {
 [[nodiscard]] std::vector<std::string> planning_columns();
 
 /// TFLOP/s per device of every method, executed ones and those of the model: "46.4 / 34.9"; or by
-/// how much its smallest plan does not fit: "lacks 3.1 GiB". Methods by hand take the better of no
-/// recomputation and full, unless parallel.recompute is given.
+/// how much its smallest plan does not fit: "lacks 3.1 GiB"; after the search's the gap of its
+/// plan. Methods by hand take the better of no recomputation and full, unless parallel.recompute is
+/// given.
 /// @throws Error for files and overrides that are wrong
 [[nodiscard]] std::vector<std::string> compare_methods(const SuiteCase& c,
                                                        const std::vector<std::string>& overrides);
