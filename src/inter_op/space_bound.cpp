@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
 #include <string>
 #include <tuple>
 
@@ -20,6 +21,7 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int kMostSolved = 12'000;  ///< layers, on few devices
 constexpr int kFewDevices = 8;       ///< of more there are more meshes, larger ones: less is solved
+constexpr int kFewKinds = 4;         ///< of layers: of more there is more to solve
 constexpr int kFewestSolved = 60;
 constexpr int kWorkOfTwoAxes = 4;  ///< of a layer, to one on a mesh of one axis
 constexpr int kMostLayers = 128;   ///< of models that are looked at so closely
@@ -32,9 +34,13 @@ constexpr double kLittleStash = 0.002;  ///< of all room, for a microbatch: not 
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
-int most_solved(int devices) {
-  const double more = std::max(1.0, static_cast<double>(devices) / kFewDevices);
-  return std::max(kFewestSolved, static_cast<int>(kMostSolved / std::pow(more, 1.3)));
+/// Of layers of few kinds others share what is learnt.
+int most_solved(SearchWork& work, int first_device, const DeviceMesh& mesh) {
+  const StageModel& model = work.model(work.microbatch_counts().front(), first_device, mesh);
+  const std::set<int> kinds(model.layer_classes().begin(), model.layer_classes().end());
+  const double more_kinds = std::max(1.0, static_cast<double>(kinds.size()) / kFewKinds);
+  const double more = std::max(1.0, static_cast<double>(work.devices()) / kFewDevices);
+  return std::max(kFewestSolved, static_cast<int>(kMostSolved * more_kinds / std::pow(more, 1.3)));
 }
 
 /// Numbers of stages, from a stage to the last, that are told apart: one between two of them counts
@@ -81,7 +87,7 @@ SpaceBound::SpaceBound(SearchWork& work, const std::vector<std::vector<Recompute
     : work_(work),
       recomputations_(recomputations),
       fills_(fills),
-      most_(most_solved(work.devices())),
+      most_(kFewestSolved),
       together_(rates_grow(work.cluster()) && !work.stage_constraints().strategies &&
                 !work.stage_constraints().retentions) {
   if (work.layers() > kMostLayers) return;
@@ -95,6 +101,10 @@ SpaceBound::SpaceBound(SearchWork& work, const std::vector<std::vector<Recompute
       }
       if (sizes.contains(size)) places[size].push_back(d);
     }
+  }
+  if (!sizes.empty()) {
+    const auto& [place, smallest] = sizes.begin()->second.begin()->second;
+    most_ = most_solved(work, place, smallest);
   }
   for (const auto& recompute : recomputations) {
     work.make_graphs(recompute);
