@@ -17,8 +17,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
 constexpr std::size_t kUsualRun = 24;  ///< layers that a stage may hold
-constexpr int kOfDepth =
-    4;  ///< depths between a depth and this part more count as the least of them
+constexpr int kOfDepth = 4;  ///< a depth stands for those up to so great a part of it more
 
 }  // namespace
 
@@ -71,7 +70,8 @@ void SpaceBound::add_depths(const Family& family, Leasts& leasts, const Stage& s
 
 /// Backwards over stages: the least of max(w, t + what follows), with t the transfers to the next
 /// stage and back. What passes a border does so once whatever the layouts, for one microbatch after
-/// the other.
+/// the other. A stage holds the number of stashes with which w, and what it waits for until the
+/// first microbatch comes back, take least.
 double SpaceBound::least_structure(Family& family, double price, std::vector<Stage>& stages) const {
   const int layers = work_.layers();
   const int devices = work_.devices();

@@ -6,6 +6,7 @@
 #include <limits>
 #include <memory>
 #include <numeric>
+#include <stop_token>
 
 #include "exact_search.hpp"
 #include "hand_plans.hpp"
@@ -21,7 +22,7 @@
 namespace alpa {
 namespace {
 
-constexpr double kAhead = 0.95;  ///< of what the first cuts are rated at: bound beside the search
+constexpr double kBeside = 0.95;  ///< of what the first cuts are rated at: bound beside the search
 
 /// The plan that everything is fixed to.
 TierResult fixed_plan(SearchWork& work) {
@@ -124,17 +125,23 @@ void look_for_the_smallest(SearchWork& work, bool too_large) {
 /// A closer bound of the whole space, whatever is computed again.
 class CloserBound {
  public:
-  explicit CloserBound(SearchWork& work) : work_(work) {}
+  explicit CloserBound(SearchWork& work)
+      : work_(work), of_search_(work.stop(), [this] { stop_.request_stop(); }) {}
+  /// What was begun and is not wanted, as nothing fits, ends soon.
+  ~CloserBound() { stop_.request_stop(); }
+  CloserBound(const CloserBound&) = delete;
+  CloserBound& operator=(const CloserBound&) = delete;
 
   /// Begins on another thread, with about what the best plan will take.
   void begin(double seconds) {
     if (ahead_.valid()) return;
-    ahead_ = std::async(std::launch::async, [beside = work_.beside(), seconds]() mutable {
-      auto bound = std::make_unique<Ahead>(Ahead{std::move(beside), nullptr});
-      bound->bound = std::make_unique<SpaceBound>(*bound->work, choices(*bound->work), true);
-      (void)bound->bound->below(kAhead * seconds);
-      return bound;
-    });
+    ahead_ = std::async(
+        std::launch::async, [beside = work_.beside(stop_.get_token()), seconds]() mutable {
+          auto bound = std::make_unique<Ahead>(Ahead{std::move(beside), nullptr});
+          bound->bound = std::make_unique<SpaceBound>(*bound->work, choices(*bound->work), true);
+          (void)bound->bound->below(kBeside * seconds);
+          return bound;
+        });
   }
 
   /// Of the best plan; 0 if there is no time for it.
@@ -165,6 +172,8 @@ class CloserBound {
   }
 
   SearchWork& work_;
+  std::stop_source stop_;
+  std::stop_callback<std::function<void()>> of_search_;  ///< hands its stop on
   std::future<std::unique_ptr<Ahead>> ahead_;
 };
 

@@ -31,7 +31,10 @@ double now() {
 }  // namespace
 
 SearchWork::SearchWork(const SearchRequest& request)
-    : request_(request), devices_(num_devices(request.cluster)), clock_since_(now()) {
+    : request_(request),
+      stop_(request.stop),
+      devices_(num_devices(request.cluster)),
+      clock_since_(now()) {
   if (devices_ < 1) throw PlanError("cluster: it has no devices");
   const auto& hosts = cluster().hosts;
   hosts_alike_ = std::all_of(hosts.begin(), hosts.end(),
@@ -50,8 +53,9 @@ SearchWork::SearchWork(const SearchRequest& request)
   if (constraints.stages) stage_counts_ = {*constraints.stages, *constraints.stages};
 }
 
-SearchWork::SearchWork(const SearchWork& of, Beside)
+SearchWork::SearchWork(const SearchWork& of, std::stop_token stop, Beside)
     : request_(of.request_),
+      stop_(std::move(stop)),
       tells_(false),
       devices_(of.devices_),
       layers_(of.layers_),
@@ -66,8 +70,8 @@ SearchWork::SearchWork(const SearchWork& of, Beside)
       first_index_(of.first_index_),
       clock_since_(now()) {}
 
-std::unique_ptr<SearchWork> SearchWork::beside() const {
-  return std::unique_ptr<SearchWork>(new SearchWork(*this, Beside{}));
+std::unique_ptr<SearchWork> SearchWork::beside(std::stop_token stop) const {
+  return std::unique_ptr<SearchWork>(new SearchWork(*this, std::move(stop), Beside{}));
 }
 
 std::vector<int> SearchWork::warm_up(int stages) const {
@@ -407,7 +411,7 @@ void SearchWork::solved(const std::string& question, int problems) {
 
 bool SearchWork::stopped() {
   if (reason_ != "done") return true;
-  if (request_.stop.stop_requested()) reason_ = "time";
+  if (stop_.stop_requested()) reason_ = "time";
   if (problems_ >= (request_.effort > 0 ? request_.effort : kDefaultEffort)) reason_ = "work";
   return reason_ != "done";
 }

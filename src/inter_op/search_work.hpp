@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <stop_token>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -28,10 +29,13 @@ class SearchWork {
 
   /// A desk of its own for another thread, with the graphs and options that are here so far: what
   /// is made on one is not seen on the other, and of the new one's progress nothing is told.
-  [[nodiscard]] std::unique_ptr<SearchWork> beside() const;
+  /// @param stop asks for the end of what is done there
+  [[nodiscard]] std::unique_ptr<SearchWork> beside(std::stop_token stop) const;
 
   [[nodiscard]] const SearchRequest& request() const { return request_; }
   [[nodiscard]] const ClusterSpec& cluster() const { return request_.cluster; }
+  /// Asks for the best found so far: that of the request, or the one that was given beside it.
+  [[nodiscard]] const std::stop_token& stop() const { return stop_; }
   [[nodiscard]] int devices() const { return devices_; }
   [[nodiscard]] int layers() const { return layers_; }
 
@@ -151,7 +155,7 @@ class SearchWork {
 
  private:
   struct Beside {};
-  SearchWork(const SearchWork& of, Beside);
+  SearchWork(const SearchWork& of, std::stop_token stop, Beside);
   [[nodiscard]] bool may_not_fit(const Graph& graph, const Offered& offered) const;
   void confirm(const Graph& graph, const FoldedPlan& folded, Offered& offered) const;
   /// Fills `rooms`, `over` and `fits` from the arenas.
@@ -160,6 +164,7 @@ class SearchWork {
   void fold_line();
 
   const SearchRequest& request_;
+  std::stop_token stop_;
   bool tells_ = true;  ///< progress
   int devices_ = 0;
   int layers_ = 0;

@@ -189,7 +189,7 @@ MeshBounds::Solver SpaceBound::solver_on(OnMesh& on, const MeshBounds& bounds, b
                            .cbc_columns = 0,
                            .sweeps = kSweeps,
                            .moves = 0,
-                           .stop = work_.request().stop};
+                           .stop = work_.stop()};
   const bool joined = together_ && &bounds == on.shared.get();
   const int work = on.mesh.extents.size() > 1 ? kWorkOfTwoAxes : 1;
   const std::vector<int>& classes = models.front()->layer_classes();
@@ -229,7 +229,7 @@ bool SpaceBound::look_at_time(const Stage& stage, OfSize& size, double price) {
 /// long as the price or no more can be learnt of the least. True if something was learnt.
 bool SpaceBound::look_at_memory(const Stage& stage, OfSize& size, double price) {
   bool changed = false;
-  while (solved_ <= most_ && !work_.request().stop.stop_requested()) {
+  while (solved_ <= most_ && !work_.stop().stop_requested()) {
     OnMesh& least = *std::min_element(
         size.meshes.begin(), size.meshes.end(),
         [&](const OnMesh& a, const OnMesh& b) { return a.step(stage) < b.step(stage); });
@@ -329,7 +329,7 @@ double SpaceBound::below(double price) {
     return **std::min_element(families_.begin(), families_.end(),
                               [](const auto& a, const auto& b) { return a->bound < b->bound; });
   };
-  while (solved_ <= most_ && !work_.request().stop.stop_requested()) {
+  while (solved_ <= most_ && !work_.stop().stop_requested()) {
     Family& family = lowest();
     if (family.bound >= enough) break;
     if (family.seen != solved_) {  // others may have learnt what they share

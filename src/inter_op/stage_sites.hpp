@@ -52,6 +52,10 @@ class StageSites {
       Row() = default;
       /// Begins as another row does, which changes no more.
       Row(const Row& other, std::size_t count);
+      Row(const Row&) = delete;  // others point into it
+      Row& operator=(const Row&) = delete;
+      Row(Row&&) = default;
+      Row& operator=(Row&&) = default;
 
       [[nodiscard]] std::size_t size() const { return shared_ + own_.size(); }
       /// With so many blocks after the first.
